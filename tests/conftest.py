@@ -1,0 +1,28 @@
+"""The real thing before a fake: one Kafka for the whole session."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.stream.connection import Connection
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    """The connection mapping of a real, embedded Kafka of this session's own."""
+    from app.cluster import attach
+
+    with attach("embedded") as cluster:
+        yield cluster.connection
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Tests keep their state apart from the user's, but share the jars and the start-up cache."""
+    home = tmp_path_factory.mktemp("lab")
+    before = os.environ.get("LAB_HOME")
+    os.environ["LAB_HOME"] = str(home)
+    yield home
+    os.environ.pop("LAB_HOME") if before is None else os.environ.update(LAB_HOME=before)
