@@ -1,2 +1,229 @@
-"""placeholder"""
-def enter() -> None: ...
+"""Finds or makes the environment that a script needs, with nothing but the standard library.
+
+A script begins with `import bootstrap; bootstrap.enter()`. What follows runs where the lock's versions are installed:
+in the running environment if it has them all (conda, an activated venv; it is never changed), else in the project's own
+`.venv`, which the first run makes from `requirements.txt` and a change of the lock or of the native source renews.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+VENV = os.path.join(PROJECT, ".venv")
+LOCK = os.path.join(PROJECT, "requirements.txt")
+STAMP = os.path.join(VENV, "lab-stamp")
+WINDOWS = os.name == "nt"
+SUPPORTED = ((3, 11), (3, 13))
+BUILT_FROM = ("requirements.txt", "pyproject.toml", "setup.py", "app/stream/_columns.c")
+
+
+def enter():
+    """Return inside an environment that holds the lock; everywhere else, run the calling script there and exit with its code."""
+    check_python(sys.version_info[:2])
+    os.environ.setdefault("PYTHONUTF8", "1")
+    sys.path.insert(0, PROJECT)
+    ours = os.path.realpath(sys.prefix) == os.path.realpath(VENV)
+    if ours and fresh():
+        return say_once("project's .venv")
+    if not ours and holds_lock():
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PROJECT, os.environ.get("PYTHONPATH")]))
+        return say_once("running one, " + sys.prefix)
+    if not fresh():
+        with one_at_a_time():
+            if not fresh():
+                make()
+    return rerun()
+
+
+def check_python(version):
+    """Stop with one clear error unless `version` (major, minor) is one that the lock was compiled for."""
+    low, high = SUPPORTED
+    if not low <= tuple(version) <= high:
+        stop(
+            "Python %d.%d runs this script (%s); the lab needs 3.%d to 3.%d."
+            % (version[0], version[1], sys.executable, low[1], high[1]),
+            "Run it again with one of those, for example: python3.%d %s" % (high[1], " ".join(sys.argv)),
+        )
+
+
+def fresh():
+    """True if `.venv` was completed from exactly the files that are here now, by this Python version."""
+    try:
+        with open(STAMP, encoding="utf8") as file:
+            return file.read() == fingerprint()
+    except OSError:
+        return False
+
+
+def fingerprint():
+    digest = hashlib.sha256(("%d.%d" % sys.version_info[:2]).encode())
+    for name in BUILT_FROM:
+        path = os.path.join(PROJECT, *name.split("/"))
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                digest.update(file.read())
+    return digest.hexdigest()
+
+
+def holds_lock():
+    """True if the running environment has every version the lock names for this platform (about 20 ms: folder names only)."""
+    found = installed()
+    wanted = list(locked())
+    if not found or any(name not in found for name, _, marker in wanted if not marker):
+        return False  # the usual case, a bare Python: answered without evaluating one marker
+    if not importlib.util.find_spec("packaging"):
+        return False
+    from packaging.markers import Marker
+
+    return all(
+        found.get(name) == version for name, version, marker in wanted if not marker or Marker(marker).evaluate()
+    )
+
+
+def installed():
+    """Name -> version of what lies on `sys.path`, read from the names of the metadata folders; the first on the path wins."""
+    found = {}
+    for folder in sys.path:
+        with contextlib.suppress(OSError):
+            for entry in os.listdir(folder or "."):
+                match = re.match(r"(.+?)-([^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info$", entry)
+                if match:
+                    found.setdefault(plain(match.group(1)), match.group(2))
+    return found
+
+
+def locked():
+    """(name, version, marker or '') of every package in the lock."""
+    with open(LOCK, encoding="utf8") as file:
+        for line in file:
+            match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)(?: *; *([^\\]+))?", line)
+            if match:
+                yield plain(match.group(1)), match.group(2), (match.group(3) or "").strip()
+
+
+def plain(name):
+    """A distribution's name as PyPA normalises it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def make():
+    """Make `.venv` from the lock: pip brings the locked uv, uv brings the rest and checks every hash."""
+    if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
+        stop(
+            "This Python (%s) has no venv module, so the lab can't make its environment." % sys.executable,
+            "Install it (Debian and Ubuntu: sudo apt install python3-venv) and run the same command again.",
+        )
+    say("Setting up .venv from requirements.txt, once; this takes about half a minute.")
+    with contextlib.suppress(OSError):
+        os.remove(STAMP)
+    step("make a virtual environment in .venv", [sys.executable, "-m", "venv", "--clear", VENV])
+    with uv_alone() as requirement:
+        pip = [
+            python(),
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "--quiet",
+            "install",
+            "--require-hashes",
+            "-r",
+            requirement,
+        ]
+        step("download uv", pip)
+    uv = [python(), "-m", "uv", "--quiet", "pip"]
+    index = pip_index()
+    step("download the lock's packages", [*uv, "sync", "--python", python(), LOCK], index)
+    step(
+        "add the project",
+        [*uv, "install", "--python", python(), "--no-deps", "--no-build-isolation", "-e", PROJECT],
+        index,
+    )
+    with open(STAMP, "w", encoding="utf8") as file:
+        file.write(fingerprint())
+
+
+@contextlib.contextmanager
+def uv_alone():
+    """A requirements file with uv's own entry of the lock, hashes included."""
+    with open(LOCK, encoding="utf8") as file:
+        entry = re.search(r"^uv==.*\\\n(?:\s+--hash=.*\n)+", file.read(), re.MULTILINE)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "uv.txt")
+        with open(path, "w", encoding="utf8") as file:
+            file.write(entry.group(0).rstrip().rstrip("\\") + "\n")
+        yield path
+
+
+def pip_index():
+    """uv does not read pip's configuration: the indexes that it names, as uv's variables (an existing one wins)."""
+    answer = subprocess.run([python(), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    settings = dict(re.findall(r"\.([a-z-]+)='(.*)'", answer.stdout))
+    names = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "cert": "SSL_CERT_FILE"}
+    given = {variable: settings[name] for name, variable in names.items() if name in settings}
+    return {**given, **os.environ}
+
+
+def step(what, command, environment=None):
+    """Run one step of the set-up; on failure stop with the step, its last words and the cure."""
+    run = subprocess.run(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if run.returncode:
+        words = [line for line in run.stdout.splitlines() if line.strip()][-4:]
+        stop(
+            "Could not %s: %s" % (what, " / ".join(words) or "exit code %d" % run.returncode),
+            "Check the network (a proxy? set HTTPS_PROXY; another index? set PIP_INDEX_URL) and run the same command again.",
+        )
+
+
+def rerun():
+    """Run the calling script with the `.venv`'s Python. Windows has no exec that keeps the exit code."""
+    command = [python(), *sys.argv]
+    if WINDOWS:
+        raise SystemExit(subprocess.call(command))
+    sys.stdout.flush()
+    os.execv(command[0], command)
+
+
+def python():
+    return os.path.join(VENV, "Scripts", "python.exe") if WINDOWS else os.path.join(VENV, "bin", "python")
+
+
+@contextlib.contextmanager
+def one_at_a_time():
+    """Two first runs at once: the second waits for the first (where the platform can lock a file)."""
+    with open(os.path.join(PROJECT, ".venv.lock"), "w") as file:
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def say_once(which):
+    """Name the environment, once per command: scripts that start scripts stay quiet."""
+    if os.environ.setdefault("LAB_ENVIRONMENT", which) == which and "LAB_SAID" not in os.environ:
+        os.environ["LAB_SAID"] = "1"
+        say("Environment: the " + which)
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def stop(problem, cure):
+    say(problem)
+    say(cure)
+    raise SystemExit(2)
