@@ -24,7 +24,7 @@ BUILT_FROM = ("requirements.txt", "pyproject.toml", "setup.py", "app/stream/_col
 
 
 def enter():
-    """Return inside an environment that holds the lock; everywhere else, run the calling script there and exit with its code."""
+    """Return inside an environment that holds the lock; anywhere else run the calling script in one."""
     check_python(sys.version_info[:2])
     os.environ.setdefault("PYTHONUTF8", "1")
     sys.path.insert(0, PROJECT)
@@ -46,9 +46,8 @@ def check_python(version):
     low, high = SUPPORTED
     if not low <= tuple(version) <= high:
         stop(
-            "Python %d.%d runs this script (%s); the lab needs 3.%d to 3.%d."
-            % (version[0], version[1], sys.executable, low[1], high[1]),
-            "Run it again with one of those, for example: python3.%d %s" % (high[1], " ".join(sys.argv)),
+            f"Python {version[0]}.{version[1]} runs this ({sys.executable}); the lab needs 3.{low[1]} to 3.{high[1]}.",
+            f"Run it again with one of those, for example: python3.{high[1]} {' '.join(sys.argv)}",
         )
 
 
@@ -62,7 +61,7 @@ def fresh():
 
 
 def fingerprint():
-    digest = hashlib.sha256(("%d.%d" % sys.version_info[:2]).encode())
+    digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
     for name in BUILT_FROM:
         path = os.path.join(PROJECT, *name.split("/"))
         if os.path.exists(path):
@@ -72,7 +71,7 @@ def fingerprint():
 
 
 def holds_lock():
-    """True if the running environment has every version the lock names for this platform (about 20 ms: folder names only)."""
+    """True if the running environment has every version the lock names for this platform (20 ms: folder names only)."""
     found = installed()
     wanted = list(locked())
     if not found or any(name not in found for name, _, marker in wanted if not marker):
@@ -87,7 +86,7 @@ def holds_lock():
 
 
 def installed():
-    """Name -> version of what lies on `sys.path`, read from the names of the metadata folders; the first on the path wins."""
+    """Name -> version of what lies on `sys.path`, from the names of the metadata folders; first on the path wins."""
     found = {}
     for folder in sys.path:
         with contextlib.suppress(OSError):
@@ -116,7 +115,7 @@ def make():
     """Make `.venv` from the lock: pip brings the locked uv, uv brings the rest and checks every hash."""
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
         stop(
-            "This Python (%s) has no venv module, so the lab can't make its environment." % sys.executable,
+            f"This Python ({sys.executable}) has no venv module, so the lab can't make its environment.",
             "Install it (Debian and Ubuntu: sudo apt install python3-venv) and run the same command again.",
         )
     say("Setting up .venv from requirements.txt, once; this takes about half a minute.")
@@ -183,8 +182,8 @@ def step(what, command, environment=None):
     if run.returncode:
         words = [line for line in run.stdout.splitlines() if line.strip()][-4:]
         stop(
-            "Could not %s: %s" % (what, " / ".join(words) or "exit code %d" % run.returncode),
-            "Check the network (a proxy? set HTTPS_PROXY; another index? set PIP_INDEX_URL) and run the same command again.",
+            f"Could not {what}: {' / '.join(words) or f'exit code {run.returncode}'}",
+            "Check the network (a proxy: HTTPS_PROXY; another index: PIP_INDEX_URL) and run the same command again.",
         )
 
 
@@ -194,7 +193,7 @@ def rerun():
     if WINDOWS:
         raise SystemExit(subprocess.call(command))
     sys.stdout.flush()
-    os.execv(command[0], command)
+    os.execv(command[0], command)  # noqa: S606  (the same process: signals and exit code stay true)
 
 
 def python():
