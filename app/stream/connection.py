@@ -1,0 +1,61 @@
+"""How clients are told where Kafka is: one mapping in kafka-python's own names, so that security has a place to go."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from app.errors import LabError
+
+Connection: TypeAlias = Mapping[
+    str, Any
+]  # e.g. {"bootstrap_servers": ["127.0.0.1:9092"]}; KafkaProducer(**connection) works
+
+_SERVER = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+
+# Where the two clients only differ in the name (librdkafka: CONFIGURATION.md).
+_LIBRDKAFKA = {
+    "client_id": "client.id",
+    "security_protocol": "security.protocol",
+    "sasl_mechanism": "sasl.mechanism",
+    "sasl_plain_username": "sasl.username",
+    "sasl_plain_password": "sasl.password",
+    "ssl_cafile": "ssl.ca.location",
+    "ssl_certfile": "ssl.certificate.location",
+    "ssl_keyfile": "ssl.key.location",
+    "ssl_password": "ssl.key.password",
+}
+
+
+def connect_to(servers: str) -> Connection:
+    """The connection mapping for `host:port[,host:port]`; a piece that is neither raises a `LabError` that names it."""
+    return {"bootstrap_servers": [_checked(piece.strip(), servers) for piece in servers.split(",")]}
+
+
+def addresses(connection: Connection) -> str:
+    """The bootstrap servers as one line of text, as errors and command lines want them."""
+    servers = connection["bootstrap_servers"]
+    return servers if isinstance(servers, str) else ",".join(servers)
+
+
+def librdkafka(connection: Connection) -> dict[str, Any]:
+    """The same connection in librdkafka's names (confluent-kafka, kcat -X); a key it has no name for raises a `LabError`."""
+    config: dict[str, Any] = {"bootstrap.servers": addresses(connection)}
+    for key, value in connection.items():
+        if key == "ssl_check_hostname":
+            config["ssl.endpoint.identification.algorithm"] = "https" if value else "none"
+        elif key in _LIBRDKAFKA:
+            config[_LIBRDKAFKA[key]] = value
+        elif key != "bootstrap_servers":
+            known = ", ".join(sorted(_LIBRDKAFKA))
+            raise LabError(f"connection key {key!r} has no counterpart in librdkafka", f"Use one of: {known}.")
+    return config
+
+
+def _checked(piece: str, servers: str) -> str:
+    match = _SERVER.fullmatch(piece)
+    if match is None or not 1 <= int(match["port"]) <= 65535:
+        raise LabError(
+            f"{piece!r} in {servers!r} is not host:port",
+            "Write the brokers as host:port[,host:port], for example 127.0.0.1:9092.",
+        )
+    return piece

@@ -1,0 +1,221 @@
+"""Topics: made on purpose, described, and measured in offsets. Each call connects, asks, and leaves; all waits are bounded."""
+
+import difflib
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from kafka import KafkaAdminClient, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.admin import ConfigResource, OffsetSpec
+
+from app.errors import LabError
+from app.stream.connection import Connection, addresses
+
+Ranges: TypeAlias = Mapping[int, tuple[int, int]]  # partition -> [start, end)
+
+PATIENCE = 4.0  # seconds until a silent broker is an error; a person waits less than five
+
+
+class BrokerGone(LabError):
+    """No broker answered in time."""
+
+
+class TopicMissing(LabError):
+    """The broker answers, and has no such topic."""
+
+
+class TopicClash(LabError):
+    """The topic exists, in another shape than the one asked for."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition: `leader` is a broker id, or None while there is none; then `begin` and `end` are None, too."""
+
+    id: int
+    leader: int | None
+    replicas: tuple[int, ...]
+    isr: tuple[int, ...]
+    begin: int | None
+    end: int | None
+
+
+@dataclass(frozen=True)
+class TopicDescription:
+    """What the cluster says about a topic; `config` holds only what was set for this topic."""
+
+    name: str
+    partitions: tuple[Partition, ...]
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def replication_factor(self) -> int:
+        return len(self.partitions[0].replicas)
+
+    def to_json(self) -> dict[str, Any]:
+        """The description as a JSON-able dict."""
+        return {
+            "name": self.name,
+            "partitions": [{**vars(p), "replicas": list(p.replicas), "isr": list(p.isr)} for p in self.partitions],
+            "config": dict(self.config),
+        }
+
+
+def create(
+    connection: Connection,
+    name: str,
+    *,
+    partitions: int = 1,
+    replication_factor: int = 1,
+    config: Mapping[str, str] | None = None,
+    timeout: float = 10.0,
+) -> bool:
+    """Make the topic unless it is there: True when it was made, False when it existed in the same shape.
+
+    Waits until every partition has a leader. An existing topic with other partitions, replication or values of the asked
+    `config` raises `TopicClash`; configuration that was not asked about is left alone.
+    """
+    asked = {key: str(value) for key, value in (config or {}).items()}
+    shape = {"num_partitions": partitions, "replication_factor": replication_factor, "configs": asked}
+    with _admin(connection, timeout) as admin:
+        (answer,) = admin.create_topics({name: shape}, timeout_ms=int(timeout * 1000), raise_errors=False)["topics"]
+        if answer["error_code"] == kafka_errors.TopicAlreadyExistsError.errno:
+            _same_shape(admin, name, partitions, replication_factor, asked)
+            return False
+        if answer["error_code"]:
+            raise LabError(
+                f"topic {name!r} was refused: {answer['error_message']}", "Change the name, the numbers or the config."
+            )
+        admin.wait_for_topics([name], timeout_ms=int(timeout * 1000))
+        return True
+
+
+def describe(connection: Connection, name: str, timeout: float = PATIENCE) -> TopicDescription:
+    """Leaders, replicas, in-sync replicas, first and end offsets per partition, and the topic's own configuration."""
+    with _admin(connection, timeout) as admin:
+        raw = _partitions(admin, name)
+        led = [TopicPartition(name, p["partition_index"]) for p in raw if p["leader_id"] >= 0]
+        begin, end = (_offsets(admin, led, spec) for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST))
+        return TopicDescription(name, tuple(_partition(p, begin, end) for p in raw), _config(admin, name))
+
+
+def end_offsets(connection: Connection, name: str, timeout: float = PATIENCE) -> dict[int, int]:
+    """The end offset of each partition now; raises a `LabError` naming the partitions that have no leader."""
+    with _admin(connection, timeout) as admin:
+        raw = _partitions(admin, name)
+        if leaderless := [p["partition_index"] for p in raw if p["leader_id"] < 0]:
+            raise LabError(
+                f"partitions {leaderless} of topic {name!r} have no leader",
+                "Wait for an election, or restart the broker.",
+            )
+        return _offsets(admin, [TopicPartition(name, p["partition_index"]) for p in raw], OffsetSpec.LATEST)
+
+
+def since(before: Mapping[int, int], after: Mapping[int, int]) -> Ranges:
+    """What was written between two `end_offsets`: partition -> [start, end), empty ranges included."""
+    for partition, start in before.items():
+        if after.get(partition, -1) < start:
+            raise LabError(
+                f"partition {partition} went from offset {start} back to {after.get(partition)}",
+                "The topic was deleted and made again in between: capture the offsets anew.",
+            )
+    return {partition: (before.get(partition, 0), end) for partition, end in sorted(after.items())}
+
+
+def names(connection: Connection, timeout: float = PATIENCE) -> list[str]:
+    """The names of all topics that are not Kafka's own, sorted."""
+    with _admin(connection, timeout) as admin:
+        return _names(admin)
+
+
+_SILENT = (
+    kafka_errors.KafkaTimeoutError,
+    kafka_errors.KafkaConnectionError,
+    kafka_errors.NodeNotReadyError,
+    kafka_errors.RequestTimedOutError,
+)
+
+
+@contextmanager
+def _admin(connection: Connection, timeout: float) -> Iterator[KafkaAdminClient]:
+    """An admin client for a few questions; a broker that does not answer within `timeout` seconds is `BrokerGone`."""
+    started = time.monotonic()
+    patience = int(timeout * 1000)
+    admin = None
+    try:
+        admin = KafkaAdminClient(**connection, bootstrap_timeout_ms=patience, request_timeout_ms=patience)
+        yield admin
+    except _SILENT as error:
+        waited = time.monotonic() - started
+        raise BrokerGone(
+            f"no broker answers at {addresses(connection)} (waited {waited:.1f} s)",
+            "Start one with `python3 scripts/cluster.py start`, or correct the address.",
+        ) from error
+    finally:
+        if admin is not None:
+            admin.close()
+
+
+def _partitions(admin: KafkaAdminClient, name: str) -> list[dict[str, Any]]:
+    (topic,) = admin.describe_topics([name])
+    if topic["error_code"]:
+        raise _missing(name, _names(admin))
+    return sorted(topic["partitions"], key=lambda partition: int(partition["partition_index"]))
+
+
+def _missing(name: str, existing: list[str]) -> TopicMissing:
+    near = difflib.get_close_matches(name, existing, n=1, cutoff=0.6)
+    guess = f" (did you mean {near[0]!r}?)" if near else ""
+    here = ", ".join(existing[:10]) or "none"
+    return TopicMissing(
+        f"topic {name!r} does not exist{guess}", f"Create it first, or pass the right name; topics here: {here}."
+    )
+
+
+def _names(admin: KafkaAdminClient) -> list[str]:
+    return sorted(name for name in admin.list_topics() if not name.startswith("__"))
+
+
+def _offsets(admin: KafkaAdminClient, partitions: Iterable[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
+    found = admin.list_partition_offsets({partition: spec for partition in partitions})
+    return {partition.partition: at.offset for partition, at in sorted(found.items())}
+
+
+def _partition(raw: Mapping[str, Any], begin: Mapping[int, int], end: Mapping[int, int]) -> Partition:
+    number, leader = raw["partition_index"], raw["leader_id"]
+    return Partition(
+        id=number,
+        leader=leader if leader >= 0 else None,
+        replicas=tuple(raw["replica_nodes"]),
+        isr=tuple(sorted(raw["isr_nodes"])),
+        begin=begin.get(number),
+        end=end.get(number),
+    )
+
+
+def _config(admin: KafkaAdminClient, name: str, which: str = "modified") -> dict[str, str]:
+    resource = ConfigResource("TOPIC", name, None)
+    found = admin.describe_configs([resource], config_filter=which)["topic"][name]
+    return {key: entry["value"] for key, entry in sorted(found.items())}
+
+
+def _same_shape(
+    admin: KafkaAdminClient, name: str, partitions: int, replication: int, asked: Mapping[str, str]
+) -> None:
+    raw = _partitions(admin, name)
+    values = _config(admin, name, "all") if asked else {}
+    wanted = (partitions, replication, dict(asked))
+    found = (len(raw), len(raw[0]["replica_nodes"]), {key: values.get(key, "unknown") for key in asked})
+    if wanted != found:
+        raise TopicClash(
+            f"topic {name!r} exists with {_shape(*found)}, not with {_shape(*wanted)}",
+            "Use another name, ask for the existing shape, or delete the topic first.",
+        )
+
+
+def _shape(partitions: int, replication: int, config: Mapping[str, str]) -> str:
+    settings = "".join(f", {key}={value}" for key, value in sorted(config.items()))
+    return f"{partitions} partition{'s' * (partitions != 1)}, replication factor {replication}{settings}"
