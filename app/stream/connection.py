@@ -38,7 +38,7 @@ def addresses(connection: Connection) -> str:
 
 
 def librdkafka(connection: Connection) -> dict[str, Any]:
-    """The same connection in librdkafka's names (confluent-kafka, kcat -X); a key it has no name for raises a `LabError`."""
+    """The same connection in librdkafka's names (confluent-kafka, kcat -X); an unknown key raises a `LabError`."""
     config: dict[str, Any] = {"bootstrap.servers": addresses(connection)}
     for key, value in connection.items():
         if key == "ssl_check_hostname":

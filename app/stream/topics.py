@@ -1,4 +1,4 @@
-"""Topics: made on purpose, described, and measured in offsets. Each call connects, asks, and leaves; all waits are bounded."""
+"""Topics: made on purpose, described, measured in offsets. Each call connects, asks and leaves; waits are bounded."""
 
 import difflib
 import time
@@ -75,8 +75,8 @@ def create(
 ) -> bool:
     """Make the topic unless it is there: True when it was made, False when it existed in the same shape.
 
-    Waits until every partition has a leader. An existing topic with other partitions, replication or values of the asked
-    `config` raises `TopicClash`; configuration that was not asked about is left alone.
+    Waits until every partition has a leader. An existing topic with other partitions, another replication factor or
+    other values of the asked `config` raises `TopicClash`; configuration that was not asked about is left alone.
     """
     asked = {key: str(value) for key, value in (config or {}).items()}
     shape = {"num_partitions": partitions, "replication_factor": replication_factor, "configs": asked}
@@ -180,7 +180,7 @@ def _names(admin: KafkaAdminClient) -> list[str]:
 
 
 def _offsets(admin: KafkaAdminClient, partitions: Iterable[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
-    found = admin.list_partition_offsets({partition: spec for partition in partitions})
+    found = admin.list_partition_offsets(dict.fromkeys(partitions, spec))
     return {partition.partition: at.offset for partition, at in sorted(found.items())}
 
 

@@ -1,0 +1,147 @@
+"""Confirmed: an answer only after the broker's acknowledgement. The wait is bounded, the delivery is not."""
+
+import threading
+import time
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaException
+
+from app.errors import LabError
+from app.stream import topics
+from app.stream.engine import Engine
+from app.stream.log import EventLog, Refused, Undecided
+from app.stream.outcome import Outcome
+from app.stream.readback import find
+
+SETTLE = 1.0  # seconds; a request that a dead producer had sent may still be in the broker's hands
+
+
+class Confirmed(EventLog):
+    """librdkafka with acks=all, idempotent, a delivery report for each event; `append` waits `timeout` seconds for it.
+
+    The producer never gives up, so a time-out is `Undecided` and the report decides it later. A delivery that is
+    declared dead all the same (a fatal error, a purge) replaces the producer, and the topic is read back to learn what
+    became of it.
+    """
+
+    promise = "The broker has the event, and so have all its in-sync replicas."
+    linger = 0.0  # seconds; whoever waits for the report should not wait for company
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.replaced = 0  # producers that had to be replaced
+        self._ends: tuple[
+            int, ...
+        ] = ()  # per partition, one past the last acknowledged offset; replaced, never changed
+        self._engine: Engine | None = None
+        self._dead: list[Outcome] = []
+        self._repairing: threading.Thread | None = None
+        self._stopping = threading.Event()
+
+    def ready(self) -> bool:
+        if self._engine is None:
+            try:
+                topics.end_offsets(self.connection, self.topic, timeout=1.0)
+            except LabError:
+                return False
+            return not self._closed
+        return super().ready() and self._engine.answers(self.topic)
+
+    def _open(self) -> None:
+        ends = topics.end_offsets(self.connection, self.topic)  # a missing topic or broker is said here
+        self._ends = tuple(ends[partition] for partition in sorted(ends))
+        self._engine = self._new_engine()
+        self._engine.answers(self.topic)  # fetches the metadata, so that the first event finds its partition at once
+
+    def _new_engine(self) -> Engine:
+        memory = self.held.memory
+        return Engine(self.connection, linger=self.linger, events=memory >> 10, memory=memory)
+
+    def _deliver(self, key: str, value: bytes, event_id: str) -> None:
+        outcome = self._produce(key, value, event_id)
+        delivered = outcome.wait(self.timeout)
+        if delivered is None:
+            raise Undecided(outcome, self.timeout)
+        if not delivered:
+            self._count("failed", -1)  # the caller hears of it, so it counts as refused
+            raise Refused(f"the broker did not take the event: {outcome.why}", "Ask again.")
+
+    def _produce(self, key: str, value: bytes, event_id: str) -> Outcome:
+        outcome = Outcome(event_id, self._ends)
+        self._hold(outcome, event_id, value)
+        engine = self._engine
+        assert engine is not None
+        try:
+            engine.produce(self.topic, value, key, on_delivery=partial(self._report, outcome, engine))
+        except (BufferError, KafkaException) as error:
+            self.held.drop(outcome)
+            if isinstance(error, KafkaException) and error.args[0].fatal():
+                self._replace(engine)
+            raise Refused(f"the producer did not take the event: {error}", "Ask again later.") from error
+        if engine is not self._engine:  # replaced meanwhile: whatever came after its end is dead, too
+            engine.close()
+        return outcome
+
+    def _report(self, outcome: Outcome, engine: Engine, error: Any, message: Any) -> None:
+        if error is None:
+            partition, end = message.partition(), message.offset() + 1
+            ends = self._ends + (0,) * (partition + 1 - len(self._ends))
+            self._ends = (*ends[:partition], end, *ends[partition + 1 :])
+            self._settle(outcome, True)
+            outcome.decide(True)
+        elif not self._stopping.is_set():
+            outcome.why = str(error)
+            self._dead.append(outcome)
+            self._replace(engine)
+
+    def _replace(self, engine: Engine) -> None:
+        with self._lock:
+            if self._repairing is None and not self._stopping.is_set():
+                self._repairing = threading.Thread(target=self._repair, args=(engine,), name="read-back", daemon=True)
+                self._repairing.start()
+
+    def _repair(self, old: Engine) -> None:
+        """Replace the producer, then ask the topic about every dead delivery until each is decided."""
+        if old is self._engine:
+            self._engine = self._new_engine()
+            self.replaced += 1
+        while not self._stopping.is_set():
+            old.close()
+            with self._lock:
+                dead = list(self._dead)
+                if not dead:
+                    self._repairing = None
+                    return
+            self._stopping.wait(SETTLE)
+            try:
+                found = find(self.connection, self.topic, {o.event_id for o in dead}, _lowest(dead))
+            except topics.TopicMissing:
+                found = set()
+            except LabError:
+                continue  # no broker, no answer: ask again
+            for outcome in dead:
+                delivered = outcome.event_id in found
+                self._dead.remove(outcome)
+                self._settle(outcome, delivered)
+                outcome.decide(delivered, outcome.why)
+
+    def _close(self, deadline: float) -> list[str]:
+        assert self._engine is not None
+        self._engine.flush(deadline - time.monotonic())
+        repairing = self._repairing
+        if repairing is not None:
+            repairing.join(max(0.0, deadline - time.monotonic()))
+        self._stopping.set()
+        unsent = self.held.ids()
+        self._engine.close()
+        if repairing is not None:
+            repairing.join()
+        return unsent
+
+
+def _lowest(outcomes: list[Outcome]) -> dict[int, int]:
+    """Per partition, the offset below which none of the outcomes can be."""
+    width = max(len(outcome.floor) for outcome in outcomes)
+    floors = [outcome.floor + (0,) * (width - len(outcome.floor)) for outcome in outcomes]
+    return {partition: min(floor[partition] for floor in floors) for partition in range(width)}

@@ -1,0 +1,75 @@
+"""One librdkafka producer with the thread that serves its reports: what confirmed, buffered and outbox share."""
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from confluent_kafka import KafkaException, Producer
+
+from app.stream.connection import Connection, librdkafka
+
+Report: TypeAlias = Callable[[Any, Any], None]  # (KafkaError or None, Message), on the engine's thread
+
+_NEVER = 0  # librdkafka: message.timeout.ms 0 is infinite
+
+
+class Engine:
+    """An idempotent producer that never gives up, and its poll thread.
+
+    `linger` is in seconds. At most `memory` bytes of values and keys and `events` events wait in it: beyond that `send`
+    raises `BufferError`. A delivery never expires, since one that did might have been delivered (and the idempotent
+    sequence behind it would be broken); only purge and librdkafka's fatal errors end one without an answer.
+    """
+
+    def __init__(self, connection: Connection, *, linger: float, events: int, memory: int) -> None:
+        self._producer = Producer(
+            {
+                **librdkafka(connection),
+                "acks": "all",
+                "enable.idempotence": True,
+                "message.timeout.ms": _NEVER,
+                "linger.ms": linger * 1000,
+                "queue.buffering.max.messages": max(1, events),
+                "queue.buffering.max.kbytes": max(1, memory >> 10),
+                "partitioner": "murmur2_random",  # Kafka's own: a player has the same partition whichever client wrote
+                "socket.nagle.disable": True,
+                "reconnect.backoff.ms": 50,
+                "reconnect.backoff.max.ms": 500,  # a broker that is back is found within half a second
+                "topic.metadata.refresh.interval.ms": 60_000,
+                "allow.auto.create.topics": False,
+                "log_level": 0,  # what goes wrong is said by delivery reports and errors, never on stderr
+            }
+        )
+        self.produce = self._producer.produce  # (topic, value, key, on_delivery=Report); a bound method: the hot path
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="delivery-reports", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Events that have no delivery report yet."""
+        return len(self._producer)
+
+    def answers(self, topic: str, seconds: float = 1.0) -> bool:
+        """Does a broker answer, and does it have a leader for each partition of the topic?"""
+        try:
+            found = self._producer.list_topics(topic, timeout=seconds).topics[topic]
+        except KafkaException:
+            return False
+        return found.error is None and all(partition.leader >= 0 for partition in found.partitions.values())
+
+    def flush(self, seconds: float) -> None:
+        """Wait until every event has its report, `seconds` at most."""
+        self._producer.flush(max(0.0, seconds))
+
+    def close(self) -> None:
+        """Drop what is not delivered (its reports come, as errors, before this returns) and end the thread."""
+        self._producer.purge(in_queue=True, in_flight=True)
+        self._producer.flush(1.0)
+        self._stopping.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            self._producer.poll(0.05)

@@ -1,0 +1,68 @@
+"""Fire-and-forget: the seed's `KafkaProducer.send`, and nobody waits for what comes of it."""
+
+import time
+from contextlib import suppress
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, KafkaTimeoutError
+
+from app.stream import topics
+from app.stream.log import EventLog, Refused
+
+
+class FireAndForget(EventLog):
+    """kafka-python's `send()`; a failed delivery is counted when its report comes, long after the answer.
+
+    At most `memory` bytes wait for the broker (kafka-python itself has no bound); what is over them is `Refused`. An
+    event that the broker did not take for `patience` seconds is given up.
+    """
+
+    promise = "The event was handed to a producer in this process; whether it reaches the broker is not known."
+
+    def __init__(self, *args: Any, patience: float = 120.0, linger: float = 0.0, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.patience = patience  # kafka-python's own default
+        self.linger = linger  # seconds; 0 as in the seed
+        self._producer: KafkaProducer | None = None
+
+    def _open(self) -> None:
+        topics.end_offsets(
+            self.connection, self.topic
+        )  # a missing topic or broker is said now, not by a send that blocks
+        self._producer = KafkaProducer(
+            **self.connection,
+            linger_ms=int(self.linger * 1000),
+            max_block_ms=int(self.timeout * 1000),
+            delivery_timeout_ms=int(self.patience * 1000),
+            request_timeout_ms=int(min(self.patience, 30) * 1000),
+            # kafka-python 3's default is True, but such a producer never delivers again once an event was given up.
+            enable_idempotence=False,
+        )
+        self._producer.partitions_for(
+            self.topic
+        )  # with the metadata here, send() never blocks on a broker that is away
+
+    def _deliver(self, key: str, value: bytes, event_id: str) -> None:
+        assert self._producer is not None
+        ticket = object()
+        self._hold(ticket, event_id, value)
+        try:
+            future = self._producer.send(self.topic, value, key.encode())
+        except KafkaError as error:
+            self.held.drop(ticket)
+            raise Refused(f"send() failed: {error}", "Ask again later.") from error
+        future.add_callback(lambda _: self._settle(ticket, True))
+        future.add_errback(lambda _: self._settle(ticket, False))
+
+    def _close(self, deadline: float) -> list[str]:
+        assert self._producer is not None
+        with suppress(KafkaTimeoutError):
+            self._producer.flush(timeout=max(0.0, deadline - time.monotonic()))
+        unsent = self.held.ids()
+        # With the broker away close() raises and leaves its thread alive; close(timeout=0) after it really ends.
+        try:
+            self._producer.close(timeout=0 if unsent else 1)
+        except KafkaTimeoutError:
+            self._producer.close(timeout=0)
+        return unsent

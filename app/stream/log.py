@@ -1,0 +1,217 @@
+"""The event log that a game writes to, and what its answer means: one interface, five ways to deliver.
+
+`open_log(way, connection, topic)` makes one of: none, fire-and-forget, buffered, confirmed, outbox. Each says in
+`promise` what an `append` that returned, and so a 200 of the game, means.
+"""
+
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from app.errors import LabError
+from app.stream.connection import Connection
+from app.stream.held import Held
+from app.stream.outcome import Outcome
+
+MEMORY = 32 << 20  # bytes that undelivered events may take, each counted as its value plus 1 KB
+LARGEST = 512 << 10  # bytes of one event; well below a broker's message.max.bytes, so that no broker refuses it later
+WAYS = ("none", "fire-and-forget", "buffered", "confirmed", "outbox")
+
+
+class Refused(LabError):
+    """The event was certainly not accepted: it is in no queue and will not reach the topic. The game answers 503."""
+
+
+class Undecided(LabError):
+    """The wait is over and nobody knows yet: the event may reach the topic. `outcome` is told, however late."""
+
+    def __init__(self, outcome: Outcome, waited: float) -> None:
+        super().__init__(f"no acknowledgement after {waited:g} s: unknown", "Ask again with the same request id.")
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the events: appended = refused + accepted + unknown = refused + acknowledged + failed + queued.
+
+    accepted: `append` returned. unknown: `append` raised `Undecided`, whatever came later. acknowledged: the broker has
+    it (late ones included). failed: a delivery that was reported as failed. queued: handed over and not decided yet.
+    relayed: rows of an outbox that the broker acknowledged, those of an earlier process included.
+    """
+
+    accepted: int = 0
+    acknowledged: int = 0
+    failed: int = 0
+    unknown: int = 0
+    queued: int = 0
+    relayed: int = 0
+    refused: int = 0
+
+
+class EventLog(ABC):
+    """Where events go: `append` from any number of threads, `connect` or let the first use connect, `with` closes."""
+
+    promise: ClassVar[str]
+
+    def __init__(self, connection: Connection, topic: str, *, timeout: float = 2.0, memory: int = MEMORY) -> None:
+        self.connection = connection
+        self.topic = topic
+        self.timeout = timeout  # seconds that one append waits at most
+        self.held = Held(memory)
+        self.unsent: list[str] = []
+        self._tally = dict.fromkeys(("accepted", "acknowledged", "failed", "unknown", "relayed", "refused"), 0)
+        self._lock = threading.Lock()  # guards the tally; held for a few instructions only
+        self._opening = threading.Lock()
+        self._failed_at = -60.0  # monotonic seconds of the last connect that failed
+        self._failure = LabError("")
+        self._pid: int | None = None
+        self._closed = False
+
+    def append(self, key: str, value: bytes, event_id: str) -> None:
+        """Deliver one event under its key (the player); returns when `promise` holds.
+
+        Waits `timeout` seconds at most. Raises `Refused` or `Undecided`, and a `LabError` in a forked process.
+        """
+        try:
+            self._check(value)
+            self._deliver(key, value, event_id)
+        except Refused:
+            self._count("refused")
+            raise
+        except Undecided:
+            self._count("unknown")
+            raise
+        self._count("accepted")
+
+    def connect(self) -> None:
+        """Connect now instead of on first use; raises `TopicMissing` or `BrokerGone` within five seconds."""
+        with self._opening:
+            if self._pid is None and not self._closed:
+                self._open()
+                self._pid = os.getpid()
+
+    @property
+    def counts(self) -> Counts:
+        """The numbers now; while requests run they are a moment's picture."""
+        with self._lock:
+            return Counts(queued=self.queued, **self._tally)
+
+    @property
+    def queued(self) -> int:
+        """Events handed over and not decided yet."""
+        return len(self.held)
+
+    def ready(self) -> bool:
+        """Would an event be accepted now? Takes a second at most."""
+        return not self._closed and not self.held.full
+
+    def pending(self) -> Iterable[tuple[str, str, bytes]]:
+        """(event id, key, value) of events that outlive this process undelivered: the rows of an outbox."""
+        return ()
+
+    def close(self, timeout: float = 10.0) -> int:
+        """Deliver what can be within `timeout` seconds; returns how many events were not, `unsent` names them."""
+        with self._opening:
+            if not self._closed:
+                self._closed = True
+                if self._pid == os.getpid():  # a forked child owns nothing that it could close
+                    self.unsent = self._close(time.monotonic() + timeout)
+        return len(self.unsent)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Connect; called once, in the process that appends."""
+
+    @abstractmethod
+    def _deliver(self, key: str, value: bytes, event_id: str) -> None:
+        """Keep the promise for one event."""
+
+    @abstractmethod
+    def _close(self, deadline: float) -> list[str]:
+        """Drain until `deadline` (monotonic seconds), release everything, return the ids that were not delivered."""
+
+    def _count(self, name: str, by: int = 1) -> None:
+        with self._lock:
+            self._tally[name] += by
+
+    def _hold(self, ticket: object, event_id: str, value: bytes) -> None:
+        if not self.held.add(ticket, event_id, value):
+            raise Refused(f"{len(self.held)} events wait for the broker: the queue is full", "Ask again later.")
+
+    def _settle(self, ticket: object, acknowledged: bool) -> None:
+        if self.held.drop(ticket):
+            self._count("acknowledged" if acknowledged else "failed")
+
+    def _check(self, value: bytes) -> None:
+        if len(value) > LARGEST:
+            raise Refused(f"an event of {len(value)} bytes is over the limit of {LARGEST}", "Send less in one event.")
+        if self._pid == os.getpid() and not self._closed:
+            return
+        if self._closed:
+            raise Refused("the event log is closed", "Open a new one.")
+        if self._pid is not None:
+            raise LabError(
+                f"the event log was connected in process {self._pid} and is used in process {os.getpid()}",
+                "Connect after the fork, in the process that serves: no preloading, or one log for each worker.",
+            )
+        self._connect_once()
+
+    def _connect_once(self) -> None:
+        # While the broker is away each attempt takes seconds: what one thread learned holds for a moment, so that
+        # requests are refused at once instead of piling up.
+        try:
+            if time.monotonic() - self._failed_at > 1:
+                self.connect()
+                return
+        except LabError as error:
+            self._failed_at, self._failure = time.monotonic(), error
+        raise Refused(self._failure.problem, self._failure.cure) from self._failure
+
+
+class NoLog(EventLog):
+    """Nothing is logged: what the other ways are compared with."""
+
+    promise = "The game did what was asked, and no event of it is kept anywhere."
+
+    def _open(self) -> None:
+        pass
+
+    def _deliver(self, key: str, value: bytes, event_id: str) -> None:
+        pass
+
+    def _close(self, deadline: float) -> list[str]:
+        return []
+
+
+def open_log(way: str, connection: Connection, topic: str, **settings: Any) -> EventLog:
+    """The event log that delivers in the named way; see its class for the settings (`timeout`, `memory`: all ways)."""
+    # Imported where used: each way brings its own client library.
+    if way == "none":
+        return NoLog(connection, topic, **settings)
+    if way == "fire-and-forget":
+        from app.stream.forget import FireAndForget
+
+        return FireAndForget(connection, topic, **settings)
+    if way == "confirmed":
+        from app.stream.confirmed import Confirmed
+
+        return Confirmed(connection, topic, **settings)
+    if way == "buffered":
+        from app.stream.buffered import Buffered
+
+        return Buffered(connection, topic, **settings)
+    if way == "outbox":
+        from app.stream.outbox import Outbox
+
+        return Outbox(connection, topic, **settings)
+    raise LabError(f"there is no way to deliver called {way!r}", f"Choose one of: {', '.join(WAYS)}.")
