@@ -1,0 +1,93 @@
+"""A chapter before it runs: where its notebook is, its number and title, and how its cells are numbered."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from app.errors import LabError
+from app.report import parameters
+from app.report.parameters import Parameter
+
+INJECTED = "injected-parameters"  # papermill's tag, and the id that we give its cell: papermill's own is random
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One notebook of the report."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending, such as 03-read-the-events."""
+        return self.path.stem
+
+    @property
+    def number(self) -> int:
+        """The number that the name begins with."""
+        return int(self.name.split("-")[0])
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """What its parameters cell declares."""
+        return parameters.read(self.path)
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The notebook as plain JSON."""
+        document: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
+        return document
+
+    @property
+    def title(self) -> str:
+        """Its first heading."""
+        for cell in self.document["cells"]:
+            if cell["cell_type"] == "markdown" and (match := re.search(r"^# +(.+)$", "".join(cell["source"]), re.M)):
+                return match.group(1).strip()
+        return self.name
+
+    @property
+    def needs(self) -> list[str]:
+        """Names (or their beginnings) of chapters without which this one can't run: metadata `lab.needs`."""
+        return list(self.document["metadata"].get("lab", {}).get("needs", []))
+
+
+def find(folder: Path) -> list[Chapter]:
+    """All chapters in `folder`, in order."""
+    return [Chapter(path) for path in sorted(folder.glob("[0-9]*-*.ipynb"))]
+
+
+def select(chapters: Sequence[Chapter], wanted: Sequence[str]) -> list[Chapter]:
+    """The chapters whose names begin with the wanted words (`03`, `03-read`), in the book's order; none wanted means all."""
+    for word in wanted:
+        if not any(chapter.name.startswith(word.removesuffix(".ipynb")) for chapter in chapters):
+            names = [chapter.name for chapter in chapters]
+            raise LabError(
+                f"no chapter {word}{parameters.nearest(word, names)}", "chapters: " + (", ".join(names) or "none")
+            )
+    begins = tuple(word.removesuffix(".ipynb") for word in wanted) or ("",)
+    return [chapter for chapter in chapters if chapter.name.startswith(begins)]
+
+
+def tags(cell: Any) -> list[str]:
+    """A cell's tags."""
+    return list(cell.get("metadata", {}).get("tags", []))
+
+
+def numbers(chapter: int, cells: Sequence[Any]) -> list[str]:
+    """The number of each cell, as `chapter.cell`: code cells count; hidden tests and papermill's cell get a letter."""
+    found, count, letter = [], 0, 0
+    for cell in cells:
+        if cell["cell_type"] != "code":
+            found.append("")
+        elif count and {"test", INJECTED} & set(tags(cell)):
+            letter += 1
+            found.append(f"{chapter}.{count}{chr(96 + letter)}")
+        else:
+            count, letter = count + 1, 0
+            found.append(f"{chapter}.{count}")
+    return found

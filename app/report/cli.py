@@ -1,0 +1,100 @@
+"""The command line of the report: everything a person can get wrong is said before anything starts."""
+
+import argparse
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from app.errors import LabError
+from app.home import PROJECT, build_folder
+from app.report import chapter, parameters
+from app.report.parameters import Parameter
+
+PROGRAM = "python3 scripts/report.py"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, whose complaints are LabErrors, too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Two lines and exit code 2."""
+        raise LabError(message, f"help: {PROGRAM} --help")
+
+
+def main(arguments: Sequence[str] | None = None, folder: Path | None = None) -> int:
+    """Run the report as the command line says; the exit code is 0 passed, 1 failed, 2 refused, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    book = chapter.find(folder or PROJECT / "notebooks")
+    if not book:
+        raise LabError(
+            f"there are no notebooks in {folder or PROJECT / 'notebooks'}", "restore them: git checkout -- notebooks"
+        )
+    known = parameters.merge({one.name: one.parameters for one in book})
+    options = parser(known).parse_args(arguments)
+    chosen = chapter.select(book, options.chapters)
+    here = parameters.merge({one.name: one.parameters for one in chosen})
+    elsewhere = {name: one.name for one in book for name in one.parameters if name not in here}
+    given = parameters.check(options.parameters, here, elsewhere)
+    return start(chosen, here, given, arguments, options)
+
+
+def parser(known: dict[str, Parameter]) -> Parser:
+    """The options; the help lists every parameter of the notebooks."""
+    lines = [f"  {name:<14} {parameters.described(parameter)}" for name, parameter in known.items()]
+    made = Parser(
+        prog=PROGRAM,
+        description="Run the chapters and write build/report.html.",
+        epilog="parameters (-p NAME VALUE):\n" + "\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("chapters", nargs="*", metavar="CHAPTER", help="such as 03 (default: all)")
+    made.add_argument(
+        "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter"
+    )
+    made.add_argument(
+        "--cell-timeout", type=seconds, default=600.0, metavar="S", help="seconds for one cell (default: 600)"
+    )
+    made.add_argument(
+        "--timeout", type=seconds, default=1800.0, metavar="S", help="seconds for the whole run (default: 1800)"
+    )
+    return made
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    number = parameters.read_float(text)
+    if number is None or number <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return number
+
+
+def start(
+    chosen: list[chapter.Chapter],
+    known: dict[str, Parameter],
+    given: dict[str, Any],
+    arguments: Sequence[str],
+    options: argparse.Namespace,
+) -> int:
+    """Everything is right: run."""
+    from app.report.progress import Progress
+    from app.report.run import Plan, run
+
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    values = {name: parameter.default for name, parameter in known.items()} | given
+    plan = Plan(
+        chapters=chosen,
+        parameters=values,
+        given=given,
+        build=build_folder().resolve(),
+        command=shlex.join(["python3", "scripts/report.py", *arguments]),
+        cell_timeout=options.cell_timeout,
+        timeout=options.timeout,
+    )
+    with Progress() as progress:
+        result = run(plan, progress)
+        progress.say(f"{result.status.capitalize()}: {result.reason} {result.seconds:.1f} s")
+        progress.say(str(plan.build / "report.html"))
+    return result.exit_code

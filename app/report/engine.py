@@ -1,0 +1,250 @@
+"""Our papermill engine: papermill's client on a kernel of our own, watched cell by cell, with limits of time.
+
+papermill alone saves a notebook whose kernel died as if all were well, and knows a limit per cell only.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import papermill
+from jupyter_core.utils import run_sync
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+from papermill.execute import remove_error_markers
+
+from app.report import chapter as chapters
+from app.report import record
+from app.report.kernel import NAME, Kernels, exit_of
+from app.report.progress import Progress
+
+GRACE = 0.7  # seconds in which an interrupted cell may say where it was
+logger = logging.getLogger("papermill")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop waiting, in seconds: for one cell, and (as a time of `time.monotonic`) for the run."""
+
+    cell: float
+    deadline: float
+    run: float
+
+    def of_cell(self) -> tuple[float, str]:
+        """How long the next cell may take, and what to say when it took longer."""
+        left = self.deadline - time.monotonic()
+        if left < self.cell:
+            return max(left, 0.05), f"was still running when the run reached its limit of {self.run:g} s (--timeout)"
+        return self.cell, f"was still running after {self.cell:g} s (--cell-timeout)"
+
+
+@dataclass
+class Execution:
+    """One chapter while it runs: what its cells did so far."""
+
+    chapter: chapters.Chapter
+    kernels: Kernels
+    progress: Progress
+    limits: Limits
+    prepare_next: bool = False
+    notebook: Any = None
+    numbers: list[str] = field(default_factory=list)
+    seconds: dict[int, float] = field(default_factory=dict)
+    current: int | None = None
+    failed: int | None = None
+    overdue: str = ""
+    began: float = 0.0
+
+    def open(self, notebook: Any) -> None:
+        """papermill has put the parameters in: now the cells are known."""
+        self.notebook = notebook
+        for cell in notebook.cells:
+            if chapters.INJECTED in chapters.tags(cell):
+                cell["id"] = chapters.INJECTED
+        self.numbers = chapters.numbers(self.chapter.number, notebook.cells)
+
+    def start(self, index: int) -> None:
+        """Cell `index` starts."""
+        self.current, self.began = index, time.monotonic()
+        if self.numbers[index]:
+            self.progress.begin(f"  {self.numbers[index]:<6} {self.notebook.cells[index].get('id', '')}")
+
+    def finish(self, index: int) -> None:
+        """Cell `index` is over, one way or the other."""
+        self.seconds[index] = round(time.monotonic() - self.began, 3)
+        if self.numbers[index]:
+            self.progress.end("failed" if index == self.failed else "")
+
+    def cells(self) -> tuple[record.Cell, ...]:
+        """The code cells as the record has them."""
+        return tuple(self.cell(index) for index, number in enumerate(self.numbers) if number)
+
+    def cell(self, index: int) -> record.Cell:
+        """One code cell as the record has it."""
+        done = index in self.seconds
+        status: Any = "failed" if index == self.failed else "passed" if done else "pending"
+        return record.Cell(
+            self.notebook.cells[index].get("id", ""), self.numbers[index], status, self.seconds.get(index)
+        )
+
+    def failure(self, kind: Any, problem: str) -> record.Failure:
+        """A failure in the current cell."""
+        if self.current is None:
+            return record.Failure(kind, problem)
+        return record.Failure(
+            kind, problem, self.notebook.cells[self.current].get("id", ""), self.numbers[self.current]
+        )
+
+
+class Watch(NotebookExecutionManager):  # type: ignore[misc]
+    """papermill's own book-keeping, told to us as it happens, and honest when the kernel dies."""
+
+    def __init__(self, notebook: Any, output_path: str | None, execution: Execution) -> None:
+        super().__init__(notebook, output_path=output_path, progress_bar=False, autosave_cell_every=0)
+        self.execution = execution
+        execution.open(notebook)
+
+    def save(self, **_: Any) -> None:
+        """Nothing in between: a save per cell costs more than most cells. The end saves in every case."""
+
+    def cell_start(self, cell: Any, cell_index: int | None = None, **_: Any) -> None:
+        """A cell starts."""
+        super().cell_start(cell, cell_index)
+        self.execution.start(cell_index or 0)
+
+    def cell_exception(self, cell: Any, cell_index: int | None = None, **_: Any) -> None:
+        """A cell raised."""
+        super().cell_exception(cell, cell_index)
+        self.execution.failed = cell_index
+
+    def cell_complete(self, cell: Any, cell_index: int | None = None, **_: Any) -> None:
+        """A cell is over."""
+        super().cell_complete(cell, cell_index)
+        self.execution.finish(cell_index or 0)
+
+    def notebook_complete(self, **_: Any) -> None:
+        """The notebook is over: save it with pending cells as pending."""
+        self.end_time = self.now()
+        self.nb.metadata.papermill["end_time"] = self.end_time.isoformat()
+        self.nb.metadata.papermill["duration"] = (self.end_time - self.start_time).total_seconds()
+        super().save()
+
+
+class Client(PapermillNotebookClient):  # type: ignore[misc]
+    """papermill's client with our limits."""
+
+    def __init__(self, watch: Watch, manager: Any, execution: Execution) -> None:
+        super().__init__(
+            watch,
+            km=manager,
+            kernel_name=NAME,
+            log=logger,
+            startup_timeout=60,
+            record_timing=False,
+            on_notebook_start=self.prepare_next,
+            timeout_func=self.limit,
+        )
+        self.execution = execution
+
+    async def prepare_next(self, **_: Any) -> None:
+        """This kernel answers: the next chapter's may start beside it."""
+        if self.execution.prepare_next:
+            await self.execution.kernels.prepare()
+
+    def limit(self, cell: Any) -> float:
+        """The seconds that the next cell may take."""
+        seconds, self.execution.overdue = self.execution.limits.of_cell()
+        return seconds
+
+    async def _async_handle_timeout(self, timeout: float, cell: Any = None) -> None:
+        """Interrupt the cell, so that its traceback says where it was, then give it up."""
+        await self.km.interrupt_kernel()
+        await asyncio.sleep(GRACE)
+        raise CellTimeoutError.error_from_timeout_and_cell(self.execution.overdue, round(timeout), cell)
+
+
+class LabEngine(Engine):  # type: ignore[misc]
+    """What papermill calls to execute a notebook."""
+
+    @classmethod
+    def execute_notebook(
+        cls, nb: Any, kernel_name: str, output_path: str | None = None, *, execution: Execution, **_: Any
+    ) -> Any:
+        """Execute `nb` on one of our kernels; the notebook is saved whatever happens."""
+        watch = Watch(nb, output_path, execution)
+        watch.notebook_start()
+        try:
+            manager = run_sync(execution.kernels.take)()
+            Client(watch, manager, execution).execute(cleanup_kc=True)
+        finally:
+            watch.notebook_complete()
+        return nb
+
+
+papermill_engines.register("lab", LabEngine)
+
+
+def execute(execution: Execution, values: dict[str, Any], output: Path) -> tuple[record.Chapter, Any]:
+    """Run one chapter with papermill and say what became of it; only Ctrl-C and bugs of ours get out as exceptions."""
+    chapter, began = execution.chapter, time.monotonic()
+    failure = outcome(execution, lambda: call_papermill(execution, values, output))
+    cells = execution.cells()
+    result = record.Chapter(
+        chapter.name,
+        chapter.number,
+        chapter.title,
+        "failed" if failure else "passed",
+        round(time.monotonic() - began, 3),
+        cells,
+        failure,
+    )
+    return result, remove_error_markers(execution.notebook) if execution.notebook else None
+
+
+def call_papermill(execution: Execution, values: dict[str, Any], output: Path) -> None:
+    """papermill's own entry, so that a chapter runs here as it does from papermill's command line."""
+    papermill.execute_notebook(
+        str(execution.chapter.path),
+        str(output),
+        parameters={name: value for name, value in values.items() if name in execution.chapter.parameters},
+        engine_name="lab",
+        kernel_name=NAME,
+        language="python",
+        progress_bar=False,
+        execution=execution,
+    )
+
+
+def outcome(execution: Execution, run: Callable[[], None]) -> record.Failure | None:
+    """Call `run` and turn each way to fail into its record; the failed cell is marked as failed."""
+    try:
+        run()
+    except PapermillExecutionError as error:
+        if execution.failed is None:  # a cell tagged raises-exception: it was meant to
+            return None
+        return execution.failure("error", f"{error.ename}: {error.evalue}".rstrip(": "))
+    except DeadKernelError:
+        return died(execution)
+    except CellTimeoutError:
+        execution.failed = execution.current
+        return execution.failure("time-out", f"the cell {execution.overdue}")
+    except RuntimeError as error:  # jupyter_client: the kernel died before it answered, or did not answer in time
+        if execution.seconds or execution.current is not None:
+            raise
+        return record.Failure("kernel death", f"the kernel did not start: {error}")
+    return None
+
+
+def died(execution: Execution) -> record.Failure:
+    """A kernel that died, with its exit status and the last it said."""
+    execution.failed = execution.current
+    end = run_sync(exit_of)(execution.kernels.last)
+    log = execution.kernels.log
+    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] if log.exists() else []
+    return execution.failure("kernel death", "; ".join([f"the kernel died: {end}", *said]))

