@@ -1,0 +1,199 @@
+"""What a chapter shows: tables and figures in the page's own markup, and as plain text for a terminal.
+
+For whoever renders the page:
+
+- A `Table` displays as `text/html`; its fragment is the page's own markup and everything in it is escaped.
+- A `Figure` displays as `FIGURE` (the page's fragment: a title, two drawings, a reading, the data), as Vega-Lite
+  (interactive in JupyterLab) and as `image/svg+xml` (any other viewer). It has no `text/html`: JupyterLab prefers that
+  to Vega-Lite, and the chart would stand still. So `FIGURE` goes first in the page's display priority.
+- Fragments carry no numbers. `numbered(page)` writes "Table 3. " and "Figure 1. " in document order, once, over the
+  whole page.
+- Colours are `var(--token, fallback)`, so that both themes share one drawing; `theme.CSS` has the few rules that the
+  drawings need beside the page's own.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any, Literal
+
+import pandas as pd
+
+FIGURE = "application/vnd.streaming-lab.figure+html"
+VEGALITE = "application/vnd.vegalite.v5+json"  # the newest that JupyterLab 4 draws
+NO_EVENTS = "no events"
+
+Kind = Literal["text", "long", "code", "number", "raw"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: `decimals` are for numbers; `measured` marks every value, since two runs differ in it."""
+
+    name: str
+    kind: Kind = "text"
+    decimals: int = 0
+    measured: bool = False
+
+    @property
+    def css(self) -> str:
+        return {"number": " class=n", "raw": " class=raw", "long": " class=text"}.get(self.kind, "")
+
+    def plain(self, value: Any) -> str:
+        """`value` as text; a missing one is empty."""
+        if hasattr(value, "_repr_html_") or isinstance(value, (str, bytes)):
+            return repr(value) if not isinstance(value, str) else value
+        if value is None or pd.isna(value):
+            return ""
+        if self.kind == "number":
+            return f"{value:,.{self.decimals}f}"
+        return str(value)
+
+    def html(self, value: Any) -> str:
+        """`value` as the inside of a cell; what knows its own HTML (a measured value) gives it, all else is escaped."""
+        if hasattr(value, "_repr_html_"):
+            return str(value._repr_html_())
+        text = escape(self.plain(value), quote=False)
+        if text and self.kind in ("code", "raw"):
+            text = f"<code>{text}</code>"
+        return marked(text) if self.measured else text
+
+
+def number(name: str, decimals: int = 0, *, measured: bool = False) -> Column:
+    """A right-aligned column of numbers with thousands separators."""
+    return Column(name, "number", decimals, measured)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a title; the first column names the row, `total` underlines the last row twice.
+
+    Backticks in `title` and `note` become code; nothing else in them, and nothing at all in the cells, is markup.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    note: str = ""
+    total: bool = False
+    empty: str = NO_EVENTS
+
+    def _repr_html_(self) -> str:
+        caption = f'<caption><b><span class="no table"></span>{prose(self.title)}</b>{lead(self.note)}</caption>'
+        return self.fragment(caption, bare(self.title))
+
+    def __repr__(self) -> str:
+        return "\n".join([bare(f"{self.title} ({self.note})" if self.note else self.title), *plain_rows(self)])
+
+    def fragment(self, caption: str, label: str) -> str:
+        """The table in its scrolling box, under a caption of the caller's own."""
+        heads = "".join(f'<th scope="col"{column.css}>{escape(column.name)}</th>' for column in self.columns)
+        last = len(self.rows) - 1
+        body = [self.row(row, total=self.total and index == last) for index, row in enumerate(self.rows)]
+        body = body or [f'<tr><td colspan="{len(self.columns)}">{escape(self.empty)}</td></tr>']
+        lines = "\n".join(body)
+        return (
+            f'<div class="table" tabindex="0" role="group" aria-label="{escape(label)}">\n<table>\n{caption}\n'
+            f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>\n</div>"
+        )
+
+    def row(self, values: Sequence[Any], *, total: bool) -> str:
+        first, *others = zip(self.columns, values, strict=True)
+        head = f'<th scope="row"{first[0].css}>{first[0].html(first[1])}</th>'
+        cells = "".join(f"<td{column.css}>{column.html(value)}</td>" for column, value in others)
+        return f"<tr{' class=total' if total else ''}>{head}{cells}</tr>"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with a title, a reading, and its data as a table; drawn twice, so that type is never scaled.
+
+    `alt` says chart type, axes and trend, for a reader who cannot see it. One of measured data is marked as a whole.
+    """
+
+    title: str
+    note: str
+    alt: str
+    wide: str
+    narrow: str
+    reading: str
+    data: Table | None = None
+    spec: Mapping[str, Any] | None = field(default=None, repr=False)
+    measured: bool = False
+
+    def html(self) -> str:
+        """The fragment for the page."""
+        drawings = f'<div class="plot" role="img" aria-label="{escape(self.alt)}">\n{self.wide}\n{self.narrow}\n</div>'
+        caption = f'<b><span class="no figure"></span>{prose(self.title)}</b>{lead(self.note)}'
+        return (
+            f'<figure class="figure">\n<figcaption>{caption}</figcaption>\n'
+            f'{drawings}\n<p class="reading">{prose(self.reading)}</p>\n{self.details()}</figure>'
+        )
+
+    def details(self) -> str:
+        if self.data is None:
+            return ""
+        caption = f'<caption class="sr">{prose(self.title)}</caption>'
+        table = self.data.fragment(caption, f"Data of {bare(self.title)}")
+        summary = 'Data of <span class="no data">this figure</span>'
+        return f'<details class="data"><summary>{summary}</summary>\n{table}\n</details>\n'
+
+    def __repr__(self) -> str:
+        return "\n".join(bare(text) for text in (f"{self.title} ({self.note})", self.alt, self.reading) if text)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        bundle: dict[str, Any] = {FIGURE: self.html(), "text/plain": repr(self)}
+        if self.spec is not None:
+            bundle[VEGALITE] = dict(self.spec)
+            bundle["image/svg+xml"] = standalone(self.wide)
+        return bundle, {"measured": True} if self.measured else {}
+
+
+def numbered(page: str) -> str:
+    """`page` with its tables and figures numbered in document order, each kind from 1."""
+    counts = {"table": 0, "figure": 0}
+
+    def number_of(match: re.Match[str]) -> str:
+        kind = match[1]
+        if kind == "data":
+            return f"figure {counts['figure']}"
+        counts[kind] += 1
+        return f"{kind.capitalize()} {counts[kind]}. "
+
+    return re.sub(r'<span class="no (table|figure|data)">[^<]*</span>', number_of, page)
+
+
+def marked(html: str) -> str:
+    """`html` marked as measured: two runs with the same parameters may differ in it, and in nothing else."""
+    return f'<span class="measured">{html}</span>'
+
+
+def prose(text: str) -> str:
+    """`text` escaped, with `code` in backticks."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
+
+
+def bare(text: str) -> str:
+    """`text` without its backticks, for labels and terminals."""
+    return text.replace("`", "")
+
+
+def lead(note: str) -> str:
+    return f" <span>{prose(note)}</span>" if note else ""
+
+
+def standalone(svg: str) -> str:
+    """A drawing as a document of its own, for viewers that show an output's SVG as an image."""
+    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(' class="wide"', "", 1)
+
+
+def plain_rows(table: Table) -> list[str]:
+    """The rows in aligned columns; numbers to the right."""
+    lines = [[column.name for column in table.columns]]
+    lines += [[column.plain(value) for column, value in zip(table.columns, row, strict=True)] for row in table.rows]
+    if not table.rows:
+        return ["  ".join(lines[0]), table.empty]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    sides: list[Callable[[str, int], str]] = [str.rjust if c.kind == "number" else str.ljust for c in table.columns]
+    return ["  ".join(side(c, w) for side, c, w in zip(sides, line, widths, strict=True)).rstrip() for line in lines]

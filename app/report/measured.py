@@ -1,0 +1,131 @@
+"""Marks a shown value as measured: a time, a latency, a port, a generated id. Everything else repeats from run to run.
+
+    Markdown(f"The broker was ready after {measured(seconds):.2f} s.")       in prose
+    measured(frame)                                                         a whole output
+
+`comparable(notebook)` is what is left of an executed notebook when the measured parts are blanked:
+two runs with the same parameters are equal in it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+BLANK = "[measured]"
+SPAN = re.compile(r'<span class="measured">.*?</span>', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured value and the text that shows it; in an f-string and in HTML it is a marked span."""
+
+    value: Any
+    text: str
+
+    def _repr_html_(self) -> str:
+        return f'<span class="measured">{escape(self.text, quote=False)}</span>'
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def __str__(self) -> str:
+        return self._repr_html_()
+
+    def __format__(self, spec: str) -> str:
+        return str(Measured(self.value, format(self.value, spec)) if spec else self)
+
+
+@dataclass(frozen=True)
+class MeasuredOutput:
+    """A displayed thing (a chart, a frame) that is measured as a whole; its output's metadata says so."""
+
+    shown: Any
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        if hasattr(self.shown, "_repr_mimebundle_"):
+            bundle = self.shown._repr_mimebundle_()
+            data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+            return dict(data), {**metadata, "measured": True}
+        return {"text/html": self.shown._repr_html_(), "text/plain": repr(self.shown)}, {"measured": True}
+
+    def __repr__(self) -> str:
+        return repr(self.shown)
+
+
+def measured(value: Any, text: str | None = None) -> Any:
+    """`value` marked as measured, shown as `text`; without it numbers get thousands separators, fractions two decimals.
+
+    Works in f-strings (also with a format: `f"{measured(x):.1f}"`), in table cells, and around a chart, table or frame.
+    """
+    if text is None and (hasattr(value, "_repr_mimebundle_") or hasattr(value, "_repr_html_")):
+        return value if isinstance(value, (Measured, MeasuredOutput)) else MeasuredOutput(value)
+    return Measured(value, shown(value) if text is None else text)
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def comparable(notebook: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The cells of an executed notebook (nbformat 4) without what may differ between two runs with the same parameters.
+
+    Left out: metadata but the tags, and the random id of the cell that papermill injects. Blanked: marked spans, outputs
+    whose metadata says measured, all outputs of a cell tagged `measured`, progress bars, widgets, and the plain text
+    beside marked HTML.
+    """
+    return [comparable_cell(cell) for cell in notebook["cells"]]
+
+
+def comparable_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
+    tags = sorted(cell.get("metadata", {}).get("tags", []))
+    kept: dict[str, Any] = {"type": cell["cell_type"], "tags": tags, "source": joined(cell["source"])}
+    if "injected-parameters" not in tags:
+        kept["id"] = cell.get("id")
+    if cell["cell_type"] == "code":
+        outputs = [comparable_output(output) for output in cell["outputs"]]
+        kept["outputs"] = BLANK if "measured" in tags else merged(outputs)
+    return kept
+
+
+def comparable_output(output: Mapping[str, Any]) -> dict[str, Any]:
+    """One output: its kind, and its content with the measured parts blanked."""
+    kind = output["output_type"]
+    if kind == "stream":
+        text = joined(output["text"])
+        return {"stream": output["name"], "text": BLANK if "\r" in text else blanked(text)}
+    if kind == "error":
+        return {"error": output["ename"], "value": blanked(output["evalue"])}
+    if output.get("metadata", {}).get("measured"):
+        return {"data": dict.fromkeys(sorted(output["data"]), BLANK)}
+    data = {name: blanked(joined(value)) for name, value in sorted(output["data"].items())}
+    widget = any("widget" in name for name in data)
+    if widget or any(BLANK in str(value) for name, value in data.items() if name != "text/plain"):
+        # plain text has no marks, and a column is as wide as its longest value: the marked HTML beside it says the same
+        data["text/plain"] = BLANK
+    return {"data": {name: BLANK if "widget" in name else value for name, value in data.items()}}
+
+
+def merged(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Neighbouring pieces of one stream as one: where a stream is cut depends on the clock."""
+    whole: list[dict[str, Any]] = []
+    for output in outputs:
+        if whole and "stream" in output and output["stream"] == whole[-1].get("stream"):
+            before = whole[-1]["text"]
+            text = BLANK if BLANK in (before, output["text"]) else before + output["text"]
+            whole[-1] = {"stream": output["stream"], "text": text}
+        else:
+            whole.append(output)
+    return whole
+
+
+def blanked(value: Any) -> Any:
+    return SPAN.sub(BLANK, value) if isinstance(value, str) else value
+
+
+def joined(text: Any) -> Any:
+    """A multi-line text as one string; nbformat allows a list of lines."""
+    return "".join(text) if isinstance(text, list) and all(isinstance(line, str) for line in text) else text
