@@ -1,0 +1,150 @@
+"""Outbox: an answer once the event is durable on this machine; a relay delivers it when the broker can."""
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from app.home import lab_home
+from app.stream.log import EventLog, Refused, Undecided
+from app.stream.outbox_file import OutboxFile, Row, rows_in
+from app.stream.outcome import Outcome
+from app.stream.relay import Relay
+
+QUOTA = 256 << 20  # bytes
+IDLE = 0.1  # seconds without a commit, after which delivered rows get one of their own
+MANY = 1000  # delivered rows that are worth a commit in any case
+
+
+class Outbox(EventLog):
+    """`append` returns after the commit that holds its event; a row leaves the file after the broker's acknowledgement.
+
+    `path` is the file (default: in the lab's home, named after the topic), `quota` its largest size in bytes: beyond it
+    an event is `Refused`. One game per file, a second one is a `LabError`. `connect` needs no broker. `memory` has no
+    meaning here: what waits, waits on the disk.
+    """
+
+    promise = "The event is durable on this machine and will reach the broker, in order and at least once."
+
+    def __init__(self, *args: Any, path: Path | str | None = None, quota: int = QUOTA, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.path = Path(path) if path else lab_home() / "outbox" / f"{self.topic}.sqlite"
+        self.quota = quota
+        self._file: OutboxFile | None = None
+        self._relay: Relay | None = None
+        self._waiting: deque[tuple[Outcome, Row]] = deque()
+        self._committing = threading.Lock()  # its holder commits for all that wait: one fsync, no hand-over to a writer
+        self._committed_at = 0.0
+        self._delivered: deque[int] = deque()  # acknowledged rows that are in the file still
+        self._own = 0  # rows behind this one are this process's
+        self._rows = 0  # rows that the broker has not acknowledged
+        self._empty = threading.Condition(self._lock)
+
+    @property
+    def queued(self) -> int:
+        """Rows that no broker has acknowledged, those of an earlier process included."""
+        return self._rows
+
+    def pending(self) -> Iterable[Row]:
+        """The undelivered rows in their order, before or after `connect`.
+
+        A game that rebuilds its world reads them first and the topic second: a row that moves in between is then in
+        both, and its id tells.
+        """
+        return rows_in(self.path)
+
+    def ready(self) -> bool:
+        """Would the file take an event now? The broker may be away: that is what the outbox is for."""
+        return not self._closed and (self._file is None or self._file.has_room())
+
+    def after(self, seq: int, limit: int) -> list[tuple[int, str, bytes]]:
+        """For the relay: the next rows in order."""
+        assert self._file is not None
+        return self._file.after(seq, limit)
+
+    def delivered(self, seq: int) -> None:
+        """For the relay: the broker has acknowledged this row."""
+        self._delivered.append(seq)
+        with self._lock:
+            self._rows -= 1
+            self._tally["relayed"] += 1
+            self._tally["acknowledged"] += seq > self._own
+            if not self._rows:
+                self._empty.notify_all()
+
+    def sweep(self, everything: bool = False) -> None:
+        """For the relay: remove delivered rows, unless the next append is about to do it along with its own commit."""
+        idle = time.monotonic() - self._committed_at > IDLE
+        if self._delivered and (everything or idle or len(self._delivered) > MANY):
+            with self._committing:
+                self._commit()
+
+    def _open(self) -> None:
+        self._file = OutboxFile(self.path, self.topic, self.quota)
+        self._own = self._file.newest()
+        self._rows = self._file.count()
+        self._relay = Relay(self.connection, self.topic, self)
+        self._relay.newest = self._own
+
+    def _deliver(self, key: str, value: bytes, event_id: str) -> None:
+        entry = Outcome(event_id), (event_id, key, value)
+        outcome = entry[0]
+        self._waiting.append(entry)
+        if self._committing.acquire(timeout=self.timeout):
+            try:
+                if outcome.delivered is None:  # else the one before has committed this event along with its own
+                    self._commit()
+            finally:
+                self._committing.release()
+        elif not self._withdraw(entry):
+            raise Undecided(outcome, self.timeout)
+        if not outcome.delivered:
+            raise Refused(
+                f"outbox {self.path} did not take the event: {outcome.why}", "Wait for the broker, or free disk."
+            )
+
+    def _withdraw(self, entry: tuple[Outcome, Row]) -> bool:
+        try:
+            self._waiting.remove(entry)
+        except ValueError:
+            return False  # a commit has it
+        entry[0].decide(False, f"the disk did not answer for {self.timeout:g} s")
+        return True
+
+    def _commit(self) -> None:
+        """Commit all that waits, and forget what is delivered; the caller holds `_committing`."""
+        assert self._file is not None
+        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        gone = [self._delivered.popleft() for _ in range(len(self._delivered))]
+        try:
+            newest = self._file.commit([row for _, row in batch], gone)
+        except sqlite3.Error as error:
+            self._delivered.extend(gone)
+            self._refuse(batch, error)
+            return
+        self._committed_at = time.monotonic()
+        with self._lock:
+            self._rows += len(batch)
+        if self._relay is not None:
+            self._relay.newest = newest
+        for outcome, _ in batch:
+            outcome.decide(True)
+
+    def _refuse(self, batch: list[tuple[Outcome, Row]], error: sqlite3.Error) -> None:
+        for outcome, _ in batch:
+            outcome.decide(False, str(error))
+
+    def _close(self, deadline: float) -> list[str]:
+        assert self._file is not None
+        assert self._relay is not None
+        with self._empty:
+            self._empty.wait_for(lambda: not self._rows, max(0.0, deadline - time.monotonic()))
+        self._relay.stop()
+        with self._committing:
+            self._commit()
+        unsent = [event_id for event_id, _, _ in rows_in(self.path)]
+        self._file.close()
+        return unsent

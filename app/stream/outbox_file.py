@@ -1,0 +1,136 @@
+"""The outbox's file: SQLite in WAL mode with synchronous=FULL, so that a commit is one fsync and survives a power cut.
+
+Sources: sqlite.org, "Write-Ahead Logging" and "PRAGMA synchronous".
+"""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TypeAlias
+
+from app.errors import LabError
+
+Row: TypeAlias = tuple[str, str, bytes]  # event id, key, value
+
+PAGE = 4096  # bytes; SQLite's default
+_SMALLEST = 16  # pages; fewer would not hold the tables
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT, key TEXT, value BLOB);
+CREATE TABLE IF NOT EXISTS owner (topic TEXT, pid INTEGER);
+"""
+
+
+class OutboxFile:
+    """Undelivered rows of one topic, owned by one process; a second owner raises a `LabError` that names the first.
+
+    The file takes `quota` bytes at most (the write-ahead log beside it about 4 MB). One thread at a time, but for
+    `after` and `has_room`, which read through a connection of their own.
+    """
+
+    def __init__(self, path: Path, topic: str, quota: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._guard = _lock(path)
+        self._database = _connect(path)
+        self._reader = _connect(path)
+        try:
+            self._database.executescript(_SCHEMA)
+            self._database.execute(f"PRAGMA max_page_count={max(_SMALLEST, quota // PAGE)}")
+            self._own(topic)
+        except BaseException:
+            self.close()
+            raise
+
+    def _own(self, topic: str) -> None:
+        found = self._database.execute("SELECT topic FROM owner").fetchone()
+        if found and found[0] != topic and self.count():
+            raise LabError(
+                f"outbox {self.path} holds {self.count()} events for topic {found[0]!r}, not for {topic!r}",
+                "Use one file for each topic, or deliver these events first.",
+            )
+        self._database.execute("DELETE FROM owner")
+        self._database.execute("INSERT INTO owner VALUES (?, ?)", (topic, os.getpid()))
+
+    def commit(self, rows: list[Row], delivered: list[int]) -> int:
+        """Add rows and remove delivered ones, durably, in one transaction; returns the highest sequence number.
+
+        Raises `sqlite3.Error` when it did not happen, for example because the file would outgrow its quota.
+        """
+        run = self._database.execute
+        run("BEGIN IMMEDIATE")
+        try:
+            if delivered:  # first, so that their pages are free for the new rows
+                self._database.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in delivered])
+            for row in rows:
+                run("INSERT INTO outbox (event_id, key, value) VALUES (?, ?, ?)", row)
+            run("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                run("ROLLBACK")
+            raise
+        return self.newest()
+
+    def newest(self) -> int:
+        """The highest sequence number that was ever given."""
+        found = self._database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        return int(found[0]) if found else 0
+
+    def after(self, seq: int, limit: int) -> list[tuple[int, str, bytes]]:
+        """The next rows (sequence number, key, value) behind `seq`, in order."""
+        query = "SELECT seq, key, value FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"
+        return self._reader.execute(query, (seq, limit)).fetchall()
+
+    def count(self) -> int:
+        """How many rows wait."""
+        return int(self._database.execute("SELECT count(*) FROM outbox").fetchone()[0])
+
+    def has_room(self) -> bool:
+        """Are there free pages below the quota?"""
+        size, most, free = (
+            self._reader.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "max_page_count", "freelist_count")
+        )
+        return bool(size - free < most)
+
+    def close(self) -> None:
+        """Release the file; another process may own it then."""
+        for connection in (self._reader, self._database, self._guard):
+            connection.close()
+
+
+def rows_in(path: Path) -> list[Row]:
+    """The undelivered rows of an outbox in their order, whoever owns it; none when there is no such file."""
+    if not path.exists():
+        return []
+    with closing(_connect(path)) as database:
+        if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'outbox'").fetchone() is None:
+            return []
+        return database.execute("SELECT event_id, key, value FROM outbox ORDER BY seq").fetchall()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=FULL")
+    database.execute("PRAGMA fullfsync=ON")  # macOS: fsync alone does not reach the disk there
+    return database
+
+
+def _lock(path: Path) -> sqlite3.Connection:
+    # An exclusive transaction on a file of its own: portable, and the operating system ends it with the process.
+    guard = sqlite3.connect(
+        path.with_name(path.name + ".lock"), timeout=0.0, isolation_level=None, check_same_thread=False
+    )
+    try:
+        guard.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        guard.close()
+        with closing(_connect(path)) as database:
+            pid = next(iter(database.execute("SELECT pid FROM owner").fetchone() or ()), "unknown")
+        raise LabError(
+            f"outbox {path} is in use by another game (process {pid})",
+            "Stop that game, or give this one a file of its own.",
+        ) from error
+    return guard

@@ -1,0 +1,92 @@
+"""The outbox's relay: rows to the topic, in order and at least once, for as long as it takes."""
+
+import logging
+import threading
+from functools import partial
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaException
+
+from app.stream.connection import Connection
+from app.stream.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+LINGER = 0.005  # seconds; nobody waits for a relay's acknowledgement
+AHEAD = 4000  # rows that are on their way at once: a long outage costs disk, not memory
+PAGE = 500  # rows that are read at once
+TICK = 0.02  # seconds between two looks for new rows
+PAUSE = 1.0  # seconds before a dead producer's successor begins
+
+
+class Rows(Protocol):
+    """What the relay needs of an outbox."""
+
+    def after(self, seq: int, limit: int) -> list[tuple[int, str, bytes]]: ...  # rows behind `seq`, in order
+    def delivered(self, seq: int) -> None: ...  # called on the engine's thread
+    def sweep(self, everything: bool = False) -> None: ...  # forget delivered rows, now or when it is worth a commit
+
+
+class Relay:
+    """A thread that produces each row behind the last one, and reports it delivered on its acknowledgement.
+
+    When a delivery is declared dead (a fatal error of the producer, a topic that is missing), a new producer begins
+    again with the first row that was not acknowledged: a row can be in the topic twice, none is skipped.
+    """
+
+    def __init__(self, connection: Connection, topic: str, rows: Rows) -> None:
+        self.newest = 0  # the highest sequence number there is; the outbox moves it
+        self._connection, self._topic, self._rows = connection, topic, rows
+        self._dead = ""  # why the producer has to be replaced
+        self._stopping = threading.Event()
+        self._engine = self._new_engine()
+        self._thread = threading.Thread(target=self._run, name="outbox-relay", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and the producer; what is on its way stays in the file."""
+        self._stopping.set()
+        self._thread.join()
+        self._engine.close()
+
+    def _new_engine(self) -> Engine:
+        return Engine(self._connection, linger=LINGER, events=AHEAD + PAGE, memory=1 << 30)
+
+    def _run(self) -> None:
+        last = 0
+        while not self._stopping.wait(TICK):
+            if self._dead:
+                logger.warning("the relay begins again: %s", self._dead)
+                self._begin_again()
+                last = 0
+            while (
+                last < self.newest and self._engine.waiting < AHEAD and not self._dead and not self._stopping.is_set()
+            ):
+                last = self._send_behind(last)
+            self._rows.sweep()
+
+    def _send_behind(self, last: int) -> int:
+        rows = self._rows.after(last, PAGE)
+        if not rows:
+            return self.newest  # all of them are delivered already
+        for seq, key, value in rows:
+            try:
+                self._engine.produce(self._topic, value, key, on_delivery=partial(self._report, seq))
+            except (BufferError, KafkaException) as error:
+                self._dead = str(error)
+                break
+            last = seq
+        return last
+
+    def _report(self, seq: int, error: Any, message: Any) -> None:
+        if error is None:
+            self._rows.delivered(seq)
+        else:
+            self._dead = str(error)
+
+    def _begin_again(self) -> None:
+        self._engine.close()  # its last reports come before this returns
+        self._rows.sweep(everything=True)
+        self._stopping.wait(PAUSE)
+        self._dead = ""
+        self._engine = self._new_engine()
