@@ -1,0 +1,40 @@
+"""Builds the optional native core beside its source; everything else about the project is in pyproject.toml.
+
+Without a C compiler, or when compiling fails, the install succeeds all the same and the pure-Python decoder is used
+(`app.stream.native.status()` says which). The built module carries the hash of its source, so that a stale one is noticed.
+"""
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+SOURCE = Path("app/stream/_columns.c")
+
+
+def has_compiler() -> bool:
+    """Is there a C compiler to call? macOS has a stub `cc` that opens a dialog instead: ask for its tools first."""
+    if sys.platform == "win32":
+        return True  # setuptools looks for MSVC in the registry, and `optional` forgives
+    if sys.platform == "darwin":
+        tools = subprocess.run(["xcode-select", "-p"], capture_output=True, check=False)
+        if tools.returncode != 0:
+            return False
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    return shutil.which(compiler[0]) is not None
+
+
+core = Extension(
+    "app.stream._columns",
+    [str(SOURCE)],
+    define_macros=[("SOURCE_SHA256", hashlib.sha256(SOURCE.read_bytes()).hexdigest())],
+    extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
+    optional=True,
+)
+setup(ext_modules=[core] if has_compiler() else [])
