@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import LabError
-from app.report import parameters
+from app.report import declarations, parameters
+from app.report.imports import imported_by
 from app.report.parameters import Parameter
 
 INJECTED = "injected-parameters"  # papermill's tag, and the id that we give its cell: papermill's own is random
@@ -34,7 +35,7 @@ class Chapter:
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
         """What its parameters cell declares."""
-        return parameters.read(self.path)
+        return declarations.read(self.path)
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -51,6 +52,11 @@ class Chapter:
         return self.name
 
     @property
+    def imports(self) -> list[str]:
+        """The modules that its cells import."""
+        return imported_by("".join(cell["source"]) for cell in self.document["cells"] if cell["cell_type"] == "code")
+
+    @property
     def needs(self) -> list[str]:
         """Names (or their beginnings) of chapters without which this one can't run: metadata `lab.needs`."""
         return list(self.document["metadata"].get("lab", {}).get("needs", []))
@@ -62,7 +68,7 @@ def find(folder: Path) -> list[Chapter]:
 
 
 def select(chapters: Sequence[Chapter], wanted: Sequence[str]) -> list[Chapter]:
-    """The chapters whose names begin with the wanted words (`03`, `03-read`), in the book's order; none wanted means all."""
+    """The chapters whose names begin with the wanted words (`03`, `03-read`), in the book's order; all when none is wanted."""
     for word in wanted:
         if not any(chapter.name.startswith(word.removesuffix(".ipynb")) for chapter in chapters):
             names = [chapter.name for chapter in chapters]

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from app.errors import LabError
 from app.home import PROJECT, build_folder
 from app.report import chapter, parameters
+from app.report.imports import skip_iri_grammar
 from app.report.parameters import Parameter
 
 PROGRAM = "python3 scripts/report.py"
@@ -79,6 +80,7 @@ def start(
     options: argparse.Namespace,
 ) -> int:
     """Everything is right: run."""
+    skip_iri_grammar()
     from app.report.progress import Progress
     from app.report.run import Plan, run
 

@@ -21,7 +21,7 @@ from papermill.execute import remove_error_markers
 
 from app.report import chapter as chapters
 from app.report import record
-from app.report.kernel import NAME, Kernels, exit_of
+from app.report.kernel import NAME, Kernel, Kernels, exit_of
 from app.report.progress import Progress
 
 GRACE = 0.7  # seconds in which an interrupted cell may say where it was
@@ -52,7 +52,8 @@ class Execution:
     kernels: Kernels
     progress: Progress
     limits: Limits
-    prepare_next: bool = False
+    following: chapters.Chapter | None = None
+    gave_up: bool = False
     notebook: Any = None
     numbers: list[str] = field(default_factory=list)
     seconds: dict[int, float] = field(default_factory=dict)
@@ -139,23 +140,22 @@ class Watch(NotebookExecutionManager):  # type: ignore[misc]
 class Client(PapermillNotebookClient):  # type: ignore[misc]
     """papermill's client with our limits."""
 
-    def __init__(self, watch: Watch, manager: Any, execution: Execution) -> None:
+    def __init__(self, watch: Watch, kernel: Kernel, execution: Execution) -> None:
         super().__init__(
             watch,
-            km=manager,
+            km=kernel.manager,
             kernel_name=NAME,
             log=logger,
-            startup_timeout=60,
             record_timing=False,
-            on_notebook_start=self.prepare_next,
             timeout_func=self.limit,
         )
-        self.execution = execution
+        self.kernel, self.execution = kernel, execution
+        self.kc = kernel.client
 
-    async def prepare_next(self, **_: Any) -> None:
-        """This kernel answers: the next chapter's may start beside it."""
-        if self.execution.prepare_next:
-            await self.execution.kernels.prepare()
+    def _cleanup_kernel(self) -> None:  # what nbclient calls at the end
+        """The chapter is over: its kernel ends by itself, while the next chapter already runs."""
+        run_sync(self.execution.kernels.retire)(self.kernel, now=self.execution.gave_up)
+        self.kc = self.km = None
 
     def limit(self, cell: Any) -> float:
         """The seconds that the next cell may take."""
@@ -164,7 +164,8 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
 
     async def _async_handle_timeout(self, timeout: float, cell: Any = None) -> None:
         """Interrupt the cell, so that its traceback says where it was, then give it up."""
-        await self.km.interrupt_kernel()
+        self.execution.gave_up = True
+        await self.kernel.manager.interrupt_kernel()
         await asyncio.sleep(GRACE)
         raise CellTimeoutError.error_from_timeout_and_cell(self.execution.overdue, round(timeout), cell)
 
@@ -180,8 +181,10 @@ class LabEngine(Engine):  # type: ignore[misc]
         watch = Watch(nb, output_path, execution)
         watch.notebook_start()
         try:
-            manager = run_sync(execution.kernels.take)()
-            Client(watch, manager, execution).execute(cleanup_kc=True)
+            kernel = run_sync(execution.kernels.take)()
+            if execution.following:
+                run_sync(execution.kernels.prepare)(execution.following.imports)
+            Client(watch, kernel, execution).execute(cleanup_kc=True)
         finally:
             watch.notebook_complete()
         return nb

@@ -10,8 +10,8 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,15 @@ TITLE = "From request to row"
 PROMISE = "A Flask game fires events into a real Apache Kafka; this report reads them back and accounts for every one."
 ROOM = 1_500_000  # bytes of outputs on the page: more makes a browser slow
 ONE_OUTPUT = 400_000  # bytes of one HTML output
-SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
+FIGURE = "application/vnd.streaming-lab.figure+html"  # app.analysis.page.FIGURE, without its import of pandas
+SHOWN = [FIGURE, "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
 
-class ChapterExporter(TemplateExporter):  # type: ignore[misc]
+class ChapterExporter(TemplateExporter):
     """nbconvert with our template: what is dearest to a reader comes first among an output's forms."""
 
-    def __init__(self, filters: Mapping[str, Callable[..., str]]) -> None:
-        super().__init__(
+    def __init__(self, filters: Mapping[str, Callable[..., Any]]) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]
             extra_template_basedirs=[str(TEMPLATES)],
             template_name="chapter",
             filters=dict(filters),
@@ -42,7 +43,7 @@ class ChapterExporter(TemplateExporter):  # type: ignore[misc]
 
     def _init_preprocessors(self) -> None:
         """None: the cells are prepared by app.report.cells."""
-        super()._init_preprocessors()
+        super()._init_preprocessors()  # type: ignore[no-untyped-call]
         self._preprocessors = []
 
 
@@ -81,7 +82,6 @@ class Page:
     def __init__(self) -> None:
         self.anchors = Anchors()
         self.room = ROOM
-        self.tables = self.figures = 0
         self.notebook = ""
 
     def section(self, chapter: record.Chapter, notebook: Any) -> Section:
@@ -113,10 +113,12 @@ class Page:
                 return self.inline(" ".join(lede.split())) if lede.strip() else ""
         return ""
 
-    def filters(self) -> dict[str, Callable[..., str]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         """What the chapter template calls."""
         return {
-            "prose": self.bound(lambda text: "\n".join(prose.in_prose(self.reader(text)))),
+            "prose": self.prose,
+            "markdown_output": self.bound(self.markdown_output),
+            "figure_output": self.bound(lambda output: prose.clean("".join(output.data[FIGURE]))),
             "code": prose.code_as_html,
             "terminal": self.bound(self.terminal),
             "failure": prose.failure,
@@ -141,6 +143,17 @@ class Page:
 
         return within
 
+    def prose(self, text: str) -> str:
+        """Markdown that a chapter's author wrote."""
+        return "\n".join(prose.in_prose(self.reader(text)))
+
+    def markdown_output(self, output: Any, number: str) -> str:
+        """A computed sentence; more than a page of it is shown as text."""
+        text = "".join(output.data["text/markdown"])
+        if len(text) > ONE_OUTPUT:
+            return f'<div class="output">{self.terminal(text, f"Output of cell {number}")}</div>'
+        return self.prose(text)
+
     def where(self) -> str:
         """Where everything is."""
         return f"all of it is in {self.notebook}"
@@ -156,25 +169,11 @@ class Page:
             note = f'<p class="left">{len(markup) / 1e6:.1f} MB of HTML not shown; {self.where()}</p>'
             plain = "".join(output.data.get("text/plain", ""))
             return f'<div class="output">{self.terminal(plain, f"Output of cell {number}")}{note}</div>'
-        cleaned = self.numbered(prose.clean(markup))
+        cleaned = prose.clean(markup)
         if "<table" in cleaned and 'class="table"' not in cleaned:
             label = f"Output of cell {number}"
             cleaned = f'<div class="table" tabindex="0" role="group" aria-label="{label}">{cleaned}</div>'
         return cleaned
-
-    def numbered(self, markup: str) -> str:
-        """Tables and figures get the numbers of the page in front of their titles."""
-
-        def table(match: re.Match[str]) -> str:
-            self.tables += 1
-            return f"{match[1]}Table {self.tables}. "
-
-        def figure(match: re.Match[str]) -> str:
-            self.figures += 1
-            return f"{match[1]}Figure {self.figures}. "
-
-        markup = re.sub(r"(<caption>\s*<b>)", table, markup)
-        return re.sub(r"(<figcaption>\s*<b>)", figure, markup)
 
     def svg_output(self, output: Any, number: str) -> str:
         """A drawing."""
@@ -196,8 +195,26 @@ def described(output: Any, kind: str, number: str) -> str:
     return str(metadata.get(kind, {}).get("alt") or metadata.get("alt") or f"Image output of cell {number}")
 
 
+def styles() -> str:
+    """The page's rules, and those of the drawings."""
+    try:
+        from app.analysis.theme import CSS
+    except ImportError:
+        CSS = ""
+
+    return (TEMPLATES / "page.css").read_text(encoding="utf-8") + CSS
+
+
+def warm_up() -> None:
+    """Import what is only needed once there is something to show."""
+    with suppress(ImportError):
+        from app.analysis import drawing, page, theme  # noqa: F401
+
+
 def render(run: record.Run, notebooks: Mapping[str, Any]) -> str:
     """The page of `run`; `notebooks` maps the name of each executed chapter to its notebook."""
+    from app.analysis.page import numbered
+
     page = Page()
     sections = [page.section(chapter, notebooks.get(chapter.name)) for chapter in run.chapters]
     script = "\n" + (TEMPLATES / "page.js").read_text(encoding="utf-8")
@@ -209,14 +226,15 @@ def render(run: record.Run, notebooks: Mapping[str, Any]) -> str:
         second=lambda moment: f"{moment:%H:%M:%S}",
         tojson_plain=lambda value: json.dumps(value, ensure_ascii=False),
     )
-    return environment.get_template("page.html.j2").render(
+    markup = environment.get_template("page.html.j2").render(
         run=run,
         title=TITLE,
         promise=PROMISE,
         word=run.status.capitalize(),
         sections=sections,
-        css=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
+        css=styles(),
         js=script,
         script_hash=f"sha256-{digest}",
-        **summary.of(run, {section.chapter.name: section.anchor for section in sections}),
+        **summary.of(run),
     )
+    return numbered(markup)

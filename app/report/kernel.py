@@ -1,9 +1,11 @@
 """Kernels of the running environment's own Python, whatever kernels are installed or set as default."""
 
+import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,19 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from app.home import PROJECT
+from app.report.launch import FOR
 
 NAME = "python3"
-ARGUMENTS = ("--HistoryManager.enabled=False",)  # nobody's history belongs into a report
+START, GRACE = 60.0, 2.0  # seconds for a kernel to answer first, and to end when asked
+ARGUMENTS = (
+    "--HistoryManager.enabled=False",  # nobody's history belongs into a report
+    "--IPKernelApp.log_level=50",  # ipykernel 7 warns of TCP in the terminal; its sockets are on 127.0.0.1
+)
 
 
 def command() -> list[str]:
     """What starts a kernel: this very interpreter."""
-    return [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    return [sys.executable, "-m", "app.report.launch", "-f", "{connection_file}"]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -27,12 +34,22 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1", **more}
 
 
-class OwnKernelSpecs(KernelSpecManager):  # type: ignore[misc]  # traitlets classes carry no types
+class OwnKernelSpecs(KernelSpecManager):
     """One kernel and no search: the kernel of this interpreter."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """The same for every name: a notebook's metadata may name a kernel of another machine."""
         return KernelSpec(argv=command(), display_name="Python 3 (lab)", language="python", resource_dir="")
+
+
+@dataclass
+class Kernel:
+    """A kernel's process, our line to it, and the promise that it answers."""
+
+    manager: AsyncKernelManager
+    client: Any
+    ready: asyncio.Future[None]
+    asked: bool = False  # to end
 
 
 class Kernels:
@@ -43,35 +60,59 @@ class Kernels:
 
     def __init__(self, folder: Path, env: Mapping[str, str], log: Path) -> None:
         self.folder, self.env, self.log = folder, env, log
-        self.spare: AsyncKernelManager | None = None
+        self.spare: Kernel | None = None
         self.last: AsyncKernelManager | None = None
-        self.all: list[AsyncKernelManager] = []
+        self.all: list[Kernel] = []
 
-    async def prepare(self) -> None:
-        """Start a kernel to have at hand. It returns as soon as the process exists."""
-        if self.spare is None:
-            manager = AsyncKernelManager(kernel_name=NAME, kernel_spec_manager=OwnKernelSpecs())
-            self.all.append(manager)
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            with self.log.open("ab") as log:
-                await manager.start_kernel(
-                    extra_arguments=list(ARGUMENTS), cwd=str(self.folder), env=dict(self.env), stdout=log, stderr=log
-                )
-            self.spare = manager
+    async def prepare(self, modules: Iterable[str] = ()) -> None:
+        """Start a kernel to have at hand, which first imports `modules`; returns as soon as the process exists."""
+        if self.spare:
+            return
+        manager = AsyncKernelManager(kernel_name=NAME, kernel_spec_manager=OwnKernelSpecs())
+        arguments = [*ARGUMENTS, *(f"{FOR}{module}" for module in modules)]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            await manager.start_kernel(
+                extra_arguments=arguments, cwd=str(self.folder), env=dict(self.env), stdout=log, stderr=log
+            )
+        client = manager.client()
+        client.start_channels()
+        client.allow_stdin = False
+        self.spare = Kernel(manager, client, asyncio.ensure_future(client.wait_for_ready(timeout=START)))
+        self.all.append(self.spare)
 
-    async def take(self) -> AsyncKernelManager:
-        """The kernel at hand, or a new one."""
+    async def take(self) -> Kernel:
+        """The kernel at hand, or a new one, ready for its first cell. Raises RuntimeError when it does not answer."""
         await self.prepare()
-        manager, self.spare = self.spare, None
-        assert manager is not None
-        self.last = manager
-        return manager
+        kernel, self.spare = self.spare, None
+        assert kernel is not None
+        self.last = kernel.manager
+        await kernel.ready
+        return kernel
 
-    async def end(self, *, now: bool = True) -> None:
-        """End every kernel that is still there."""
-        for manager in self.all:
-            if manager.has_kernel:
-                await manager.shutdown_kernel(now=now)
+    async def retire(self, kernel: Kernel, *, now: bool) -> None:
+        """Ask a kernel to end, without waiting for it; `now` kills it."""
+        kernel.client.stop_channels()
+        if now or not await kernel.manager.is_alive():
+            await kernel.manager.shutdown_kernel(now=True)
+        else:  # not shutdown_kernel: its interrupt sometimes reaches the kernel's own loop, which then waits for a kill
+            await kernel.manager.request_shutdown()
+            kernel.asked = True
+
+    async def end(self) -> None:
+        """End every kernel that is still there: those asked get two seconds, all others none."""
+        for kernel in self.all:
+            if not kernel.ready.done():
+                kernel.ready.cancel()
+            await asyncio.gather(kernel.ready, return_exceptions=True)
+            kernel.client.stop_channels()
+            if not kernel.manager.has_kernel:
+                continue
+            if kernel.asked:
+                await kernel.manager.finish_shutdown(waittime=GRACE)
+                await kernel.manager.cleanup_resources()
+            else:
+                await kernel.manager.shutdown_kernel(now=True)
         self.all.clear()
         self.spare = None
 

@@ -1,20 +1,13 @@
-"""The chapters' parameters: read from their notebooks, checked before anything starts.
+"""The chapters' parameters: what each may be, and what a person asked for, checked before anything starts.
 
-A notebook's cell tagged `parameters` holds one typed assignment a line, its meaning in a comment, and in the comment its
-limits: `requests: int = 2000  # requests in all, 1..1000000` or `log: str = "confirmed"  # when a 200 is sent: none | confirmed`.
-Only the standard library: a typing error is answered in well under a second.
+Only the standard library, like app.report.declarations: a typing error is answered in well under a second.
 """
 
-import ast
 import difflib
-import io
-import json
 import re
-import tokenize
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any
 
 from app.errors import LabError
@@ -22,8 +15,6 @@ from app.errors import LabError
 Value = bool | int | float | str
 TYPES = {"bool": bool, "int": int, "float": float, "str": str}
 KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
-RANGE = re.compile(r"(-?[\d_]+(?:\.\d+)?)\.\.(-?[\d_]+(?:\.\d+)?)\s*$")
-CHOICES = re.compile(r"(?:^|[:,]\s+)([\w.-]+(?:\s*\|\s*[\w.-]+)+)\s*$")
 SECRET = re.compile(r"password|passwd|token|secret|credential|api_?key", re.IGNORECASE)
 
 
@@ -106,78 +97,6 @@ def read_str(text: str) -> str | None:
 READERS = {"bool": read_bool, "int": read_int, "float": read_float, "str": read_str}
 
 
-def read(notebook: Path) -> dict[str, Parameter]:
-    """The parameters that `notebook` declares, in its order. Raises `ParameterError` for a cell that cannot be trusted."""
-    try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    except (ValueError, KeyError, OSError) as error:
-        raise ParameterError(
-            f"{notebook.name} is not a notebook: {error}", "restore it: git checkout -- notebooks"
-        ) from error
-    tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
-    if len(tagged) != 1:
-        raise ParameterError(
-            f"{notebook.name} has {len(tagged) or 'no'} cell{'s' * (len(tagged) > 1)} tagged parameters",
-            'tag exactly one code cell "parameters" (it may be empty)',
-        )
-    return declared("".join(tagged[0]["source"]), notebook.name)
-
-
-def declared(source: str, where: str) -> dict[str, Parameter]:
-    """The assignments of one parameters cell, with their comments."""
-    try:
-        statements = ast.parse(source).body
-    except SyntaxError as error:
-        raise ParameterError(
-            f"{where}: the parameters cell does not parse: {error}", "one typed assignment a line"
-        ) from error
-    comments = {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    found: dict[str, Parameter] = {}
-    for statement in statements:
-        parameter = declaration(statement, comments.get(statement.end_lineno or 0, ""), where)
-        if parameter.name in found:
-            raise ParameterError(
-                f"{where}: the parameter {parameter.name} is declared twice", "keep one of the two lines"
-            )
-        found[parameter.name] = parameter
-    return found
-
-
-def declaration(statement: ast.stmt, comment: str, where: str) -> Parameter:
-    """One `name: type = literal  # meaning, limits`; anything else (a derived value, an expression) is refused."""
-    line = ast.unparse(statement)
-    cure = "a parameter is one line: name: int|float|str|bool = value  # meaning, low..high"
-    if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value):
-        raise ParameterError(f"{where}: not a typed assignment in the parameters cell: {line}", cure)
-    name, kind = statement.target.id, ast.unparse(statement.annotation)
-    refuse_secret(name)
-    try:
-        default: Any = ast.literal_eval(statement.value)
-    except ValueError:
-        raise ParameterError(f"{where}: {name} is derived, not a value: {line}", "derive it in a later cell") from None
-    if kind == "float" and type(default) is int:
-        default = float(default)
-    if kind not in TYPES or type(default) is not TYPES[kind]:
-        raise ParameterError(f"{where}: {line} is not of a type that a command line can carry", cure)
-    parameter = Parameter(name, kind, default, *meaning(comment, kind))
-    parameter.within(default)
-    return parameter
-
-
-def meaning(comment: str, kind: str) -> tuple[str, float | None, float | None, tuple[str, ...]]:
-    """A comment taken apart: what it says, the range `low..high` of a number, the choices `a | b` of a text."""
-    if kind in ("int", "float") and (match := RANGE.search(comment)):
-        low, high = (float(part.replace("_", "")) for part in match.groups())
-        return comment[: match.start()].rstrip(" ,:;"), low, high, ()
-    if kind == "str" and (match := CHOICES.search(comment)):
-        return comment[: match.start()].rstrip(" ,:;"), None, None, tuple(re.split(r"\s*\|\s*", match.group(1)))
-    return comment, None, None, ()
-
-
 def merge(chapters: Mapping[str, Mapping[str, Parameter]]) -> dict[str, Parameter]:
     """All chapters' parameters as one set: a name in two of them must have one type, default and meaning."""
     merged: dict[str, Parameter] = {}
@@ -187,7 +106,7 @@ def merge(chapters: Mapping[str, Mapping[str, Parameter]]) -> dict[str, Paramete
             first = merged.setdefault(name, parameter)
             if first != parameter:
                 raise ParameterError(
-                    f"{name} is declared differently in {home[name]} and {chapter}: {described(first)} and {described(parameter)}",
+                    f"{name} differs in {home[name]} and {chapter}: {described(first)} and {described(parameter)}",
                     "give it one type, default and meaning, or two names",
                 )
             home.setdefault(name, chapter)
@@ -197,7 +116,7 @@ def merge(chapters: Mapping[str, Mapping[str, Parameter]]) -> dict[str, Paramete
 def check(
     given: Iterable[Sequence[str]], known: Mapping[str, Parameter], elsewhere: Mapping[str, str] = {}
 ) -> dict[str, Value]:
-    """The values of `-p name value` pairs, typed; `elsewhere` maps the names of chapters that do not run to their chapter."""
+    """The values of `-p name value` pairs, typed; `elsewhere` says which chapter that does not run has a name."""
     values: dict[str, Value] = {}
     for name, text in given:
         refuse_secret(name)

@@ -1,4 +1,4 @@
-"""The run: chapters in order in one driver process, one cluster for all, a record and a page at the end of every one."""
+"""The run: chapters in order in one driver process, one cluster for all, a record and a page whatever happens."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ FRAMES = ("requests", "events", "rejects")
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run: chapters, the final value of every parameter, those that were given, where to write, limits in seconds."""
+    """What to run: chapters, each parameter's final value, those given, where to write, limits in seconds."""
 
     chapters: Sequence[Chapter]
     parameters: dict[str, Any]
@@ -68,12 +68,12 @@ def run(plan: Plan, progress: Progress) -> record.Run:
     facts = provenance.gather(plan.chapters)
     course = Course(plan, progress)
     kernels = Kernels(plan.chapters[0].path.parent, environment(LAB_BUILD=str(plan.build)), plan.build / "kernel.log")
-    cluster = None
+    cluster, warm = None, in_background(warm_up)
     try:
-        run_sync(kernels.prepare)()
-        warm = in_background(warm_up)
+        run_sync(kernels.prepare)(plan.chapters[0].imports)
         cluster = attached(course)
         warm.join()
+        warm = in_background(warm_up_page)
         walk(course, kernels, began + plan.timeout)
     except KeyboardInterrupt:
         interrupted(course)
@@ -83,6 +83,7 @@ def run(plan: Plan, progress: Progress) -> record.Run:
         if cluster:
             cluster.close()
     progress.begin("  the page")
+    warm.join()
     result = provenance.assemble(plan, course.results, facts, started, time.monotonic() - began, course.stopped)
     result = write(plan, result, course.notebooks)
     progress.end()
@@ -108,8 +109,15 @@ def in_background(work: Callable[[], Any]) -> threading.Thread:
 
 
 def warm_up() -> None:
-    """Import what the first chapter needs."""
+    """Import what executes the chapters."""
     from app.report import engine  # noqa: F401
+
+
+def warm_up_page() -> None:
+    """Import what makes the page, beside a first chapter that mostly waits."""
+    from app.report import html
+
+    html.warm_up()
 
 
 def attached(course: Course) -> Any:
@@ -141,8 +149,8 @@ def walk(course: Course, kernels: Kernels, deadline: float) -> None:
             course.skip(chapter, why)
             continue
         course.progress.say(f"{chapter.number} {chapter.title}")
-        last = position == len(plan.chapters) - 1
-        execution = Execution(chapter, kernels, course.progress, limits, prepare_next=not last)
+        following = next(iter(plan.chapters[position + 1 :]), None)
+        execution = Execution(chapter, kernels, course.progress, limits, following)
         try:
             result, notebook = execute(execution, plan.given, plan.build / chapter.path.name)
         except KeyboardInterrupt:

@@ -27,11 +27,11 @@ class Fact:
     long: bool = False
 
 
-def of(run: record.Run, anchors: Mapping[str, str]) -> dict[str, Any]:
+def of(run: record.Run) -> dict[str, Any]:
     """Everything that the page's head shows."""
     return {
         "reason": sentence(run.reason),
-        "why": why(run, anchors),
+        "why": why(run),
         "equation": equation(run.ledger),
         "facts": facts(run),
         "drawing": drawing(run.ledger),
@@ -45,7 +45,7 @@ def sentence(text: str) -> str:
     return (text[:1].upper() + text[1:]).rstrip(".") + "." if text else ""
 
 
-def why(run: record.Run, anchors: Mapping[str, str]) -> str:
+def why(run: record.Run) -> str:
     """What stopped where, what did not run, and the exit code, as HTML; empty for a run that passed."""
     if run.status == "passed":
         return ""
@@ -71,34 +71,43 @@ def listed(words: list[str]) -> str:
 
 
 def equation(ledger: Mapping[str, Any] | None) -> list[Term]:
-    """requests - refused = accepted = acknowledged = rows; terms that are zero are left out, broken signs are told."""
+    """requests - refused = accepted = acknowledged = rows; terms that are zero are left out, unequal signs are told."""
     if not ledger:
         return []
-
-    def count(name: str) -> int:
-        return int(ledger.get(name) or 0)
-
-    terms = [Term("", count("requests"), "requests")]
-    terms += [Term("−", count(name), name) for name in ("refused", "failed", "unanswered") if count(name)]
-    left = terms[0].count - sum(term.count for term in terms[1:])
-    for name in ("accepted", "acknowledged", "rows"):
-        terms.append(Term("=" if count(name) == left else "!", count(name), name))
-        left = count(name)
+    terms = [Term("", ledger["requests"], "requests")]
+    terms += [Term("−", ledger[name], name) for name in ("refused", "failed", "unanswered") if ledger[name]]
+    terms.append(equal(terms, ledger["accepted"], "accepted"))
+    aside = [Term("−", ledger["retried_accepted"], "retried"), Term("+", ledger["unconfirmed"], "unconfirmed")]
+    terms += [term for term in aside if term.count]
+    known = ledger["acknowledged"] is not None
+    if known and (not ledger["closed"] or balance(terms) == ledger["acknowledged"]):
+        terms.append(equal(terms, ledger["acknowledged"], "acknowledged"))
+    terms.append(equal(terms, ledger["rows"], "rows"))
     return terms
+
+
+def equal(terms: list[Term], count: int, name: str) -> Term:
+    """The next station, with the sign that is true."""
+    return Term("=" if balance(terms) == count else "!", count, name)
+
+
+def balance(terms: list[Term]) -> int:
+    """What the terms since the last station come to."""
+    total = 0
+    for term in terms:
+        total = {"−": total - term.count, "+": total + term.count}.get(term.sign, term.count)
+    return total
 
 
 def facts(run: record.Run) -> list[Fact]:
     """Lost, duplicated, rejected, time, cluster, seed."""
-    ledger = run.ledger or {}
-    names = {"lost": "lost", "duplicates": "duplicated", "rejects": "rejected", "unexpected": "unexpected"}
-    found = [
-        Fact(label, f"{ledger[name]:,}", off=bool(ledger[name]))
-        for name, label in names.items()
-        if isinstance(ledger.get(name), int)
-    ]
-    found.append(Fact("time", f"{run.seconds:.1f} s"))
+    found = [Fact("time", f"{run.seconds:.1f} s")]
+    if ledger := run.ledger:
+        counts = {"lost": ledger["lost"], "duplicated": ledger["duplicates"], "rejected": ledger["rejects"]}
+        counts |= {"unexpected": n} if (n := ledger["unexpected"] - ledger["unconfirmed"]) else {}
+        found = [*(Fact(name, f"{count:,}", off=bool(count)) for name, count in counts.items()), *found]
     if run.cluster:
-        found.append(Fact("cluster", cluster(run.cluster), long=True))
+        found.append(Fact("cluster", cluster({**run.cluster, "cluster_id": None}), long=True))
     if "seed" in run.parameters:
         found.append(Fact("seed", str(run.parameters["seed"])))
     return found

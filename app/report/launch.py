@@ -1,0 +1,36 @@
+"""A kernel's process: python -m app.report.launch -f CONNECTION_FILE [MODULE ...]
+
+ipykernel as it is, after two things that make a chapter start sooner: one needless import is skipped, and the modules that
+the chapter will import are imported before its first cell is sent, while the chapter before it still runs.
+"""
+
+import importlib
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+
+from app.report.imports import skip_iri_grammar
+
+FOR = "--for="
+
+
+def main() -> None:
+    """Import the chapter's modules, then become a kernel."""
+    skip_iri_grammar()
+    modules = [argument.removeprefix(FOR) for argument in sys.argv if argument.startswith(FOR)]
+    sys.argv = [argument for argument in sys.argv if not argument.startswith(FOR)]
+    preload(modules)
+    from ipykernel import kernelapp
+
+    kernelapp.launch_new_instance()
+
+
+def preload(modules: Iterable[str]) -> None:
+    """Import what can be imported; an error belongs to the cell that will meet it again."""
+    for name in modules:
+        with suppress(Exception):
+            importlib.import_module(name)
+
+
+if __name__ == "__main__":
+    main()
