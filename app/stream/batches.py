@@ -1,0 +1,170 @@
+"""Record batches (message format v2, KIP-98): headers, checksums, codecs, transactions. The records are the decoder's.
+
+Source: Kafka's documentation, "Message Format"; https://kafka.apache.org/documentation/#recordbatch.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cramjam
+from crc32c import crc32c
+
+from app.errors import LabError
+from app.stream.chunk import Chunk
+
+# base offset, batch length, leader epoch, magic, crc, attributes, last offset delta, base and max timestamp,
+# producer id, producer epoch, base sequence, count
+_HEADER = struct.Struct(">qiibIhiqqqhii")
+HEADER = _HEADER.size  # 61
+_CRC_FROM = 21  # the checksum covers everything after itself
+_AFTER_LENGTH = 12  # batch length counts the bytes after itself
+
+_CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
+_XERIAL = b"\x82SNAPPY\x00"  # the Java client's framing of snappy blocks
+
+
+class OldFormat(Exception):
+    """A batch in message format v0 or v1, from before Kafka 0.11."""
+
+
+class CorruptBatch(LabError):
+    """Bytes that are not what the broker once stored."""
+
+    def __init__(self, partition: int, offset: int, what: str) -> None:
+        super().__init__(
+            f"partition {partition}, batch at offset {offset}: {what}",
+            "Read again; if it stays, the log on the broker's disk is damaged.",
+        )
+
+
+class Segment(NamedTuple):
+    """The records of one batch, inflated: `records` of them from data[start] up to data[stop].
+
+    `append_time` (ms) stands for every record's timestamp if not None. Offsets and timestamps of records are deltas
+    to `base_offset` and `base_timestamp` (ms).
+    """
+
+    data: memoryview
+    start: int
+    stop: int
+    records: int
+    base_offset: int
+    base_timestamp: int
+    append_time: int | None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The batches of a chunk with wanted records, how many records were aborted, and where the next chunk begins."""
+
+    segments: list[Segment]
+    aborted: int
+    next_offset: int
+
+
+def open_batches(chunk: Chunk) -> Opened:
+    """Walk the batch headers, check each CRC-32C, skip control and aborted batches, inflate the compressed ones.
+
+    Raises `CorruptBatch` for a bad checksum or impossible lengths, `OldFormat` for magic < 2. A batch that is cut off
+    at the end of the chunk is left for the next fetch.
+    """
+    data, segments, aborted, next_offset = chunk.data, [], 0, chunk.start
+    transactions = _Transactions(chunk.aborted if chunk.committed else ())
+    for at, stop, header in _headers(chunk):
+        base, _, _, _, _, attributes, last_delta, base_time, max_time, producer, _, _, count = header
+        next_offset = max(next_offset, base + last_delta + 1)
+        if attributes & _CONTROL:
+            transactions.ended(producer, base + last_delta)
+            continue
+        if attributes & _TRANSACTIONAL and transactions.aborts(producer, base + last_delta):
+            aborted += count
+            continue
+        if count == 0 or next_offset <= chunk.start or base >= chunk.end:
+            continue
+        append_time = max_time if attributes & _APPEND_TIME else None
+        records, start = data, at + HEADER
+        if codec := attributes & _CODEC:
+            records, start = _inflated(codec, data[start:stop], chunk.partition, base), 0
+            stop = len(records)
+        segments.append(Segment(records, start, stop, count, base, base_time, append_time))
+    return Opened(segments, aborted, next_offset)
+
+
+def whole(data: memoryview, offset: int) -> tuple[int, int]:
+    """How many bytes of `data` are whole batches, and the offset after them (`offset` when there is none)."""
+    at, size = 0, len(data)
+    while size - at >= HEADER:
+        base, length = struct.unpack_from(">qi", data, at)
+        if length < HEADER - _AFTER_LENGTH or at + _AFTER_LENGTH + length > size:
+            break
+        offset = max(offset, base + int(struct.unpack_from(">i", data, at + 23)[0]) + 1)
+        at += _AFTER_LENGTH + length
+    return at, offset
+
+
+def _headers(chunk: Chunk) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """(start, stop, header fields) of each whole batch, its magic and checksum looked at."""
+    data, at, size = chunk.data, 0, len(chunk.data)
+    while size - at >= HEADER:
+        header = _HEADER.unpack_from(data, at)
+        base, length, magic, crc, last_delta, count = header[0], header[1], header[3], header[4], header[6], header[12]
+        stop = at + _AFTER_LENGTH + length
+        if magic < 2:
+            raise OldFormat(f"partition {chunk.partition}, offset {base}: magic {magic}")
+        if length < HEADER - _AFTER_LENGTH or magic > 2:
+            raise CorruptBatch(chunk.partition, base, f"impossible header (length {length}, magic {magic})")
+        if stop > size:
+            return
+        if crc32c(data[at + _CRC_FROM : stop]) != crc:
+            raise CorruptBatch(chunk.partition, base, "the CRC-32C does not match")
+        if count < 0 or last_delta < 0:
+            raise CorruptBatch(chunk.partition, base, f"impossible header ({count} records, delta {last_delta})")
+        yield at, stop, header
+        at = stop
+
+
+class _Transactions:
+    """Which producers' transactions, at this point of the walk, are known to end in an abort (KIP-98)."""
+
+    def __init__(self, aborted: tuple[tuple[int, int], ...]) -> None:
+        self._to_come = sorted(aborted, key=lambda transaction: -transaction[1])
+        self._open: set[int] = set()
+
+    def aborts(self, producer: int, last_offset: int) -> bool:
+        while self._to_come and self._to_come[-1][1] <= last_offset:
+            self._open.add(self._to_come.pop()[0])
+        return producer in self._open
+
+    def ended(self, producer: int, last_offset: int) -> None:
+        """A marker ends the producer's transaction, also one whose records all lie before this chunk."""
+        if self.aborts(producer, last_offset):
+            self._open.discard(producer)
+
+
+def _inflated(codec: int, data: memoryview, partition: int, base: int) -> memoryview:
+    try:
+        if codec == 1:
+            return memoryview(cramjam.gzip.decompress(data))
+        if codec == 2:
+            return memoryview(_snappy(data))
+        if codec == 3:
+            return memoryview(cramjam.lz4.decompress(data))
+        if codec == 4:
+            return memoryview(cramjam.zstd.decompress(data))
+    except (cramjam.DecompressionError, struct.error) as error:
+        raise CorruptBatch(partition, base, f"cannot be decompressed ({error})") from error
+    raise CorruptBatch(partition, base, f"unknown codec {codec}")
+
+
+def _snappy(data: memoryview) -> bytes:
+    """Snappy as librdkafka writes it (one raw block) or as the Java client does (blocks with their lengths)."""
+    if data[:8] != _XERIAL:
+        return bytes(cramjam.snappy.decompress_raw(data))
+    blocks, at = [], 16  # magic, version, lowest compatible version
+    while at < len(data):
+        (length,) = struct.unpack_from(">i", data, at)
+        blocks.append(bytes(cramjam.snappy.decompress_raw(data[at + 4 : at + 4 + length])))
+        at += 4 + max(length, 0)
+    return b"".join(blocks)

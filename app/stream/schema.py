@@ -1,0 +1,133 @@
+"""What a topic's JSON becomes: a schema as a person declares it, and the plan that the decoders follow."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from app.errors import LabError
+
+META = ("partition", "offset", "timestamp", "key")  # come from the record itself; always the first columns
+
+# Type names and what they are in Arrow. "json" keeps any value as canonical JSON text; "null": only missing so far.
+ARROW = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "json": pa.string(),
+    "null": pa.null(),
+}
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns (JSON key -> type name), keys that every event must have, and the values that a text column may take.
+
+    Type names: string, int64, float64, bool, timestamp (ISO 8601; without a zone it is UTC; finer digits than
+    microseconds are cut), json (any value). A row that does not fit is a reject.
+    """
+
+    columns: Mapping[str, str]
+    required: tuple[str, ...] = ()
+    one_of: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, kind in self.columns.items():
+            if kind not in ARROW:
+                raise LabError(f"column {name!r} has the unknown type {kind!r}", f"Use one of: {', '.join(ARROW)}.")
+        for name in (*self.required, *self.one_of):
+            if name not in self.columns:
+                raise LabError(f"{name!r} is required or restricted, but no column", "Give it a type in `columns`.")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a plan: the JSON key, the frame's label, the type name, and what a row must have there."""
+
+    name: str
+    label: str
+    type: str
+    required: bool = False
+    one_of: frozenset[str] | None = None
+    shown: bool = True  # False: only judged, not part of the result
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A compiled schema. `inferred`: types may still widen; `all_keys`: a key that is no column is news, too.
+
+    A decoder's table has offset, timestamp and key, then one Arrow column per `columns`, in this order, named by label.
+    """
+
+    columns: tuple[Column, ...]
+    inferred: bool = False
+    all_keys: bool = False
+
+    @cached_property
+    def payload(self) -> pa.Schema:
+        """The Arrow fields of the payload columns, named by label."""
+        return pa.schema([(column.label, ARROW[column.type]) for column in self.columns])
+
+    @cached_property
+    def keys(self) -> tuple[bytes, ...]:
+        """The JSON keys as UTF-8."""
+        return tuple(column.name.encode() for column in self.columns)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The JSON keys."""
+        return frozenset(column.name for column in self.columns)
+
+    @cached_property
+    def has_json(self) -> bool:
+        """Is there a column that takes any value? Only json.loads can fill it."""
+        return any(column.type == "json" for column in self.columns)
+
+    def retyped(self, types: Mapping[str, str]) -> "Plan":
+        """The same plan with other types for some columns and new columns for new keys."""
+        known = tuple(replace(column, type=types.get(column.name, column.type)) for column in self.columns)
+        new = tuple(Column(name, label(name), kind) for name, kind in types.items() if name not in self.names)
+        return replace(self, columns=known + new)
+
+
+def table_schema(plan: Plan) -> pa.Schema:
+    """The fields of a decoder's table: offset, broker timestamp, key, then the payload."""
+    meta = [("offset", pa.int64()), ("timestamp", pa.timestamp("ms", "UTC")), ("key", pa.binary())]
+    return pa.schema([pa.field(name, kind) for name, kind in meta] + list(plan.payload))
+
+
+def label(name: str) -> str:
+    """The column of a JSON key: the key itself unless it is taken by the record's own columns."""
+    return f"{name}_value" if name in META else name
+
+
+def compile_plan(schema: Schema, columns: Iterable[str] | None = None) -> Plan:
+    """The plan for a declared schema; `columns` (labels or keys, meta columns included) narrows what is decoded.
+
+    Required and restricted keys are still decoded, and judged. A name that is no column raises a `LabError`.
+    """
+    wanted = None if columns is None else set(columns)
+    if wanted is not None:
+        known = {*META, *schema.columns, *map(label, schema.columns)}
+        if unknown := wanted - known:
+            raise LabError(f"no such column: {', '.join(sorted(unknown))}", f"Columns: {', '.join(sorted(known))}.")
+    made = []
+    for name, kind in schema.columns.items():
+        shown = wanted is None or label(name) in wanted
+        if shown or name in schema.required or name in schema.one_of:
+            made.append(Column(name, label(name), kind, name in schema.required, schema.one_of.get(name), shown))
+    return Plan(tuple(made))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "EVENTS":  # made on first use, so that reading another topic needs nothing of the game
+        from app.game.events import COLUMNS, EVENT_TYPES, REQUIRED
+
+        schema = Schema(COLUMNS, REQUIRED, {"event_type": frozenset(EVENT_TYPES)})
+        globals()["EVENTS"] = schema
+        return schema
+    raise AttributeError(name)
