@@ -32,12 +32,13 @@ class OutboxFile:
     def __init__(self, path: Path, topic: str, quota: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self._pages = max(_SMALLEST, quota // PAGE)
         self._guard = _lock(path)
         self._database = _connect(path)
         self._reader = _connect(path)
         try:
             self._database.executescript(_SCHEMA)
-            self._database.execute(f"PRAGMA max_page_count={max(_SMALLEST, quota // PAGE)}")
+            self._database.execute(f"PRAGMA max_page_count={self._pages}")
             self._own(topic)
         except BaseException:
             self.close()
@@ -88,11 +89,8 @@ class OutboxFile:
 
     def has_room(self) -> bool:
         """Are there free pages below the quota?"""
-        size, most, free = (
-            self._reader.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "max_page_count", "freelist_count")
-        )
-        return bool(size - free < most)
+        size, free = (self._reader.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
+        return bool(size - free < self._pages)
 
     def close(self) -> None:
         """Release the file; another process may own it then."""

@@ -1,0 +1,58 @@
+"""One mapping tells every client where Kafka is."""
+
+import pytest
+
+from app.errors import LabError
+from app.stream.connection import addresses, connect_to, librdkafka
+
+
+@pytest.mark.parametrize(
+    ("text", "servers"),
+    [
+        ("127.0.0.1:9092", ["127.0.0.1:9092"]),
+        ("one:9092, two-2.example:19092", ["one:9092", "two-2.example:19092"]),
+        ("[::1]:9092", ["[::1]:9092"]),
+    ],
+)
+def test_addresses_become_a_mapping_and_text_again(text: str, servers: list[str]) -> None:
+    """What a person types is what every client gets."""
+    connection = connect_to(text)
+    assert connection == {"bootstrap_servers": servers}
+    assert addresses(connection) == text.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    "piece", ["localhost", "host:", ":9092", "host:0", "host:65536", "host:9o92", "ho st:9092", ""]
+)
+def test_a_bad_piece_is_named(piece: str) -> None:
+    """The error names the piece and shows the form."""
+    with pytest.raises(LabError) as caught:
+        connect_to(f"good:9092,{piece}")
+    assert caught.value.problem == f"{piece!r} in {'good:9092,' + piece!r} is not host:port"
+    assert "127.0.0.1:9092" in caught.value.cure
+
+
+def test_librdkafka_gets_the_same_connection_in_its_own_names() -> None:
+    """Security travels with the addresses."""
+    connection = {
+        "bootstrap_servers": ["a:1", "b:2"],
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "PLAIN",
+        "sasl_plain_username": "u",
+        "sasl_plain_password": "p",
+        "ssl_check_hostname": False,
+    }
+    assert librdkafka(connection) == {
+        "bootstrap.servers": "a:1,b:2",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "u",
+        "sasl.password": "p",
+        "ssl.endpoint.identification.algorithm": "none",
+    }
+
+
+def test_a_key_without_counterpart_is_named() -> None:
+    """Nothing of a connection is dropped in silence."""
+    with pytest.raises(LabError, match="'ssl_context' has no counterpart"):
+        librdkafka({"bootstrap_servers": "a:1", "ssl_context": object()})

@@ -1,0 +1,170 @@
+"""What an `append` that returned means, in each way, while all is well."""
+
+import json
+import multiprocessing
+import subprocess
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from app.errors import LabError
+from app.stream import topics
+from app.stream.connection import Connection, addresses, connect_to
+from app.stream.log import LARGEST, WAYS, Counts, EventLog, Refused, open_log
+from app.stream.outcome import Outcome
+
+DELIVERING = [way for way in WAYS if way != "none"]
+
+
+@pytest.fixture
+def topic(kafka: Connection) -> str:
+    """A topic with three partitions for this test alone."""
+    name = f"log-{uuid.uuid4().hex[:8]}"
+    topics.create(kafka, name, partitions=3)
+    return name
+
+
+def event(number: int) -> tuple[str, bytes, str]:
+    """Key, value and id of one event."""
+    return f"player-{number % 5}", json.dumps({"event_id": f"e{number}", "n": number}).encode(), f"e{number}"
+
+
+def rows(kafka: Connection, topic: str) -> list[str]:
+    """What kcat, an independent client, finds in the topic: partition, key and value of each record."""
+    command = ["kcat", "-C", "-q", "-e", "-b", addresses(kafka), "-t", topic, "-f", "%p %k %s\n"]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()
+
+
+@pytest.mark.parametrize("way", DELIVERING)
+def test_every_accepted_event_is_in_the_topic_once(kafka: Connection, topic: str, way: str) -> None:
+    """Accepted = acknowledged = rows, each player's events in order on one partition, and nothing is left at close."""
+    with open_log(way, kafka, topic) as log:
+        for number in range(100):
+            log.append(*event(number))
+        assert log.close() == 0
+    assert log.counts == Counts(accepted=100, acknowledged=100, relayed=100 if way == "outbox" else 0)
+    read = [line.split(" ", 2) for line in rows(kafka, topic)]
+    for player in {key for _, key, _ in read}:
+        mine = [(partition, json.loads(value)["n"]) for partition, key, value in read if key == player]
+        assert [n for _, n in mine] == [n for n in range(100) if event(n)[0] == player]
+        assert len({partition for partition, _ in mine}) == 1
+    assert len(read) == 100
+
+
+def test_a_player_has_the_same_partition_in_every_way(kafka: Connection, topic: str) -> None:
+    """Two client libraries, one partitioner: changing the way keeps a player's order."""
+    for way in DELIVERING:
+        with open_log(way, kafka, topic) as log:
+            for number in range(5):
+                log.append(*event(number))
+    read = {tuple(line.split(" ", 2)[:2]) for line in rows(kafka, topic)}
+    assert len(read) == 5
+
+
+def test_without_a_log_nothing_is_kept() -> None:
+    """The way to compare with takes every event and connects to nothing."""
+    with open_log("none", connect_to("127.0.0.1:1"), "events") as log:
+        log.append(*event(1))
+    assert log.counts == Counts(accepted=1)
+
+
+def test_a_confirmed_event_is_there_when_append_returns(kafka: Connection, topic: str) -> None:
+    """No close, no flush: the broker has it already."""
+    with open_log("confirmed", kafka, topic) as log:
+        for number in range(20):
+            log.append(*event(number))
+            assert sum(topics.end_offsets(kafka, topic).values()) == number + 1
+
+
+def test_an_unknown_way_is_named() -> None:
+    """The error lists the ways that there are."""
+    with pytest.raises(LabError, match="no way to deliver called 'hope'") as caught:
+        open_log("hope", connect_to("127.0.0.1:1"), "events")
+    assert caught.value.cure == "Choose one of: none, fire-and-forget, buffered, confirmed, outbox."
+
+
+@pytest.mark.parametrize("way", ["fire-and-forget", "buffered", "confirmed"])
+def test_connecting_tells_a_missing_topic_from_a_broker_that_is_gone(kafka: Connection, topic: str, way: str) -> None:
+    """Both are known before the first event, and are two different errors."""
+    with open_log(way, kafka, topic + "x") as log, pytest.raises(topics.TopicMissing, match=f"did you mean '{topic}'"):
+        log.connect()
+    with open_log(way, connect_to("127.0.0.1:1"), topic) as log, pytest.raises(topics.BrokerGone):
+        log.connect()
+
+
+def test_the_first_event_is_refused_when_there_is_no_broker() -> None:
+    """One request waits for the connection; those right behind it are refused at once, with the same reason."""
+    with open_log("confirmed", connect_to("127.0.0.1:1"), "events") as log:
+        for number in range(50):
+            with pytest.raises(Refused, match="no broker answers"):
+                log.append(*event(number))
+        assert log.counts == Counts(refused=50)
+        assert not log.ready()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_after_close_an_event_is_refused(kafka: Connection, topic: str, way: str) -> None:
+    """A closed log says so instead of losing what comes."""
+    log = open_log(way, kafka, topic)
+    log.append(*event(1))
+    log.close()
+    assert log.close() == 0
+    with pytest.raises(Refused, match="closed"):
+        log.append(*event(2))
+    assert not log.ready()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_event_that_no_broker_would_take_is_refused_at_the_door(kafka: Connection, topic: str, way: str) -> None:
+    """Its size is judged before it is queued, while the one who asked still listens."""
+    with open_log(way, kafka, topic) as log, pytest.raises(Refused, match=f"{LARGEST + 1} bytes"):
+        log.append("p", b"x" * (LARGEST + 1), "e")
+
+
+@pytest.mark.parametrize("way", DELIVERING)
+def test_a_full_queue_is_a_refusal(kafka: Connection, topic: str, way: str, tmp_path) -> None:
+    """What does not fit is refused, counted, and never in the topic."""
+    settings = {"quota": 0, "path": tmp_path / "o"} if way == "outbox" else {"memory": 8 << 10}
+    with open_log(way, kafka, topic, **settings) as log, pytest.raises(Refused):
+        log.append("p", b"x" * (100 << 10), "too-large")
+    assert log.counts == Counts(refused=1)
+    assert rows(kafka, topic) == []
+
+
+def _append_in_child(log: EventLog, answer) -> None:
+    try:
+        log.append(*event(2))
+    except LabError as error:
+        answer.put((type(error) is LabError, error.problem))
+    else:
+        answer.put("no error")
+
+
+@pytest.mark.parametrize("way", DELIVERING)
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_log_that_was_connected_before_a_fork_says_so(kafka: Connection, topic: str, way: str) -> None:
+    """Under a preloading server every worker would answer and deliver nothing: here it is an error with its cure."""
+    fork = multiprocessing.get_context("fork")
+    answer = fork.Queue()
+    with open_log(way, kafka, topic) as log:
+        log.append(*event(1))
+        child = fork.Process(target=_append_in_child, args=(log, answer))
+        child.start()
+        right_kind, problem = answer.get(timeout=10)
+        child.join(10)
+    assert right_kind
+    assert problem.startswith("the event log was connected in process ")
+
+
+def test_an_outcome_calls_back_once_now_or_later() -> None:
+    """Who asks before the decision is told then, who asks after it is told at once; the first decision stands."""
+    heard: list[tuple[str, bool]] = []
+    tell: Callable[[str], Callable[[bool], None]] = lambda name: lambda delivered: heard.append((name, delivered))  # noqa: E731
+    outcome = Outcome("e")
+    outcome.add_done_callback(tell("early"))
+    assert outcome.wait(0.01) is None
+    outcome.decide(True)
+    outcome.decide(False)
+    outcome.add_done_callback(tell("late"))
+    assert (outcome.delivered, outcome.wait(1), heard) == (True, True, [("early", True), ("late", True)])

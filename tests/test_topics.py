@@ -1,0 +1,108 @@
+"""Topics are made on purpose, and a broker or a topic that is missing is said in seconds."""
+
+import time
+import uuid
+
+import pytest
+from kafka import KafkaProducer
+
+from app.errors import LabError
+from app.stream import topics
+from app.stream.connection import Connection, connect_to
+from app.stream.topics import BrokerGone, Partition, TopicClash, TopicDescription, TopicMissing
+
+
+@pytest.fixture
+def name() -> str:
+    """A topic name of this test's own."""
+    return f"topic-{uuid.uuid4().hex[:8]}"
+
+
+def test_creation_is_idempotent_and_describe_shows_all(kafka: Connection, name: str) -> None:
+    """The first call makes the topic, the second finds it, and the description is whole."""
+    shape = {"partitions": 2, "config": {"message.timestamp.type": "LogAppendTime"}}
+    assert [topics.create(kafka, name, **shape), topics.create(kafka, name, **shape)] == [True, False]
+    description = topics.describe(kafka, name)
+    me = description.partitions[0].leader
+    assert me is not None
+    assert description == TopicDescription(
+        name,
+        tuple(Partition(id=n, leader=me, replicas=(me,), isr=(me,), begin=0, end=0) for n in (0, 1)),
+        {"message.timestamp.type": "LogAppendTime"},
+    )
+    assert description.to_json()["partitions"][1] == {
+        "id": 1, "leader": me, "replicas": [me], "isr": [me], "begin": 0, "end": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "shape"),
+    [
+        ({"partitions": 3}, "3 partitions, replication factor 1"),
+        ({"replication_factor": 2}, "1 partition, replication factor 2"),
+        (
+            {"config": {"cleanup.policy": "compact"}},
+            "1 partition, replication factor 1, cleanup.policy=compact",
+        ),
+    ],
+)
+def test_another_shape_is_a_clash_that_names_both(kafka: Connection, name: str, asked: dict, shape: str) -> None:
+    """Whoever asks for another shape learns what there is and what they asked for."""
+    topics.create(kafka, name)
+    with pytest.raises(TopicClash) as caught:
+        topics.create(kafka, name, **asked)
+    there = "1 partition, replication factor 1" + (", cleanup.policy=delete" if "config" in asked else "")
+    assert caught.value.problem == f"topic {name!r} exists with {there}, not with {shape}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"replication_factor": 7}, "only 1 broker"),
+        ({"config": {"no.such": "1"}}, "no.such"),
+        ({"partitions": 0}, "partitions"),
+    ],
+)
+def test_what_the_broker_refuses_is_said_in_its_words(kafka: Connection, name: str, asked: dict, reason: str) -> None:
+    """A refusal names the topic and the reason, and makes nothing."""
+    with pytest.raises(LabError, match=reason) as caught:
+        topics.create(kafka, name, **asked)
+    assert repr(name) in caught.value.problem
+    assert name not in topics.names(kafka)
+
+
+def test_offsets_before_and_after_give_the_ranges_between(kafka: Connection, name: str) -> None:
+    """What was written between two looks is a range for each partition, empty ones included."""
+    topics.create(kafka, name, partitions=2)
+    with KafkaProducer(**kafka) as producer:
+        producer.send(name, b"before", partition=0).get(10)
+        before = topics.end_offsets(kafka, name)
+        for _ in range(3):
+            producer.send(name, b"after", partition=1).get(10)
+    assert topics.since(before, topics.end_offsets(kafka, name)) == {0: (1, 1), 1: (0, 3)}
+
+
+def test_offsets_that_went_back_are_an_error() -> None:
+    """A topic that was made anew in between is noticed."""
+    with pytest.raises(LabError, match="partition 1 went from offset 5 back to 2"):
+        topics.since({0: 1, 1: 5}, {0: 1, 1: 2})
+
+
+@pytest.mark.parametrize("ask", [topics.describe, topics.end_offsets])
+def test_a_missing_topic_is_named_with_the_nearest_one(kafka: Connection, name: str, ask) -> None:
+    """A typo gets the right name back, at once."""
+    topics.create(kafka, name)
+    started = time.monotonic()
+    with pytest.raises(TopicMissing) as caught:
+        ask(kafka, name + "s")
+    assert caught.value.problem == f"topic {name + 's'!r} does not exist (did you mean {name!r}?)"
+    assert time.monotonic() - started < 5
+
+
+def test_a_broker_that_is_gone_is_another_error() -> None:
+    """Nobody at the address: said within five seconds, with the address."""
+    started = time.monotonic()
+    with pytest.raises(BrokerGone, match=r"no broker answers at 127\.0\.0\.1:1 ") as caught:
+        topics.end_offsets(connect_to("127.0.0.1:1"), "events")
+    assert "cluster.py start" in caught.value.cure
+    assert time.monotonic() - started < 5
