@@ -19,7 +19,7 @@ from app.analysis.gaps import Gap, answer_of_each, counted_rows, find_gaps, kind
 
 
 class TopicRead(Protocol):
-    """What a reader brought: `events` (event_id, player, partition, offset), `rejects` (partition, offset, reason, raw)."""
+    """What a reader brought: `events` (event_id, player, partition, offset), `rejects` (reason, raw, and the same)."""
 
     @property
     def events(self) -> pd.DataFrame: ...
@@ -99,7 +99,7 @@ class Ledger:
         return [*found, *self.disagreement()]
 
     def disagreement(self) -> list[str]:
-        """The log's own count against the answers; beyond those, only an unconfirmed event can have been acknowledged."""
+        """The log's own count against the answers; beyond those, only unconfirmed events can have been acknowledged."""
         if (
             self.acknowledged is None
             or self.promised <= self.acknowledged <= self.promised + self.failed + self.unanswered
@@ -178,4 +178,5 @@ def close_ledger(requests: pd.DataFrame, topic: TopicRead, counts: LogCounts | N
 def threads_of(rows: pd.DataFrame) -> tuple[Thread, ...]:
     """Rows for each partition and player, in that order; a row without a player counts under an empty name."""
     sizes = rows.assign(player=rows["player"].fillna("")).groupby(["partition", "player"]).size()
-    return tuple(Thread(int(partition), str(player), int(n)) for (partition, player), n in sizes.to_dict().items())
+    found = sizes.rename("rows").reset_index()
+    return tuple(map(Thread, map(int, found["partition"]), map(str, found["player"]), map(int, found["rows"])))

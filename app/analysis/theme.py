@@ -1,0 +1,94 @@
+"""The page's design tokens in Altair, and Altair's drawings back in the page's tokens: one SVG for both themes.
+
+A chart is drawn in the light colours; `page_svg` then writes each as `var(--token, colour)`: the page's theme decides.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# The light value of each token that a drawing uses; the page's stylesheet has the dark ones.
+TOKENS: Mapping[str, str] = {
+    "paper": "#fcfdfc",
+    "ink": "#18211d",
+    "ink-2": "#55605a",
+    "line": "#d6ddd9",
+    "accent": "#0b6a57",
+    "band": "#bddbcf",
+    "bad": "#a3271a",
+    "t1": "#0072b2",
+    "t2": "#d55e00",
+    "t3": "#009e73",
+    "t4": "#6b2450",
+}
+
+# A series colour always means an event type, the same in every chart.
+TYPES: Mapping[str, str] = {
+    "default": TOKENS["t1"],
+    "purchased_sword": TOKENS["t2"],
+    "sold_sword": TOKENS["t3"],
+    "joined_guild": TOKENS["t4"],
+}
+OTHER = TOKENS["ink-2"]
+
+FONT = "sans-serif"
+SPEC_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # the newest that JupyterLab 4 draws
+
+# What the drawings need beside the page's own rules; selectors as specific as those.
+CSS = """
+/* ---------------------------------------------------------------- drawings: names, and what leaves the ledger */
+.plot .name { fill: var(--ink); }
+.plot .fall.turned { stroke: var(--band); }
+.plot .part.halo { paint-order: stroke; stroke: var(--band); stroke-width: 3px; stroke-linejoin: round; }
+"""
+
+TEXT_CLASSES = {TOKENS["ink-2"]: "tick", TOKENS["accent"]: "marktext"}
+
+
+def config() -> dict[str, Any]:
+    """Vega-Lite's `config`: hairlines, small labels, no box; sizes in pixels."""
+    text = {
+        "labelFont": FONT,
+        "titleFont": FONT,
+        "labelFontSize": 12,
+        "titleFontSize": 12.5,
+        "titleFontWeight": "normal",
+    }
+    colours = {"labelColor": TOKENS["ink-2"], "titleColor": TOKENS["ink-2"]}
+    return {
+        "background": None,
+        "font": FONT,
+        "view": {"stroke": None},
+        "axis": {
+            **text,
+            **colours,
+            "gridColor": TOKENS["line"],
+            "domainColor": TOKENS["ink-2"],
+            "tickColor": TOKENS["ink-2"],
+        },
+        "axisY": {"domain": False, "ticks": False, "labelPadding": 7, "titlePadding": 10},
+        "axisX": {"grid": False, "titlePadding": 8},
+        "header": {**text, **colours},
+        "legend": {**text, **colours, "orient": "top", "title": None, "symbolType": "square", "symbolSize": 100},
+        "text": {"font": FONT, "fontSize": 12},
+        "mark": {"tooltip": True},
+    }
+
+
+def page_svg(svg: str, css_class: str) -> str:
+    """Vega's drawing as the page's: colours are tokens, text takes the page's font, labels are left to the page."""
+    svg = re.sub(r' (?:aria-[a-z]+|role|font-family|class|version|xmlns(?::xlink)?|pointer-events)="[^"]*"', "", svg)
+    svg = svg.replace(' opacity="1"', "").replace(' stroke-width="1"', "").replace('px"', '"')
+    svg = re.sub(r'<path d="(?:M0,0h0v0h0Z)?"(?: display="none")?/>', "", svg)
+    svg = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), svg)
+    svg = re.sub(r"<text [^>]*>", classed, svg)
+    for token, colour in TOKENS.items():
+        svg = re.sub(rf'(fill|stroke)="{colour}"', rf'\1="var(--{token},{colour})"', svg)
+    return svg.replace("<svg", f'<svg class="{css_class}" aria-hidden="true"', 1)
+
+
+def classed(tag: re.Match[str]) -> str:
+    """A text's colour as one of the page's text classes: its stylesheet colours text, whatever the attribute says."""
+    fill = re.search(r'fill="(#[0-9a-f]{6})"', tag[0])
+    name = TEXT_CLASSES.get(fill[1], "") if fill else ""
+    return tag[0].replace("<text ", f'<text class="{name}" ', 1) if name else tag[0]
