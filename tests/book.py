@@ -1,0 +1,90 @@
+"""Small books of chapters for the tests of the report, and a report of them in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+PROJECT = Path(__file__).resolve().parent.parent
+COMMAND = "import sys, pathlib; from app.cli import run; from app.report.cli import main; "
+COMMAND += "raise SystemExit(run(lambda: main(sys.argv[2:], pathlib.Path(sys.argv[1]))))"
+
+
+def prose(text: str) -> Any:
+    """A cell of prose."""
+    return new_markdown_cell(text)
+
+
+def code(source: str, id: str, *tags: str, outputs: Sequence[Any] = ()) -> Any:
+    """A cell of code."""
+    return new_code_cell(source, id=id, metadata={"tags": list(tags)}, outputs=list(outputs))
+
+
+def parameters(source: str = "") -> Any:
+    """A parameters cell."""
+    return code(source, "parameters", "parameters")
+
+
+def write(folder: Path, name: str, *cells: Any, needs: Sequence[str] = ()) -> Path:
+    """A chapter as a file; its kernel is one that no machine has, as in a notebook saved elsewhere."""
+    notebook = new_notebook(cells=list(cells))
+    notebook.metadata.kernelspec = {"name": "elsewhere", "display_name": "Elsewhere", "language": "python"}
+    if needs:
+        notebook.metadata.lab = {"needs": list(needs)}
+    path = folder / f"{name}.ipynb"
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report left behind."""
+
+    exit_code: int
+    out: str
+    err: str
+    build: Path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """run.json."""
+        record: dict[str, Any] = json.loads((self.build / "run.json").read_text(encoding="utf-8"))
+        return record
+
+    @property
+    def page(self) -> str:
+        """report.html."""
+        return (self.build / "report.html").read_text(encoding="utf-8")
+
+    def cells(self, name: str) -> dict[str, Any]:
+        """The executed cells of a chapter by id."""
+        notebook = nbformat.read(self.build / f"{name}.ipynb", as_version=4)
+        return {cell.id: cell for cell in notebook.cells}
+
+
+def start(folder: Path, build: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """A report of the chapters in `folder`, started from a folder that is not the project's."""
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, str(folder), *arguments],
+        cwd=folder,
+        env={**os.environ, "LAB_BUILD": str(build), "PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def report(folder: Path, *arguments: str) -> Report:
+    """The finished report of the chapters in `folder`."""
+    build = folder.parent / "build"
+    with start(folder, build, *arguments) as process:
+        out, err = process.communicate(timeout=120)
+    return Report(process.returncode, out, err, build)

@@ -1,0 +1,181 @@
+"""Every mistake in a parameter is answered before anything starts (case E01)."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import book
+import pytest
+
+from app.errors import LabError
+from app.report import declarations, parameters
+from app.report.cli import main
+from app.report.parameters import Parameter, ParameterError, check, merge
+
+SOURCE = """\
+requests: int = 2000      # requests in all, 1..1000000
+ratio: float = 0.5        # share of purchases, 0..1
+log: str = "confirmed"    # what a 200 promises: none | fire-and-forget | confirmed
+topic: str = "events"     # where the game writes
+fast: bool = False        # leave out the pauses
+"""
+KNOWN = {
+    "requests": Parameter("requests", "int", 2000, "requests in all", 1.0, 1e6),
+    "ratio": Parameter("ratio", "float", 0.5, "share of purchases", 0.0, 1.0),
+    "log": Parameter(
+        "log", "str", "confirmed", "what a 200 promises", choices=("none", "fire-and-forget", "confirmed")
+    ),
+    "topic": Parameter("topic", "str", "events", "where the game writes"),
+    "fast": Parameter("fast", "bool", False, "leave out the pauses"),
+}
+
+
+def test_a_cell_declares_names_types_defaults_meanings_ranges_and_choices() -> None:
+    """Each line of the cell is one parameter with all that its comment says."""
+    assert declarations.declared(SOURCE, "x.ipynb") == KNOWN
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("requests", "1e3", 1000),
+        ("requests", "1_000", 1000),
+        ("requests", "1000.0", 1000),
+        ("ratio", "1", 1.0),
+        ("log", "none", "none"),
+        ("topic", "true", "true"),
+        ("fast", "True", True),
+    ],
+)
+def test_values_take_the_type_of_their_default(name: str, text: str, value: Any) -> None:
+    """However a value is written, it arrives as its parameter's type."""
+    found = check([(name, text)], KNOWN)
+    assert (found, type(found[name])) == ({name: value}, type(value))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("seeed", "7", "no chapter has a parameter seeed\nparameters: fast, log, ratio, requests, topic"),
+        ("request", "7", "no chapter has a parameter request: did you mean requests?"),
+        ("requests", "2.5", "requests = 2.5: expected a whole number"),
+        ("requests", "true", "requests = true: expected a whole number"),
+        ("requests", "1e999999999", "requests = 1e999999999: expected a whole number"),
+        ("requests", "0", "requests = 0 is out of range\nrequests takes 1 to 1000000: requests in all"),
+        ("ratio", "nan", "ratio = nan: expected a number"),
+        ("ratio", "inf", "ratio = inf: expected a number"),
+        ("ratio", "1.01", "ratio = 1.01 is out of range"),
+        ("log", "confirm", "log = confirm is not a choice: did you mean confirmed?"),
+        ("topic", "a\nb", "expected text"),
+        ("fast", "1", "fast = 1: expected true or false"),
+        ("password", "x", "environment variable (PASSWORD)"),
+        ("api_token", "x", "environment variable (API_TOKEN)"),
+    ],
+)
+def test_a_mistake_is_refused_with_its_reason(name: str, text: str, said: str) -> None:
+    """The value, what was expected, and the nearest right word are in the message."""
+    with pytest.raises(ParameterError, match=re.escape(said)):
+        check([(name, text)], KNOWN)
+
+
+def test_a_parameter_given_twice_is_refused() -> None:
+    """Nobody has to know which of two wins."""
+    with pytest.raises(ParameterError, match="given twice"):
+        check([("requests", "1"), ("requests", "2")], KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("requests = 2000", "not a typed assignment"),
+        ("requests: int = 2 * 1000", "derived"),
+        ("requests: int = 2000.5", "not of a type"),
+        ("requests: int = True", "not of a type"),
+        ("names: list = []", "not of a type"),
+        ("requests: int = 0  # all, 1..9", "out of range"),
+        ('log: str = "x"  # how: a | b', "not a choice"),
+        ("requests: int = ", "does not parse"),
+        ("a: int = 1\na: int = 2", "declared twice"),
+        ('password: str = "hunter2"', "looks like a secret"),
+    ],
+)
+def test_a_declaration_that_cannot_be_checked_is_refused(source: str, said: str) -> None:
+    """A parameters cell holds typed literals and nothing else."""
+    with pytest.raises(ParameterError, match=said):
+        declarations.declared(source, "x.ipynb")
+
+
+def test_a_notebook_without_a_parameters_cell_is_refused(tmp_path: Path) -> None:
+    """papermill would only warn."""
+    path = book.write(tmp_path, "01-a", book.code("1", "one"))
+    with pytest.raises(ParameterError, match=r"01-a.ipynb has no cell tagged parameters"):
+        declarations.read(path)
+
+
+def test_one_name_has_one_meaning_in_all_chapters() -> None:
+    """Two chapters that differ in a parameter are both named, with both declarations."""
+    other = {"requests": Parameter("requests", "int", 9, "requests in all", 1.0, 1e6)}
+    with pytest.raises(ParameterError) as caught:
+        merge({"01-a": KNOWN, "02-b": other})
+    assert caught.value.problem == (
+        "requests differs in 01-a and 02-b: int = 2000, requests in all (1 to 1000000)"
+        " and int = 9, requests in all (1 to 1000000)"
+    )
+
+
+def test_a_parameter_of_a_chapter_that_does_not_run_is_named() -> None:
+    """`report.py 01 -p seed 7` says where seed belongs."""
+    with pytest.raises(ParameterError, match="seed is a parameter of chapter 03-c, which does not run"):
+        check([("seed", "7")], KNOWN, {"seed": "03-c"})
+
+
+def test_the_help_lists_the_parameters_of_the_notebooks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names, types, defaults, meanings and limits, straight from the cells."""
+    book.write(tmp_path, "01-a", book.parameters(SOURCE))
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"], tmp_path)
+    text = capsys.readouterr().out
+    assert [line for line in text.splitlines() if line.startswith("  requests")] == [
+        "  requests       int = 2000, requests in all (1 to 1000000)"
+    ]
+    assert all(f"  {name} " in text for name in KNOWN)
+
+
+@pytest.mark.parametrize("arguments", [["04"], ["-p", "requests"], ["--timeout", "0"], ["--no-such"]])
+def test_a_wrong_command_line_is_refused(tmp_path: Path, arguments: list[str]) -> None:
+    """Unknown chapters and options are errors with a cure, like everything else."""
+    book.write(tmp_path, "01-a", book.parameters(SOURCE))
+    with pytest.raises(LabError) as caught:
+        main(arguments, tmp_path)
+    assert caught.value.cure
+
+
+def test_a_mistyped_name_costs_less_than_a_second_and_starts_nothing(tmp_path: Path) -> None:
+    """Case E01: exit code 2, two lines, nothing written, nothing heavy imported."""
+    book.write(tmp_path / "nb", "01-a", book.parameters("seed: int = 2019  # of all chance, 0..9999"))
+    began = time.monotonic()
+    result = book.report(tmp_path / "nb", "-p", "seeed", "7")
+    assert time.monotonic() - began < 1.0
+    assert (result.exit_code, result.out) == (2, "")
+    assert result.err == "no chapter has a parameter seeed: did you mean seed?\nparameters: seed\n"
+    assert not result.build.exists()
+
+
+def test_the_way_to_a_refusal_imports_nothing_heavy() -> None:
+    """Whatever the machine's speed: no papermill, pandas or jupyter before the parameters are right."""
+    heavy = ["papermill", "pandas", "jupyter_client", "nbconvert", "nbformat", "asyncio"]
+    script = f"import app.report.cli, sys; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], cwd=book.PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_every_kind_of_limit_is_said_in_words() -> None:
+    """Ranges and choices read as a sentence."""
+    assert [parameters.described(KNOWN[name]) for name in ("ratio", "log", "fast")] == [
+        "float = 0.5, share of purchases (0 to 1)",
+        "str = confirmed, what a 200 promises (none, fire-and-forget or confirmed)",
+        "bool = false, leave out the pauses",
+    ]
