@@ -14,8 +14,9 @@ FOUNDATION = {"errors", "home", "cli"}
 # Which rooms a room may use; a dotted name opens one module only.
 MAY_IMPORT = {
     "game": {"stream", "cluster"},
-    "game.rules": {"game.events"},
+    "game.rules": {"game.events", "game.persistent"},
     "game.events": set(),
+    "game.persistent": set(),
     "seed": {"cluster", "stream"},
     "stream": {"game.events"},
     "cluster": {"stream"},

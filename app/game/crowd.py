@@ -1,0 +1,48 @@
+"""What a crowd of players does, from its seed alone: the same seed gives the same requests."""
+
+import random
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+GUILDS = ("foxes", "owls", "wolves")
+# How often a player does what, of 100 requests; some sales find no sword, some joins find the player in that guild.
+ACTIONS = {"default": 42, "purchase_a_sword": 28, "sell_a_sword": 25, "join_a_guild": 5}
+
+_NAMESPACE = uuid.UUID("5c0a6f7e-2019-5205-8000-77323035a9f1")  # any fixed one will do
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One thing that one player asks for; `sequence` counts the player's own requests from 0."""
+
+    request_id: str
+    player: str
+    sequence: int
+    action: str
+    guild: str | None = None
+
+    @property
+    def target(self) -> str:
+        """Path and query of the request."""
+        path = "/" if self.action == "default" else f"/{self.action}"
+        return f"{path}?player={self.player}" + (f"&guild={self.guild}" if self.guild else "")
+
+
+def moves(players: int, requests: int, seed: int, run: str) -> Iterator[Move]:
+    """The crowd's requests in order. Some players are busier: the k-th as often as 1/sqrt(k).
+
+    A request id is a name-based UUID (RFC 9562, version 5) of seed, run, player and sequence.
+    """
+    dice = random.Random(f"{seed}/{players}")  # noqa: S311  # a game's dice, not a secret
+    width = max(2, len(str(players)))
+    names = [f"player-{number:0{width}}" for number in range(1, players + 1)]
+    often = [1 / number**0.5 for number in range(1, players + 1)]
+    sequences = dict.fromkeys(names, 0)
+    for player in dice.choices(names, often, k=requests):
+        sequence = sequences[player]
+        sequences[player] += 1
+        action = dice.choices(tuple(ACTIONS), tuple(ACTIONS.values()))[0]
+        guild = dice.choice(GUILDS) if action == "join_a_guild" else None
+        request_id = str(uuid.uuid5(_NAMESPACE, f"{seed}/{run}/{player}/{sequence}"))
+        yield Move(request_id, player, sequence, action, guild)

@@ -1,0 +1,144 @@
+"""One command from its arrival to its answer: decide, log, evolve. No web in here."""
+
+import threading
+from collections.abc import Iterable
+from functools import partial
+from typing import Protocol
+
+from app.game.answers import REMEMBERED, Answer, Answers
+from app.game.events import Event
+from app.game.rules import Command, RuleBroken, World, decide, evolve
+from app.game.turns import Turns
+from app.stream.log import Counts, Refused, Undecided
+
+# The seed's texts, byte for byte; the seed had no guilds.
+TEXTS = {
+    "default": "\nThis is the default response!\n",
+    "purchase_a_sword": "\nSword Purchased!\n",
+    "sell_a_sword": "\nSword Sold!\n",
+    "join_a_guild": "\nGuild Joined!\n",
+}
+DONE = {action: Answer(200, text) for action, text in TEXTS.items()}
+ACTION_OF = {
+    "default": "default",
+    "purchased_sword": "purchase_a_sword",
+    "sold_sword": "sell_a_sword",
+    "joined_guild": "join_a_guild",
+}
+
+UNKNOWN = "the broker has not said yet whether it has the event; ask again with the same X-Request-Id"
+BEHIND = "the delivery of this player's last event is still unknown; ask again when it is decided"
+
+
+class Log(Protocol):
+    """What the game needs of an event log."""
+
+    def append(self, key: str, value: bytes, event_id: str) -> None:
+        """Return when the event is as safe as the log promises; raise `Refused` or `Undecided` otherwise."""
+
+    def ready(self) -> bool:
+        """Would an event be accepted now?"""
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the events so far."""
+
+
+class Game:
+    """The world, the log, and the rules between them. Threads may call `answer` as they like.
+
+    A player's commands are handled one at a time; the world moves only when the log has accepted the event.
+    """
+
+    def __init__(self, log: Log, world: World, history: Iterable[Event] = (), remember: int = REMEMBERED) -> None:
+        self.log = log
+        self.world = world
+        self.answers = Answers(remember)
+        self._turns = Turns()
+        self._moving = threading.Lock()  # guards `world`; held for one evolve, never while waiting
+        self._undecided: dict[str, str] = {}  # player -> the request id whose delivery is unknown
+        self._rebuild(history)
+
+    def answer(self, command: Command) -> Answer:
+        """The answer to a command; the same id again gets the same answer. Waits as long as the log does.
+
+        Raises RuleBroken: 400 for a bad name, 422 for an id that stands for another command.
+        """
+        with self.answers.claimed(command.request_id, command.intent), self._turns.turn(command.player):
+            # In this order: a late report remembers the answer first and then takes the player off the list.
+            undecided = self._undecided.get(command.player)
+            known = self.answers.get(command.request_id)
+            if known:
+                return known
+            if undecided:
+                same = undecided == command.request_id
+                return _not_now("unknown", UNKNOWN) if same else _not_now("refused", BEHIND)
+            return self._handle(command)
+
+    def preview(self, command: Command) -> Answer:
+        """What the answer would be now; nothing is logged, moved, or remembered."""
+        return self._judge(command)[1]
+
+    @property
+    def undecided(self) -> int:
+        """Players who wait for a delivery report."""
+        return len(self._undecided)
+
+    def _handle(self, command: Command) -> Answer:
+        events, answer = self._judge(command)
+        for event in events:
+            try:
+                self.log.append(event.player, event.to_bytes(), event.event_id)
+            except Refused as refused:
+                return _not_now("refused", refused.problem)
+            except Undecided as late:
+                return self._await_report(command, event, late)
+            self._move(event)
+        self.answers.remember(command.request_id, command.intent, answer)
+        return answer
+
+    def _judge(self, command: Command) -> tuple[tuple[Event, ...], Answer]:
+        try:
+            return decide(self.world, command), DONE[command.action]
+        except RuleBroken as broken:
+            if broken.status != 409:
+                raise
+            return (), explain(broken)
+
+    def _await_report(self, command: Command, event: Event, late: Undecided) -> Answer:
+        self._undecided[command.player] = command.request_id
+        self.answers.claim(command.request_id, command.intent)
+        late.outcome.add_done_callback(partial(self._report, command, event))
+        return _not_now("unknown", UNKNOWN)
+
+    def _report(self, command: Command, event: Event, delivered: bool) -> None:
+        # On the delivery thread, however late: takes only locks that nobody holds while waiting.
+        if delivered:
+            self._move(event)
+            self.answers.remember(command.request_id, command.intent, DONE[command.action])
+        del self._undecided[command.player]
+        self.answers.release(command.request_id)
+
+    def _move(self, event: Event) -> None:
+        with self._moving:
+            self.world = evolve(self.world, event)
+
+    def _rebuild(self, history: Iterable[Event]) -> None:
+        seen: set[str] = set()  # all ids, not only those remembered: history may hold an event twice, far apart
+        for event in history:
+            if event.event_id in seen:
+                continue
+            seen.add(event.event_id)
+            self.world = evolve(self.world, event)
+            action = ACTION_OF[event.event_type]
+            self.answers.remember(event.event_id, (event.player, action, event.fields.get("guild")), DONE[action])
+
+
+def explain(broken: RuleBroken) -> Answer:
+    """A broken rule as an answer: field, value (cut to 80 characters) and rule."""
+    value = broken.value if broken.value is None or len(broken.value) <= 80 else broken.value[:80] + "…"
+    return Answer(broken.status, {"field": broken.field, "value": value, "rule": broken.rule})
+
+
+def _not_now(word: str, rule: str) -> Answer:
+    return Answer(503, {"field": "delivery", "value": word, "rule": rule})

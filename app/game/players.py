@@ -1,0 +1,165 @@
+"""A seeded crowd of players that fires requests at a game and keeps every answer."""
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+
+import pandas as pd
+import requests as http
+from tqdm import tqdm
+
+from app.errors import LabError
+from app.game.crowd import Move, moves
+
+USER_AGENT = "lab-player/1.0"
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two attempts; the pause doubles, and dice shorten it
+
+# The frame's columns; texts are missing where there is nothing to say.
+DTYPES = {
+    "request_id": "str",
+    "player": "str",
+    "sequence": "int64",
+    "action": "str",
+    "sent_at": "datetime64[ms, UTC]",
+    "status": "Int64",
+    "latency_ms": "float64",
+    "answer": "str",
+    "error": "str",
+    "attempts": "int64",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What became of one request: `status` and `answer`, or the `error`; latency is from first send to last answer."""
+
+    request_id: str
+    player: str
+    sequence: int
+    action: str
+    sent_at: datetime
+    status: int | None
+    latency_ms: float
+    answer: str | None
+    error: str | None
+    attempts: int
+
+
+def play(
+    url: str,
+    *,
+    players: int = 50,
+    requests: int = 2000,
+    concurrency: int = 4,
+    seed: int = 2019,
+    run: str = "",
+    retries: int = 0,
+    timeout: float = 5.0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Fire the crowd's requests, `concurrency` at a time, each player's in order; one row each, by player and sequence.
+
+    A dead server becomes rows with an `error`. With `retries`, a 503 or no answer is asked again that many times under
+    the same X-Request-Id, after a growing pause. `timeout` (seconds) bounds each attempt. A bar shows after 5 seconds.
+    Columns: `DTYPES`. The same seed gives the same requests; `run` sets the ids of two runs apart.
+    """
+    for name, value in {"players": players, "requests": requests + 1, "concurrency": concurrency}.items():
+        if value < 1:
+            raise LabError(f"{name}={value} is too few", "Ask for at least one.")
+    crowd = sorted(moves(players, requests, seed, run), key=lambda move: _seat(move, concurrency))
+    seats = [list(group) for _, group in groupby(crowd, key=lambda move: _seat(move, concurrency))]
+    crew = _Crew(url.rstrip("/"), retries, timeout)
+    replies = crew.fire(seats, requests, progress)
+    rows = sorted(replies, key=lambda reply: (reply.player, reply.sequence))
+    return pd.DataFrame([asdict(reply) for reply in rows], columns=list(DTYPES)).astype(DTYPES)
+
+
+def _seat(move: Move, concurrency: int) -> int:
+    # a player keeps to one seat, so that their requests stay in order
+    return int(move.player.rpartition("-")[2]) % concurrency
+
+
+class _Crew:
+    """As many threads as seats, each with a session and its players' requests."""
+
+    def __init__(self, url: str, retries: int, timeout: float) -> None:
+        self._url = url
+        self._retries = retries
+        self._timeout = timeout
+        self._stopped = threading.Event()
+        self._replies: list[Reply] = []  # append is atomic
+
+    def fire(self, seats: Sequence[Sequence[Move]], total: int, progress: bool) -> list[Reply]:
+        if not seats:
+            return []
+        with ThreadPoolExecutor(len(seats), "player") as pool, _Bar(total=total, delay=5, disable=not progress) as bar:
+            futures = [pool.submit(self._sit, seat) for seat in seats]
+            try:
+                self._watch(futures, bar)
+            finally:
+                self._stopped.set()  # on Ctrl-C nobody starts another request
+        for future in futures:
+            future.result()
+        return self._replies
+
+    def _watch(self, futures: "list[Future[None]]", bar: "_Bar") -> None:
+        while wait(futures, timeout=0.2).not_done:
+            bar.update(len(self._replies) - bar.n)
+        bar.update(len(self._replies) - bar.n)
+
+    def _sit(self, seat: Sequence[Move]) -> None:
+        with http.Session() as session:
+            session.trust_env = False  # loopback needs no proxy, and looking for one costs a third of the time
+            for move in seat:
+                if self._stopped.is_set():
+                    return
+                self._replies.append(self._ask(session, move))
+
+    def _ask(self, session: http.Session, move: Move) -> Reply:
+        request = http.Request("GET", self._url + move.target, _headers(move)).prepare()
+        sent_at, started = datetime.now(UTC), time.perf_counter()
+        for attempt in range(1, self._retries + 2):
+            status, answer, error = self._try(session, request)
+            if (status is not None and status != 503) or attempt > self._retries:
+                break
+            if self._stopped.wait(_pause(move, attempt)):
+                break
+        latency = (time.perf_counter() - started) * 1000
+        return Reply(
+            move.request_id, move.player, move.sequence, move.action, sent_at, status, latency, answer, error, attempt
+        )
+
+    def _try(self, session: http.Session, request: http.PreparedRequest) -> tuple[int | None, str | None, str | None]:
+        try:
+            answered = session.send(request, timeout=self._timeout, allow_redirects=False)
+            return answered.status_code, answered.content.decode("utf-8", "replace"), None
+        except http.RequestException as error:
+            return None, None, f"{type(error).__name__}: {_root(error)}"[:200]
+
+
+def _root(error: BaseException) -> BaseException:
+    """What it began with: requests wraps urllib3, which wraps the operating system."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return error
+
+
+def _headers(move: Move) -> dict[str, str]:
+    return {"X-Request-Id": move.request_id, "User-Agent": USER_AGENT}
+
+
+def _pause(move: Move, attempt: int) -> float:
+    # seeded, so that a crowd is the same crowd again; jittered, so that it does not come back all at once
+    dice = random.Random(f"{move.request_id}/{attempt}")  # noqa: S311  # no secret
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (attempt - 1)) * dice.uniform(0.5, 1)
+
+
+class _Bar(tqdm):  # type: ignore[type-arg]
+    """tqdm without its watching thread, which would outlive the run."""
+
+    monitor_interval = 0

@@ -1,0 +1,134 @@
+"""The game's rules, pure: `decide` says what a command makes happen, `evolve` what that does to the world.
+
+The game, the replay of a topic, and a game that starts on a topic with history all use the same `evolve`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from app.game.events import Event
+from app.game.persistent import PersistentMap
+
+# Action -> the type of event that it makes. An action is what a player may do, and its path in the API.
+ACTIONS: Mapping[str, str] = {
+    "default": "default",
+    "purchase_a_sword": "purchased_sword",
+    "sell_a_sword": "sold_sword",
+    "join_a_guild": "joined_guild",
+}
+
+LONGEST_NAME = 40  # characters of a player's or a guild's name
+NAME_RULE = f"1 to {LONGEST_NAME} printable characters, no space at either end"
+
+
+class RuleBroken(Exception):
+    """A command that the rules do not allow: which field, its value, and the rule. `status` is HTTP's code for it."""
+
+    def __init__(self, field: str, value: str | None, rule: str, status: int = 409) -> None:
+        super().__init__(field, value, rule, status)
+        self.field = field
+        self.value = value
+        self.rule = rule
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"{self.field}={self.value!r}: {self.rule}"
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """What a player has."""
+
+    swords: int = 0
+    guild: str | None = None
+
+
+NOBODY_YET = Player()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All players who own or joined something, by name. Any mapping will do to make one; it is then frozen."""
+
+    players: Mapping[str, Player] = field(default_factory=PersistentMap)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.players, PersistentMap):
+            object.__setattr__(self, "players", PersistentMap(self.players))
+
+    def player(self, name: str) -> Player:
+        """The named player, who may not have done anything yet."""
+        return self.players.get(name, NOBODY_YET)
+
+    def with_player(self, name: str, player: Player) -> "World":
+        """The world in which that player is as given."""
+        assert isinstance(self.players, PersistentMap)
+        return World(self.players.put(name, player))
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a player asks for, under which id, and when (UTC); `intent` is what two requests with one id must share."""
+
+    action: str
+    player: str
+    request_id: str
+    at: datetime
+    guild: str | None = None
+    host: str = ""
+    user_agent: str = ""
+
+    @property
+    def intent(self) -> tuple[str, str, str | None]:
+        """Who wants what."""
+        return (self.player, self.action, self.guild)
+
+
+def check_name(field: str, value: str | None) -> str:
+    """The name as it is; RuleBroken (400) when it is missing, too long, or not printable."""
+    if value is None or not (0 < len(value) <= LONGEST_NAME and value.isprintable() and value == value.strip()):
+        raise RuleBroken(field, value, NAME_RULE, 400)
+    return value
+
+
+def decide(world: World, command: Command) -> tuple[Event, ...]:
+    """The events that the command makes happen in this world; RuleBroken when the rules forbid it."""
+    check_name("player", command.player)
+    if command.action not in ACTIONS:
+        raise RuleBroken("action", command.action, f"one of {', '.join(ACTIONS)}", 404)
+    player = world.player(command.player)
+    if command.action == "sell_a_sword" and player.swords == 0:
+        raise RuleBroken("player", command.player, "only a player who has a sword can sell one")
+    if command.action != "join_a_guild":
+        return (_event(command),)
+    guild = check_name("guild", command.guild)
+    if guild == player.guild:
+        raise RuleBroken("guild", guild, "a player joins a guild only once at a time")
+    return (_event(command, guild=guild),)
+
+
+def evolve(world: World, event: Event) -> World:
+    """The world after the event. It has happened: whatever it says is taken as true."""
+    player = world.player(event.player)
+    match event.event_type:
+        case "purchased_sword":
+            return world.with_player(event.player, Player(player.swords + 1, player.guild))
+        case "sold_sword":
+            return world.with_player(event.player, Player(player.swords - 1, player.guild))
+        case "joined_guild":
+            return world.with_player(event.player, Player(player.swords, event.fields["guild"]))
+        case _:
+            return world
+
+
+def _event(command: Command, **fields: str) -> Event:
+    return Event(
+        event_id=command.request_id,
+        event_type=ACTIONS[command.action],
+        player=command.player,
+        at=command.at,
+        host=command.host,
+        user_agent=command.user_agent,
+        fields=fields,
+    )

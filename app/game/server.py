@@ -1,0 +1,182 @@
+"""Any WSGI application behind a real socket, in a background thread that really stops."""
+
+import errno
+import logging
+import threading
+import time
+import traceback
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, Self
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from waitress.server import create_server
+from waitress.wasyncore import dispatcher
+
+from app.errors import LabError
+from app.game import printed
+
+THREADS = 8  # requests in hand at once
+KEPT = 100_000  # lines of the access log and of what was printed; the oldest go first
+
+_by_port: "weakref.WeakValueDictionary[tuple[str, int], GameServer]" = weakref.WeakValueDictionary()
+
+
+class GameServer:
+    """Serves as soon as it is made, on a free port unless one is given; `with` or `stop` ends it.
+
+    A server that is no longer referred to ends, too, and one on the same fixed port is replaced: a cell can run again.
+    Whatever of the application's `extensions` has a `close(timeout)` is closed at the end, such as an event logger.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        threads: int = THREADS,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        if predecessor := _by_port.get((host, port)):
+            predecessor.stop()
+        self._lines: deque[str] = deque(maxlen=KEPT)
+        self._printed: deque[str] = deque(maxlen=KEPT)
+        watched = _Watched(app, self._lines, self._printed, clock)
+        self._running = _Running(watched, host, port, threads)
+        self.port: int = self._running.port
+        self.url = f"http://{host}:{self.port}"
+        self.unsent = 0
+        _by_port[host, self.port] = self
+        self._end = weakref.finalize(self, _end, self._running, app, 5.0)
+
+    @property
+    def access_log(self) -> list[str]:
+        """One line per request as Flask's own server writes it, in UTC; there before the client has its answer."""
+        return list(self._lines)
+
+    @property
+    def printed(self) -> list[str]:
+        """What the application printed while it served, and the tracebacks of its errors, line by line."""
+        return list(self._printed)
+
+    def stop(self, timeout: float = 10.0) -> int:
+        """Finish the requests in hand, close every connection, then what the application keeps open.
+
+        Waits `timeout` seconds at most; returns how many events the application says were not delivered.
+        """
+        if self._end.detach():
+            self.unsent = _end(self._running, self._running.watched.app, timeout)
+        return self.unsent
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class _Watched:
+    """The application, its access log, and what it prints."""
+
+    def __init__(
+        self, app: WSGIApplication, lines: "deque[str]", printed: "deque[str]", clock: Callable[[], datetime]
+    ) -> None:
+        self.app = app
+        self._lines = lines
+        self._printed = printed
+        self._clock = clock
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Callable[[bytes], object]:
+            self._lines.append(access_line(environ, status, self._clock()))
+            return start_response(status, headers, *rest)
+
+        environ["wsgi.errors"] = _Lines(self._printed)
+        with printed.printing_to(self._printed):
+            try:
+                return self.app(environ, start)
+            except Exception:
+                self._printed.extend(traceback.format_exc().splitlines())
+                start("500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
+                return [b"the application failed; the server's printed lines have the traceback\n"]
+
+
+class _Lines:
+    """`wsgi.errors`: a text stream into a deque of lines."""
+
+    def __init__(self, lines: "deque[str]") -> None:
+        self._lines = lines
+
+    def write(self, text: str) -> int:
+        self._lines.extend(text.splitlines())
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        pass
+
+
+class _Running:
+    """A waitress server in its thread. It does not know the GameServer, so that one can be collected."""
+
+    def __init__(self, watched: _Watched, host: str, port: int, threads: int) -> None:
+        # waitress tells stderr when a request waits for a thread; here that is no news
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+        self.watched = watched
+        try:
+            self._server = create_server(
+                watched, host=host, port=port, threads=threads, connection_limit=1000, asyncore_use_poll=True
+            )
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+            cure = "Use port=0 for a free one, or stop what holds it."
+            raise LabError(f"port {port} of {host} cannot be used: {error.strerror}", cure) from error
+        self.port = int(self._server.effective_port)
+        self._thread = threading.Thread(target=self._server.run, name=f"game-server-{self.port}", daemon=True)
+        printed.install()
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Stop listening, finish the requests in hand, close the connections: waitress' own `close` does neither."""
+        started = time.monotonic()
+        server = self._server
+        server.trigger.pull_trigger(lambda: dispatcher.close(server))
+        server.task_dispatcher.shutdown(cancel_pending=False, timeout=timeout / 2)
+        server.trigger.pull_trigger(self._close_all)
+        self._thread.join(max(0.1, timeout - (time.monotonic() - started)))
+        printed.uninstall()
+
+    def _close_all(self) -> None:
+        # on the server's thread; its loop ends when the map of open sockets is empty
+        for channel in list(self._server._map.values()):
+            channel.close()
+
+
+def access_line(environ: WSGIEnvironment, status: str, at: datetime) -> str:
+    """One line as werkzeug's server writes it: `127.0.0.1 - - [16/Mar/2019 05:08:40] "GET / HTTP/1.1" 200 -`."""
+    target = environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")
+    words = f"{environ['REQUEST_METHOD']} {target} {environ['SERVER_PROTOCOL']}".encode("unicode_escape").decode()
+    when = f"{at.day:02}/{MONTHS[at.month - 1]}/{at:%Y %H:%M:%S}"
+    return f'{environ.get("REMOTE_ADDR", "-")} - - [{when}] "{words}" {status.split(" ", 1)[0]} -'
+
+
+# strftime's %b would follow the machine's language
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def _end(running: _Running, app: WSGIApplication, timeout: float) -> int:
+    deadline = time.monotonic() + timeout
+    running.stop(timeout)
+    unsent = 0
+    for extension in getattr(app, "extensions", {}).values():
+        close = getattr(extension, "close", None)
+        if callable(close):
+            unsent += close(max(0.1, deadline - time.monotonic())) or 0
+    return unsent

@@ -1,0 +1,142 @@
+"""The game's API: a request becomes a command, an answer becomes a response."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import partial
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
+
+from app.game.answers import REMEMBERED, Answer
+from app.game.events import Event
+from app.game.metrics import Metrics
+from app.game.play import Game, Log, explain
+from app.game.rules import ACTIONS, Command, RuleBroken, World
+
+LONGEST_ID = 100  # characters of an X-Request-Id
+LONGEST_HEADER = 200  # characters of Host and User-Agent that an event keeps
+LARGEST_BODY = 4096  # bytes
+PATHS = {action: "/" if action == "default" else f"/{action}" for action in ACTIONS}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def create_app(
+    log: Log,
+    *,
+    world: World | None = None,
+    history: Iterable[Event] = (),
+    clock: Callable[[], datetime] = _now,
+    ids: Callable[[], object] = uuid.uuid4,
+    remember: int = REMEMBERED,
+) -> Flask:
+    """The game as a Flask application that logs to `log`; `app.extensions["game"].world` is its world.
+
+    `history` (events in their players' order, duplicates allowed) is folded into the world first, its ids remembered.
+    The newest `remember` answers (2xx and 409) are given again when their X-Request-Id comes again.
+    """
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+    game = Game(log, world or World(), history, remember)
+    metrics = Metrics(game)
+    app.extensions.update(game=game, metrics=metrics)
+
+    def view(action: str) -> Response:
+        started = time.perf_counter()
+        request_id = None
+        try:
+            command = _command(action, clock, ids)
+            request_id = command.request_id
+            answer = game.preview(command) if request.method == "HEAD" else game.answer(command)
+        except RuleBroken as broken:
+            answer = explain(broken)
+        metrics.seen(action, answer.status, time.perf_counter() - started)
+        return _respond(answer, request_id)
+
+    for action, path in PATHS.items():
+        app.add_url_rule(path, action, partial(view, action), methods=["GET", "POST"])
+    app.add_url_rule("/healthz", "healthz", partial(_health, log))
+    app.add_url_rule("/metrics", "metrics", metrics.exposition)
+    app.register_error_handler(HTTPException, _refuse)
+    return app
+
+
+def _command(action: str, clock: Callable[[], datetime], ids: Callable[[], object]) -> Command:
+    """The request as a command; RuleBroken (400) names what is wrong with it."""
+    fields = ("player", "guild") if action == "join_a_guild" else ("player",)
+    if request.content_length and not request.form:
+        rule = "fields come in the query or as a form (application/x-www-form-urlencoded)"
+        raise RuleBroken("Content-Type", request.headers.get("Content-Type", ""), rule, 400)
+    for name in request.values:
+        if name not in fields:
+            raise RuleBroken(name, request.values[name], f"this command takes: {', '.join(fields)}", 400)
+    return Command(
+        action=action,
+        player=_field("player", "anonymous") or "",
+        request_id=_request_id(ids),
+        at=clock(),
+        guild=_field("guild"),
+        host=request.headers.get("Host", "")[:LONGEST_HEADER],
+        user_agent=request.headers.get("User-Agent", "")[:LONGEST_HEADER],
+    )
+
+
+def _field(name: str, default: str | None = None) -> str | None:
+    values = request.values.getlist(name)
+    if len(values) > 1:
+        raise RuleBroken(name, values[1], f"{name} comes once", 400)
+    return values[0] if values else default
+
+
+def _request_id(ids: Callable[[], object]) -> str:
+    given = request.headers.get("X-Request-Id")
+    if given is None:
+        return str(ids())
+    if not (0 < len(given) <= LONGEST_ID and given.isascii() and given.isprintable()):
+        raise RuleBroken("X-Request-Id", given, f"1 to {LONGEST_ID} printable ASCII characters", 400)
+    return given
+
+
+def _respond(answer: Answer, request_id: str | None = None) -> Response:
+    if isinstance(answer.body, str):
+        response = Response(answer.body, answer.status, mimetype="text/plain")
+    else:
+        response = jsonify(answer.body)
+        response.status_code = answer.status
+    if answer.status == 503:
+        response.headers["Retry-After"] = "1"
+    if request_id is not None:
+        response.headers["X-Request-Id"] = request_id
+    return response
+
+
+def _refuse(error: HTTPException) -> Response:
+    """What Flask itself refuses, in the game's words."""
+    response = _respond(explain(_in_words(error)))
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(error.valid_methods or ())
+    return response
+
+
+def _in_words(error: HTTPException) -> RuleBroken:
+    status = error.code or 500
+    match error:
+        case NotFound():
+            return RuleBroken("path", request.path, f"one of {', '.join(PATHS.values())}", status)
+        case MethodNotAllowed():
+            return RuleBroken("method", request.method, f"one of {', '.join(error.valid_methods or ())}", status)
+        case InternalServerError():
+            return RuleBroken("server", "error", "this is a bug of the game; its log has the traceback", status)
+        case _:
+            return RuleBroken("request", error.name, error.description or error.name, status)
+
+
+def _health(log: Log) -> Response:
+    ready = log.ready()
+    response = jsonify({"ready": ready})
+    response.status_code = 200 if ready else 503
+    return response
