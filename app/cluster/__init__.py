@@ -1,0 +1,44 @@
+"""A Kafka to talk to: the lab's own, someone else's, or one in containers."""
+
+from app.cluster.base import Broker, Cluster, ClusterError, Description
+from app.stream.connection import Connection
+
+__all__ = ["Broker", "Cluster", "ClusterError", "Connection", "Description", "attach", "running"]
+
+COMPOSE = ("compose", "compose:trio", "compose:2019")
+
+
+def attach(
+    name: str = "embedded", *, brokers: int = 1, user: str = "", throughput: bool = False, instance: str = ""
+) -> Cluster:
+    """The cluster called `name`: "embedded", "host:port[,host:port]", or one of "compose", "compose:trio", "compose:2019".
+
+    An embedded cluster that runs already is attached to, else one is started; this process is one of its users until `close()`
+    or its own end. Another number of brokers, `throughput` (a full JIT and a larger heap, for benchmarks) or another `instance`
+    name is a cluster apart. Raises `ClusterError` when there is none to be had, within 10 s for an external one.
+    """
+    if name == "embedded":
+        from app.cluster import embedded
+
+        return embedded.attach(brokers=brokers, user=user, throughput=throughput, instance=instance)
+    if name.startswith("compose"):
+        if name not in COMPOSE:
+            raise ClusterError(f"there is no cluster {name!r}", f"Use one of {', '.join(COMPOSE)}.")
+        from app.cluster import compose
+
+        return compose.attach(name)
+    if ":" not in name:
+        raise ClusterError(f"there is no cluster {name!r}", "Use embedded, compose, or host:port[,host:port].")
+    from app.cluster import external
+
+    return external.attach(name)
+
+
+def running() -> Connection | None:
+    """The connection of the everyday embedded cluster if it runs, without becoming its user."""
+    from app.cluster import state
+
+    found = state.read(state.state_file())
+    if found is None or found.status != "running" or not state.lives(found.keeper):
+        return None
+    return {"bootstrap_servers": found.servers}

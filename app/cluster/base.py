@@ -1,0 +1,83 @@
+"""What every cluster can do, wherever its brokers run."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
+
+from app.errors import LabError
+from app.stream.connection import Connection
+
+
+class ClusterError(LabError):
+    """A cluster that cannot be started, reached or stopped."""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """One broker as it advertises itself; `role` is what the lab knows of it, for example `broker,controller`."""
+
+    id: int
+    host: str
+    port: int
+    role: str = "broker"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a cluster says of itself: `version` is None where a broker does not tell it."""
+
+    version: str | None
+    cluster_id: str
+    controller_id: int | None
+    brokers: tuple[Broker, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts and lists, for `run.json`."""
+        return {**asdict(self), "brokers": [asdict(broker) for broker in self.brokers]}
+
+
+class Cluster(ABC):
+    """A Kafka to talk to: `with attach(...) as cluster: KafkaProducer(**cluster.connection)`."""
+
+    kind: ClassVar[str]  # "embedded", "external" or "compose"
+
+    def __init__(self, name: str, connection: Connection, ready_seconds: float | None = None) -> None:
+        self.name = name
+        self.connection = connection
+        self.ready_seconds = ready_seconds  # from the first exec to the last open port; None: it ran already
+
+    @abstractmethod
+    def describe(self) -> Description:
+        """Ask the brokers for version, cluster id and members; raises `ClusterError` when none answers in time."""
+
+    def close(self, wait: bool = False) -> None:
+        """Stop using the cluster; may be called twice. `wait`: return when what this ends is really gone."""
+        del wait
+
+    def kill(self, broker: int = 1) -> None:
+        """SIGKILL one broker; its port stays reserved for `restart`."""
+        raise self._unable("kill", broker)
+
+    def pause(self, broker: int = 1) -> None:
+        """SIGSTOP one broker: it keeps its connections and answers nothing."""
+        raise self._unable("pause", broker)
+
+    def resume(self, broker: int = 1) -> None:
+        """SIGCONT a paused broker."""
+        raise self._unable("resume", broker)
+
+    def restart(self, broker: int = 1) -> None:
+        """Start one broker again on the same ports and data, and wait until it listens."""
+        raise self._unable("restart", broker)
+
+    def _unable(self, what: str, broker: int) -> ClusterError:
+        return ClusterError(
+            f"cannot {what} broker {broker} of {self.name!r}: it is not the lab's own",
+            "Use cluster='embedded' for experiments with faults.",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()

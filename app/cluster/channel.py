@@ -1,0 +1,57 @@
+"""How users speak to the keeper: one JSON line there, one back, over loopback; every wait has a deadline."""
+
+import hmac
+import json
+import socket
+import socketserver
+import threading
+from collections.abc import Callable
+from typing import Any
+
+Answer = dict[str, Any]
+PATIENCE = 5.0  # seconds that the keeper gives a caller to say what it wants
+
+
+def ask(address: tuple[str, int], token: str, command: str, timeout: float = 5.0, **arguments: Any) -> Answer:
+    """The keeper's answer to one command; raises OSError when there is none in `timeout` seconds, ValueError when it is not ours."""
+    with socket.create_connection(address, timeout=timeout) as line:
+        line.sendall(json.dumps({"token": token, "command": command, **arguments}).encode() + b"\n")
+        with line.makefile("rb") as answers:
+            answer = json.loads(answers.readline() or b"null")
+    if not isinstance(answer, dict):
+        raise ConnectionError("the keeper closed the line without an answer")
+    return answer
+
+
+class Service(socketserver.ThreadingTCPServer):
+    """Serves `answer(command, arguments)` on a free port of 127.0.0.1 to callers that know the token."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, token: str, answer: Callable[[str, dict[str, Any]], Answer]) -> None:
+        super().__init__(("127.0.0.1", 0), _Call)
+        self.token = token
+        self.answer = answer
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self.server_address[:2]
+        return str(host), int(port)
+
+
+class _Call(socketserver.StreamRequestHandler):
+    timeout = PATIENCE
+    server: Service
+
+    def handle(self) -> None:
+        try:
+            call = json.loads(self.rfile.readline(65536) or b"null")
+            if not isinstance(call, dict) or not hmac.compare_digest(str(call.pop("token", "")), self.server.token):
+                return
+            answer = self.server.answer(str(call.pop("command", "")), call)
+            self.wfile.write(json.dumps(answer).encode() + b"\n")
+        except (OSError, ValueError):
+            return  # a caller that hung up or never spoke our language: nothing is owed to it

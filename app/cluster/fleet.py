@@ -1,0 +1,156 @@
+"""The brokers of one embedded cluster: started side by side, commanded one by one, ended together."""
+
+import base64
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from app.cluster.base import ClusterError
+from app.cluster.broker import BrokerProcess, Seat, free_ports, wait_all
+from app.cluster.guard import Guard
+from app.cluster.jvm import Jvm, StartCache
+from app.cluster.order import Order
+
+START = 60.0  # seconds for all ports to open; about one is usual
+CLEAN = 8.0  # seconds for a clean shutdown before force
+TRAIN = 90.0  # seconds for a shutdown that also writes the start-up cache; five to ten are usual
+
+
+class Fleet:
+    """One to n brokers under `run`, and the start-up cache that they use or train."""
+
+    def __init__(self, order: Order, run: Path) -> None:
+        self.order, self.run = order, run
+        self.jvm = Jvm(order.java, order.jars, order.profile, order.heap)
+        self.cache = StartCache.of(self.jvm, Path(order.cache))
+        self.cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        self.version: str | None = None
+        self.brokers: list[BrokerProcess] = []
+        self.busy = threading.RLock()  # one command at a time
+        self._trainee: Path | None = None
+
+    @property
+    def training(self) -> bool:
+        """Will the next clean end write a start-up cache?"""
+        return self._trainee is not None and bool(self.brokers) and self.brokers[0].status in ("running", "paused")
+
+    def start(self, on_change: Callable[[], None]) -> None:
+        """Format and start all brokers and wait for their ports; a start-up cache that does not serve is thrown away."""
+        self.guard = Guard()
+        cached = self.cache.usable()
+        try:
+            self._start(on_change)
+        except ClusterError:
+            taken = any("Address already in use" in broker.tail() for broker in self.brokers)
+            if not cached and not (taken and self.order.port is None):
+                raise
+            self.end_now()
+            if cached and not taken:
+                self.cache.discard()
+            self._start(on_change)
+        self.version = self.brokers[0].version()
+
+    def _start(self, on_change: Callable[[], None]) -> None:
+        seats = self._seats()
+        deadline = time.monotonic() + START
+        attempt = len(list(self.run.glob("start-*"))) + 1
+        folder = self.run / f"start-{attempt}"
+        self.brokers = [BrokerProcess(self.jvm, seat, seats, folder / f"broker-{seat.id}") for seat in seats]
+        use = self._flags(None)
+        formats = [(broker, broker.format(self.cluster_id, *use)) for broker in self.brokers]
+        if not wait_all([process for _, process in formats], deadline):
+            raise ClusterError("formatting the data folder took too long", "Is the machine very busy? Try again.")
+        for broker, process in formats:
+            if process.returncode:
+                broker.process = process
+                raise broker.failure("could not format its data folder")
+        for broker in self.brokers:
+            broker.start(*self._flags(broker))
+        self._watch()
+        on_change()
+        for broker in self.brokers:
+            broker.wait_for_port(deadline)
+
+    def find(self, number: int) -> BrokerProcess:
+        """The broker with this id."""
+        for broker in self.brokers:
+            if broker.seat.id == number:
+                return broker
+        raise ClusterError(f"there is no broker {number}", f"Brokers are numbered 1 to {len(self.brokers)}.")
+
+    def command(self, command: str, number: int) -> None:
+        """`kill`, `pause`, `resume` or `restart` one broker; a restart waits for its port."""
+        broker = self.find(number)
+        if command == "restart":
+            self._end([broker], CLEAN)
+            broker.start(*self._flags(broker))
+            self._watch()
+            broker.wait_for_port(time.monotonic() + START)
+        else:
+            {"kill": broker.kill, "pause": broker.pause, "resume": broker.resume}[command]()
+            self._watch()
+
+    def look(self) -> bool:
+        """Has a broker died on its own since the last look? It is `dead` from now on."""
+        if not self.busy.acquire(blocking=False):
+            return False  # a command is at work: what ends now was asked to
+        try:
+            fallen = [broker for broker in self.brokers if broker.status in ("running", "paused") and not broker.runs]
+            for broker in fallen:
+                broker.status = "dead"
+            if fallen:
+                self._watch()
+            return bool(fallen)
+        finally:
+            self.busy.release()
+
+    def end(self, patience: float = CLEAN) -> tuple[list[int], bool]:
+        """End all brokers; returns the ids of those that had to be forced, and whether a start-up cache was written."""
+        with self.busy:
+            training = self.training and patience > 0
+            forced = self._end(self.brokers, TRAIN if training else patience)
+            trained = training and self._trainee is not None and self.cache.accept(self._trainee)
+            if self._trainee is not None:
+                self._trainee.unlink(missing_ok=True)
+            self.guard.close()
+            return forced, trained
+
+    def end_now(self) -> None:
+        """Kill all brokers."""
+        for broker in self.brokers:
+            broker.kill()
+
+    def _end(self, brokers: list[BrokerProcess], patience: float) -> list[int]:
+        running = [broker for broker in brokers if broker.runs]
+        if patience:
+            for broker in running:
+                broker.ask_to_end()
+            wait_all([broker.process for broker in running if broker.process], time.monotonic() + patience)
+        forced = [broker.seat.id for broker in running if broker.runs]
+        for broker in running:
+            broker.kill()
+        return forced
+
+    def _watch(self) -> None:
+        self.guard.watch([broker.process.pid for broker in self.brokers if broker.process and broker.runs])
+
+    def _flags(self, broker: BrokerProcess | None) -> tuple[str, ...]:
+        """Use the cache where there is one; else the first broker records what the next start will want."""
+        if self.cache.usable():
+            return (f"-XX:AOTCache={self.cache.file}",)
+        if broker is None or broker is not self.brokers[0]:
+            return ()
+        try:
+            self._trainee = self.cache.temporary()
+        except OSError:  # no place for a cache: every start is a slow one
+            return ()
+        return (f"-XX:AOTCacheOutput={self._trainee}",)
+
+    def _seats(self) -> tuple[Seat, ...]:
+        count = self.order.brokers
+        ports = free_ports(2 * count)
+        if self.order.port is not None:
+            ports[:count] = range(self.order.port, self.order.port + count)
+        return tuple(Seat(i + 1, ports[i], ports[count + i]) for i in range(count))

@@ -1,0 +1,165 @@
+"""Kafka's jars: named in a committed lock, fetched from Maven by jgo, checked by sha256, kept in the lab's cache.
+
+python -m app.cluster.jars lock     resolve jgo.toml again and rewrite jgo.lock.toml
+"""
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.cluster.base import ClusterError
+from app.home import PROJECT
+
+LOCK = Path(__file__).with_name("jgo.lock.toml")
+SPEC = Path(__file__).with_name("jgo.toml")
+AT_ONCE = 8  # downloads side by side: a first run from nothing takes seconds
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Jar:
+    """One locked artifact of Maven Central."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+
+    @property
+    def file_name(self) -> str:
+        """As Maven names it."""
+        return f"{self.artifact}-{self.version}.jar"
+
+
+def cache_folder() -> Path:
+    """Jars and start-up caches, shared by every lab home: `LAB_CACHE`, else `.lab/cache` in the project."""
+    return Path(os.environ.get("LAB_CACHE") or PROJECT / ".lab" / "cache")
+
+
+def locked() -> tuple[Jar, ...]:
+    """The lock's jars in its order, which is the class path's."""
+    dependencies = tomllib.loads(LOCK.read_text(encoding="utf-8"))["dependencies"]
+    return tuple(Jar(d["groupId"], d["artifactId"], d["version"], d["sha256"]) for d in dependencies)
+
+
+def class_path(folder: Path | None = None) -> list[Path]:
+    """All jars, present and verified; missing ones are fetched first.
+
+    Hashing 43 MB takes a tenth of a second and more, so a verified jar's size and modification time are remembered and only a
+    jar that differs in them is hashed again. Raises `ClusterError` without a network or on a wrong checksum.
+    """
+    folder = folder or cache_folder() / "jars"
+    jars, stamps = locked(), _stamps(folder)
+    fresh = {jar.file_name: _stamp(folder / jar.file_name, jar) for jar in jars}
+    doubtful = [
+        jar for jar in jars if fresh[jar.file_name] is None or stamps.get(jar.file_name) != fresh[jar.file_name]
+    ]
+    missing = [jar for jar in doubtful if not _matches(folder / jar.file_name, jar)]
+    if missing:
+        _fetch(missing, folder)
+    if doubtful:
+        _replace(
+            folder / "verified.json",
+            json.dumps({jar.file_name: _stamp(folder / jar.file_name, jar) for jar in jars}).encode(),
+        )
+    return [folder / jar.file_name for jar in jars]
+
+
+def kafka_version() -> str:
+    """The version of Kafka that the lock names."""
+    return next(jar.version for jar in locked() if jar.artifact == "kafka_2.13")
+
+
+def _stamps(folder: Path) -> dict[str, object]:
+    try:
+        stamps = json.loads((folder / "verified.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return stamps if isinstance(stamps, dict) else {}
+
+
+def _stamp(file: Path, jar: Jar) -> list[object] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return [jar.sha256, status.st_size, status.st_mtime_ns]
+
+
+def _matches(file: Path, jar: Jar) -> bool:
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest() == jar.sha256
+    except OSError:
+        return False
+
+
+def _fetch(missing: list[Jar], folder: Path) -> None:
+    from jgo.config import GlobalSettings  # 0.2 s, and only needed here
+    from jgo.constants import MAVEN_CENTRAL_URL
+    from jgo.maven import MavenContext
+
+    logger.info("fetching %s jars of Kafka %s from Maven", len(missing), kafka_version())
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="fetch-") as staging:
+        # jgo writes under the final name while it downloads; a folder of our own makes an interrupted download harmless
+        maven = MavenContext(
+            repo_cache=Path(staging), remote_repos={**GlobalSettings.load().repositories, "central": MAVEN_CENTRAL_URL}
+        )
+
+        def fetch(jar: Jar) -> None:
+            try:
+                file = maven.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
+            except Exception as error:  # requests' errors, urllib3's, and jgo's own RuntimeError
+                raise ClusterError(
+                    f"cannot fetch {jar.file_name} from Maven: {_last_line(error)}",
+                    "The first start needs the network (43 MB, once). Behind a proxy set HTTPS_PROXY; a Maven mirror goes into "
+                    "~/.config/jgo.conf under [repositories].",
+                ) from error
+            if not _matches(file, jar):
+                raise ClusterError(
+                    f"{jar.file_name} from Maven does not have the locked sha256 {jar.sha256}",
+                    "Something between here and Maven Central changed it: try another network, or look at your mirror.",
+                )
+            os.replace(file, folder / jar.file_name)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            jobs = [pool.submit(fetch, jar) for jar in missing]
+            try:
+                for job in jobs:
+                    job.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
+
+
+def _replace(file: Path, content: bytes) -> None:
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, file)
+
+
+def lock() -> None:
+    """Resolve `jgo.toml` and rewrite the lock: only when Kafka's version changes. Needs the network."""
+    from jgo.constants import MAVEN_CENTRAL_URL
+    from jgo.env import EnvironmentBuilder, EnvironmentSpec
+    from jgo.maven import MavenContext
+
+    with tempfile.TemporaryDirectory() as staging:
+        maven = MavenContext(repo_cache=Path(staging), remote_repos={"central": MAVEN_CENTRAL_URL})
+        EnvironmentBuilder(context=maven).resolve_lockfile(EnvironmentSpec.load(SPEC)).save(LOCK)
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["lock"]:
+    lock()

@@ -1,0 +1,107 @@
+"""How a Kafka JVM is started: flags for two purposes, and the ahead-of-time cache that makes it fast (JEP 483, 514)."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+# One compiler tier and a simple collector start fastest, and are enough for lessons; a benchmark wants the whole JIT.
+PROFILES = {
+    "lesson": ("-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
+    "throughput": ("-Xms1g", "-Xmx1g", "-XX:+UseParallelGC"),
+}
+ALWAYS = (
+    "-XX:-UsePerfData",  # no files in the system's /tmp
+    "-XX:+ExitOnOutOfMemoryError",  # a broker without memory ends and says so, instead of limping
+    "-Xlog:disable",  # warnings about an odd start-up cache are nobody's concern: it only costs speed
+    "-Xlog:all=error:stderr",
+    "-Djava.awt.headless=true",
+    "-Djava.net.preferIPv4Stack=true",  # the brokers are at 127.0.0.1, whatever the machine's names resolve to
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss,SSS",
+    "-Dorg.slf4j.simpleLogger.showThreadName=false",
+)
+
+
+@dataclass(frozen=True)
+class Jvm:
+    """A Java, a class path and a profile: everything that a start-up cache depends on."""
+
+    java: str
+    jars: tuple[str, ...]
+    profile: str
+    heap: str = ""  # for example 64m; instead of the profile's
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The profile's flags with the wanted heap."""
+        flags: tuple[str, ...] = PROFILES[self.profile]
+        if self.heap:
+            flags = (*(flag for flag in flags if not flag.startswith(("-Xmx", "-Xms"))), f"-Xmx{self.heap}")
+        return (*flags, *ALWAYS)
+
+    def command(self, temporary: Path, *more: str) -> list[str]:
+        """The command line up to the main class; `temporary` is where the JVM may leave files."""
+        own = (f"-Djava.io.tmpdir={temporary}", f"-XX:ErrorFile={temporary}/crash-%p.log")
+        return [self.java, *self.flags, *own, *more, "-cp", os.pathsep.join(self.jars)]
+
+    def key(self) -> str:
+        """Changes with the JDK, any jar (their names carry versions, and the lock is verified), their order, or a flag."""
+        release = Path(self.java).parent.parent / "release"
+        parts = [release.read_text() if release.exists() else "", self.java, *self.jars, *self.flags]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class StartCache:
+    """One ahead-of-time cache file with a stamp beside it; anything unexpected about it means: start without."""
+
+    file: Path
+
+    @classmethod
+    def of(cls, jvm: Jvm, folder: Path) -> "StartCache":
+        """The cache of this JVM, which may not exist yet."""
+        return cls(folder / f"{jvm.profile}-{jvm.key()}.aot")
+
+    @property
+    def stamp(self) -> Path:
+        """Holds size and modification time as they were after the training: the JVM maps the file and does not hash it."""
+        return self.file.with_suffix(".json")
+
+    def usable(self) -> bool:
+        """Is it there, and untouched since it was trained?"""
+        try:
+            return bool(json.loads(self.stamp.read_bytes()) == self._marks())
+        except (OSError, ValueError):
+            return False
+
+    def temporary(self) -> Path:
+        """Where a training run of this process writes."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        return self.file.with_suffix(f".{os.getpid()}.part")
+
+    def accept(self, trained: Path) -> bool:
+        """Put a freshly trained file into its place; False when the JVM wrote none."""
+        try:
+            if trained.stat().st_size == 0:
+                return False
+            os.replace(trained, self.file)
+            marks = self.stamp.with_suffix(f".{os.getpid()}.tmp")
+            marks.write_text(json.dumps(self._marks()))
+            os.replace(marks, self.stamp)
+        except OSError:
+            return False
+        return True
+
+    def discard(self) -> None:
+        """Forget a cache that did not serve: the next stop trains a new one."""
+        for file in (self.stamp, self.file):
+            try:
+                file.unlink(missing_ok=True)
+            except OSError:
+                return
+
+    def _marks(self) -> list[int]:
+        status = self.file.stat()
+        return [status.st_size, status.st_mtime_ns]

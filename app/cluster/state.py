@@ -1,0 +1,131 @@
+"""The keeper's state file: which processes make up the running cluster, and who uses it."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from app.home import lab_home
+
+CLOCK_STEP = 2.0  # seconds that a start time may differ between two readers, after the clock was set
+
+
+@dataclass(frozen=True)
+class Known:
+    """A process that cannot be mistaken for a later one with the same pid: pid and start time (Unix seconds)."""
+
+    pid: int
+    created: float
+
+
+@dataclass(frozen=True)
+class User:
+    """Someone who needs the cluster; `process` is None for a hold (`cluster.py start`), which lasts until `stop`."""
+
+    name: str
+    process: Known | None
+    since: float
+
+
+@dataclass(frozen=True)
+class BrokerState:
+    """One broker: its process, its ports on 127.0.0.1, and `running`, `paused`, `killed` or `dead`."""
+
+    id: int
+    port: int
+    controller_port: int
+    process: Known | None
+    status: str
+
+
+@dataclass(frozen=True)
+class State:
+    """The state file's content; `status` is `starting`, `running` or `stopping`; times are Unix seconds."""
+
+    status: str
+    keeper: Known
+    address: tuple[str, int]
+    token: str
+    run: str
+    cluster_id: str
+    version: str | None
+    profile: str
+    training: bool
+    started_at: float
+    ready_seconds: float | None
+    grace: float
+    brokers: tuple[BrokerState, ...]
+    users: tuple[User, ...]
+
+    @property
+    def servers(self) -> list[str]:
+        """The bootstrap servers, always as 127.0.0.1: never a name that could resolve to something else."""
+        return [f"127.0.0.1:{broker.port}" for broker in self.brokers]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts and lists."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "State":
+        """The inverse of `to_json`; raises KeyError or TypeError on anything else."""
+        return cls(
+            **{
+                **data,
+                "keeper": Known(**data["keeper"]),
+                "address": (data["address"][0], data["address"][1]),
+                "brokers": tuple(BrokerState(**{**b, "process": _known(b["process"])}) for b in data["brokers"]),
+                "users": tuple(User(**{**u, "process": _known(u["process"])}) for u in data["users"]),
+            }
+        )
+
+
+def state_file(instance: str = "", home: Path | None = None) -> Path:
+    """Where the state of the cluster called `instance` is; the everyday one has no name."""
+    return (home or lab_home()) / (f"cluster-{instance}.json" if instance else "cluster.json")
+
+
+def instances(home: Path | None = None) -> Iterator[str]:
+    """The names of all clusters that have a state file here."""
+    for file in sorted((home or lab_home()).glob("cluster*.json")):
+        yield file.stem.removeprefix("cluster").removeprefix("-")
+
+
+def read(file: Path) -> State | None:
+    """The state, or None where there is no file or a broken one (which is then as good as none)."""
+    try:
+        return State.from_json(json.loads(file.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def write(file: Path, state: State) -> None:
+    """Replace the state at once, readable by its owner only: it holds the keeper's token."""
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        json.dump(state.to_json(), out, indent=1)
+    os.replace(temporary, file)
+
+
+def identify(pid: int) -> Known:
+    """The process that has this pid now; raises psutil.NoSuchProcess."""
+    return Known(pid, psutil.Process(pid).create_time())
+
+
+def lives(known: Known | None) -> bool:
+    """Is exactly this process still there? A zombie is not, nor is another process that got its pid."""
+    if known is None:
+        return False
+    try:
+        process = psutil.Process(known.pid)
+        return abs(process.create_time() - known.created) < CLOCK_STEP and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _known(data: dict[str, Any] | None) -> Known | None:
+    return None if data is None else Known(**data)
