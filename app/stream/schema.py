@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import pyarrow as pa
 
 from app.errors import LabError
+from app.game.events import COLUMNS, EVENT_TYPES, REQUIRED
 
 META = ("partition", "offset", "timestamp", "key")  # come from the record itself; always the first columns
 
@@ -73,6 +73,11 @@ class Plan:
         return pa.schema([(column.label, ARROW[column.type]) for column in self.columns])
 
     @cached_property
+    def wire(self) -> pa.Schema:
+        """The same fields named by JSON key."""
+        return pa.schema([(column.name, ARROW[column.type]) for column in self.columns])
+
+    @cached_property
     def keys(self) -> tuple[bytes, ...]:
         """The JSON keys as UTF-8."""
         return tuple(column.name.encode() for column in self.columns)
@@ -90,7 +95,8 @@ class Plan:
     def retyped(self, types: Mapping[str, str]) -> "Plan":
         """The same plan with other types for some columns and new columns for new keys."""
         known = tuple(replace(column, type=types.get(column.name, column.type)) for column in self.columns)
-        new = tuple(Column(name, label(name), kind) for name, kind in types.items() if name not in self.names)
+        labels = {column.label for column in known}
+        new = tuple(Column(name, _label(name, labels), kind) for name, kind in types.items() if name not in self.names)
         return replace(self, columns=known + new)
 
 
@@ -100,34 +106,32 @@ def table_schema(plan: Plan) -> pa.Schema:
     return pa.schema([pa.field(name, kind) for name, kind in meta] + list(plan.payload))
 
 
-def label(name: str) -> str:
-    """The column of a JSON key: the key itself unless it is taken by the record's own columns."""
-    return f"{name}_value" if name in META else name
+def _label(name: str, taken: set[str]) -> str:
+    """The column of a JSON key: the key itself, with `_value` behind it while another column has that name."""
+    while name in META or name in taken:
+        name += "_value"
+    taken.add(name)
+    return name
 
 
 def compile_plan(schema: Schema, columns: Iterable[str] | None = None) -> Plan:
-    """The plan for a declared schema; `columns` (labels or keys, meta columns included) narrows what is decoded.
+    """The plan for a declared schema; `columns` (labels, those of the record included) narrows what is decoded.
 
     Required and restricted keys are still decoded, and judged. A name that is no column raises a `LabError`.
     """
+    taken = set(schema.columns)
+    labels = {name: _label(name, taken) if name in META else name for name in schema.columns}
     wanted = None if columns is None else set(columns)
-    if wanted is not None:
-        known = {*META, *schema.columns, *map(label, schema.columns)}
-        if unknown := wanted - known:
-            raise LabError(f"no such column: {', '.join(sorted(unknown))}", f"Columns: {', '.join(sorted(known))}.")
+    if unknown := (wanted or set()) - {*META, *labels.values()}:
+        known = ", ".join([*META, *labels.values()])
+        raise LabError(f"no such column: {', '.join(sorted(unknown))}", f"The columns are {known}.")
     made = []
     for name, kind in schema.columns.items():
-        shown = wanted is None or label(name) in wanted
+        shown = wanted is None or labels[name] in wanted
         if shown or name in schema.required or name in schema.one_of:
-            made.append(Column(name, label(name), kind, name in schema.required, schema.one_of.get(name), shown))
+            allowed = schema.one_of.get(name)
+            made.append(Column(name, labels[name], kind, name in schema.required, allowed, shown))
     return Plan(tuple(made))
 
 
-def __getattr__(name: str) -> Any:
-    if name == "EVENTS":  # made on first use, so that reading another topic needs nothing of the game
-        from app.game.events import COLUMNS, EVENT_TYPES, REQUIRED
-
-        schema = Schema(COLUMNS, REQUIRED, {"event_type": frozenset(EVENT_TYPES)})
-        globals()["EVENTS"] = schema
-        return schema
-    raise AttributeError(name)
+EVENTS = Schema(COLUMNS, REQUIRED, {"event_type": frozenset(EVENT_TYPES)})  # the lab's own game

@@ -1,0 +1,154 @@
+"""Record batches to Arrow columns in pure Python: the hot path that works everywhere.
+
+The values stay where they lie; what is between them is blanked, and pyarrow's JSON parser gets the whole chunk at once
+(without Python's lock, so chunks can be decoded in threads). It takes some text for JSON that json.loads does not, and
+the other way round: each of those rows is found here and read by `rows.parse_row` instead, so that a row means the same
+wherever it stands.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json as pj
+
+from app.stream.chunk import Chunk, Decoded
+from app.stream.records import Flags, Ints, Records, walk
+from app.stream.rows import patch, suspects
+from app.stream.schema import Plan, table_schema
+
+_FEW = 16  # rows that are not worth another try of pyarrow
+_TRIES = 256  # failed tries per chunk; after them, the rest is read row by row
+_WIDE = 64  # bytes; a gap from here on is blanked by itself
+_SPACE, _NEWLINE = 0x20, 0x0A
+_NONE: Ints = np.empty(0, np.int64)
+
+
+def decode_chunk(plan: Plan, chunk: Chunk) -> Decoded:
+    """The rows of one chunk as columns, and what is no row. Raises `CorruptBatch` and `OldFormat`."""
+    walked = walk(chunk)
+    return decode_records(plan, chunk.partition, walked.records, walked.next_offset, walked.aborted)
+
+
+def decode_records(plan: Plan, partition: int, records: Records, next_offset: int, aborted: int = 0) -> Decoded:
+    """The same for records that are found already."""
+    dead = records.where(records.lengths < 0)
+    tombstones = list(zip(dead.offsets.tolist(), dead.keys().to_pylist(), strict=True))
+    records = records.where(records.lengths >= 0)
+    payload, odd = _payload(plan, records)
+    table = pa.Table.from_arrays([*records.meta(), *payload.columns], schema=table_schema(plan))
+    if not len(odd):
+        return Decoded(table, next_offset, [], tombstones, [], aborted)
+    rows = odd.tolist()
+    patched = patch(plan, partition, table, rows, [records.value(row) for row in rows])
+    return Decoded(patched.table, next_offset, patched.rejects, tombstones, patched.strays, aborted)
+
+
+def _payload(plan: Plan, records: Records) -> tuple[pa.Table, Ints]:
+    """The payload's columns with a row per record, and the rows in them that have yet to be read one by one."""
+    taken, tables, places = np.zeros(len(records), np.bool_), [plan.payload.empty_table()], [_NONE]
+    for rows, table in _parsed(plan, records):
+        taken[rows] = True
+        taken[rows[suspects(plan, table)]] = False
+        tables.append(table)
+        places.append(rows)
+    whole = pa.concat_tables(tables)
+    if len(whole) < len(records):
+        place = np.full(len(records), -1)
+        place[np.concatenate(places)] = np.arange(len(whole))
+        whole = whole.take(pa.array(place, mask=place < 0))
+    return whole.combine_chunks(), np.flatnonzero(~taken)
+
+
+def _looks_plain(records: Records) -> Flags:
+    """Which values begin and end like an object, so that none can borrow from its neighbours.
+
+    pyarrow crashes on a bare `null` and drops a byte order mark; such values never reach it.
+    """
+    view = np.frombuffer(records.data, np.uint8)
+    plain: Flags = records.lengths >= 2
+    starts, stops = np.where(plain, records.starts, 0), np.where(plain, records.starts + records.lengths - 1, 0)
+    return plain & (view[starts] == ord("{")) & (view[stops] == ord("}")) if len(view) else plain
+
+
+def _parsed(plan: Plan, records: Records) -> Iterator[tuple[Ints, pa.Table]]:
+    """(rows, their columns) for the runs of rows that pyarrow and json.loads understand alike."""
+    rows = np.flatnonzero(_looks_plain(records)) if not plan.has_json else _NONE
+    text, starts, stops = _blanked(records, rows)
+    if barred := _not_json(text, starts, stops):
+        rows = np.delete(rows, sorted(barred))
+        text, starts, stops = _blanked(records, rows)
+    tries, runs = _TRIES, [(0, len(rows))]
+    while runs:
+        low, high = runs.pop()
+        if low == high or not tries:
+            continue
+        table = _read(plan, text[starts[low] : stops[high - 1] + 1], high - low)
+        if table is not None:
+            yield rows[low:high], table
+        elif high - low > _FEW:
+            tries -= 1
+            middle = (low + high) // 2
+            runs += [(middle, high), (low, middle)]
+
+
+def _blanked(records: Records, rows: Ints) -> tuple[bytes, Ints, Ints]:
+    """The chunk's bytes with spaces and a newline wherever none of these rows has its value; their starts and stops."""
+    starts = records.starts[rows]
+    stops = starts + records.lengths[rows]
+    if not len(rows):
+        return b"", starts, stops
+    view = np.frombuffer(records.data, np.uint8).copy()
+    view[: starts[0]] = _SPACE
+    view[stops[-1] :] = _SPACE
+    lengths = starts[1:] - stops[:-1]
+    for gap in np.flatnonzero(lengths >= _WIDE).tolist():
+        view[stops[gap] : starts[gap + 1]] = _SPACE
+    narrow = np.where(lengths < _WIDE, lengths, 0)
+    before = np.cumsum(narrow) - narrow
+    view[np.repeat(stops[:-1] - before, narrow) + np.arange(narrow.sum())] = _SPACE
+    view[stops] = _NEWLINE
+    return view.tobytes(), starts, stops
+
+
+def _not_json(text: bytes, starts: Ints, stops: Ints) -> set[int]:
+    """The rows with what pyarrow takes and JSON does not have: NaN, Infinity and bad UTF-8, also where nobody looks."""
+    barred = {int(np.searchsorted(starts, at, "right")) - 1 for at in _constants(text)}
+    if not text.isascii() and not _is_utf8(text, 0, len(text)):
+        spans = zip(starts.tolist(), stops.tolist(), strict=True)
+        barred |= {row for row, (start, stop) in enumerate(spans) if not _is_utf8(text, start, stop)}
+    return barred
+
+
+def _constants(text: bytes) -> Iterator[int]:
+    """Where NaN, Inf or Infinity may stand as a value: text that only looks like it costs speed, no more."""
+    for word in (b"NaN", b"Infinity", b"Inf"):
+        at = text.find(word)
+        while at >= 0:
+            after = at + len(word)
+            if text[at - 1] in b":,[- \t\r\n" and text[after] in b",]} \t\r\n":
+                yield at
+            at = text.find(word, after)
+
+
+def _is_utf8(text: bytes, low: int, high: int) -> bool:
+    whole = pa.py_buffer(np.array([low, high], np.int32))
+    try:
+        pa.StringArray.from_buffers(1, whole, pa.py_buffer(text)).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _read(plan: Plan, text: bytes, rows: int) -> pa.Table | None:
+    """The rows as columns, or None when any of them is not what the plan says."""
+    known = "error" if plan.all_keys else "ignore"
+    try:
+        table = pj.read_json(
+            pa.BufferReader(text),
+            read_options=pj.ReadOptions(block_size=len(text), use_threads=False),
+            parse_options=pj.ParseOptions(explicit_schema=plan.wire, unexpected_field_behavior=known),
+        )
+    except pa.ArrowInvalid:
+        return None
+    return table.rename_columns(plan.payload.names) if table.num_rows == rows else None

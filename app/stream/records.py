@@ -1,0 +1,188 @@
+"""Where each record of a chunk lies: offsets, timestamps, keys and values as arrays of positions.
+
+A record (KIP-98): length, attributes, timestamp delta, offset delta, key length, key, value length, value, headers;
+numbers are zigzag varints. Only the lengths have to be walked one after another, all else is done for a whole chunk.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from app.stream.batches import CorruptBatch, Segment, open_batches
+from app.stream.chunk import Chunk
+
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Records:
+    """Positions in `data`, an entry per record: the value is data[start:stop]; a length of -1 is a null."""
+
+    data: bytes
+    offsets: Ints
+    timestamps: Ints  # ms UTC
+    key_starts: Ints
+    key_lengths: Ints
+    starts: Ints
+    lengths: Ints
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def where(self, wanted: Flags) -> "Records":
+        """Only the records that are wanted; the same object if all are."""
+        if wanted.all():
+            return self
+        columns = (self.offsets, self.timestamps, self.key_starts, self.key_lengths, self.starts, self.lengths)
+        return Records(self.data, *(column[wanted] for column in columns))
+
+    def value(self, row: int) -> bytes:
+        """The bytes of a value that is not null."""
+        start = self.starts[row]
+        return self.data[start : start + self.lengths[row]]
+
+    def keys(self) -> pa.Array:
+        """The keys as an Arrow binary array."""
+        if (self.key_lengths < 0).all():
+            return pa.nulls(len(self), pa.binary())
+        lengths = np.maximum(self.key_lengths, 0)
+        ends = np.zeros(len(self) + 1, np.int32)
+        np.cumsum(lengths, out=ends[1:])
+        places = np.repeat(self.key_starts - ends[:-1], lengths) + np.arange(ends[-1])
+        text = np.frombuffer(self.data, np.uint8)[places]
+        valid = np.packbits(self.key_lengths >= 0, bitorder="little")
+        return pa.Array.from_buffers(pa.binary(), len(self), [pa.py_buffer(b) for b in (valid, ends, text)])
+
+    def meta(self) -> list[pa.Array]:
+        """Offset, timestamp and key as Arrow arrays."""
+        return [pa.array(self.offsets), pa.array(self.timestamps).cast(pa.timestamp("ms", "UTC")), self.keys()]
+
+
+@dataclass(frozen=True)
+class Walked:
+    """The wanted records of a chunk, how many were aborted, and where the next chunk begins."""
+
+    records: Records
+    aborted: int
+    next_offset: int
+
+
+def walk(chunk: Chunk) -> Walked:
+    """Find the wanted records of a chunk; raises what `open_batches` raises, and `CorruptBatch` for broken records."""
+    opened = open_batches(chunk)
+    data, segments = _one_buffer(chunk, opened.segments)
+    ats: list[int] = []
+    for segment in segments:
+        _record_starts(data, segment, chunk.partition, ats)
+    try:
+        records = _fields(data, segments, np.array(ats, np.int64))
+    except (IndexError, ValueError) as error:
+        first = segments[0].base_offset
+        raise CorruptBatch(chunk.partition, first, f"a record's lengths do not fit ({error})") from error
+    wanted = (records.offsets >= chunk.start) & (records.offsets < chunk.end)
+    return Walked(records.where(wanted), opened.aborted, opened.next_offset)
+
+
+def from_values(
+    offsets: Sequence[int], timestamps: Sequence[int], keys: Sequence[bytes | None], values: Sequence[bytes | None]
+) -> Records:
+    """Records of which only the parts are at hand, as a consumer gives them."""
+    texts = [text for pair in zip(keys, values, strict=True) for text in pair]
+    lengths = np.array([-1 if text is None else len(text) for text in texts], np.int64)
+    starts = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum(np.maximum(lengths, 0) + 1, out=starts[1:])  # a byte in between, as there is in a batch
+    data = b"\n".join(text or b"" for text in texts) + b"\n"
+    rows = slice(0, None, 2), slice(1, None, 2)
+    parts = [part[row] for row in rows for part in (starts[:-1], lengths)]
+    return Records(data, np.array(offsets, np.int64), np.array(timestamps, np.int64), *parts)
+
+
+def _one_buffer(chunk: Chunk, segments: list[Segment]) -> tuple[bytes, list[Segment]]:
+    """The bytes of all segments in one object, and the segments in its positions."""
+    if all(segment.data is chunk.data for segment in segments):
+        return bytes(chunk.data), segments
+    moved, size = [], 0
+    for segment in segments:
+        length = segment.stop - segment.start
+        moved.append(segment._replace(start=size, stop=size + length))
+        size += length
+    return b"".join(segment.data[segment.start : segment.stop] for segment in segments), moved
+
+
+def _record_starts(data: bytes, segment: Segment, partition: int, ats: list[int]) -> None:
+    """Append the position after each record's length; the records must fill the batch exactly."""
+    at, found = segment.start, ats.append
+    try:
+        for _ in range(segment.records):
+            length = data[at]
+            at += 1
+            if length & 0x80:  # two bytes hold 8191, which most records need
+                high = data[at]
+                at += 1
+                length = length & 0x7F | (high & 0x7F) << 7
+                shift = 14
+                while high & 0x80:
+                    high = data[at]
+                    at += 1
+                    length |= (high & 0x7F) << shift
+                    shift += 7
+            found(at)
+            at += length >> 1
+    except IndexError:
+        at = -1
+    if at != segment.stop:
+        raise CorruptBatch(partition, segment.base_offset, "its records do not fill it")
+
+
+def _fields(data: bytes, segments: list[Segment], at: Ints) -> Records:
+    counts = np.array([segment.records for segment in segments], np.int64)
+    view = np.frombuffer(data, np.uint8)
+    ends = np.append(at[1:], 0)  # no record reaches past the place where the next one's fields begin
+    if len(segments):
+        ends[np.cumsum(counts) - 1] = [segment.stop for segment in segments]
+    times, at = _varints(view, at + 1)
+    deltas, at = _varints(view, at)
+    key_lengths, key_starts = _varints(view, at)
+    lengths, starts = _varints(view, key_starts + np.maximum(key_lengths, 0))
+    if (key_lengths < -1).any() or (lengths < -1).any() or (starts + np.maximum(lengths, 0) >= ends).any():
+        raise ValueError("a key or value reaches out of its record")
+    base = np.array([segment.base_offset for segment in segments], np.int64)
+    return Records(
+        data,
+        np.repeat(base, counts) + deltas,
+        _times(segments, counts, times),
+        key_starts,
+        key_lengths,
+        starts,
+        lengths,
+    )
+
+
+def _times(segments: list[Segment], counts: Ints, deltas: Ints) -> Ints:
+    base = [s.base_timestamp if s.append_time is None else s.append_time for s in segments]
+    created = [s.append_time is None for s in segments]
+    times: Ints = np.repeat(np.array(base, np.int64), counts) + np.where(np.repeat(created, counts), deltas, 0)
+    return times
+
+
+def _varints(view: npt.NDArray[np.uint8], at: Ints) -> tuple[Ints, Ints]:
+    """The zigzag varint at each position, and the positions after them."""
+    if not len(at):
+        return at, at
+    if at.min() < 0:
+        raise ValueError("a negative place")
+    byte = view[at].astype(np.int64)
+    value, at = byte & 0x7F, at + 1
+    more, shift = np.flatnonzero(byte & 0x80), 7
+    while len(more):
+        if shift > 63:
+            raise ValueError("a number of more than ten bytes")
+        byte = view[at[more]].astype(np.int64)
+        value[more] |= (byte & 0x7F) << shift
+        at[more] += 1
+        more, shift = more[(byte & 0x80) != 0], shift + 7
+    return (value >> 1) & 0x7FFF_FFFF_FFFF_FFFF ^ -(value & 1), at
