@@ -41,6 +41,7 @@ def create_app(
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # field, value, rule: in that order
     game = Game(log, world or World(), history, remember)
     metrics = Metrics(game)
     app.extensions.update(game=game, metrics=metrics)
@@ -118,8 +119,12 @@ def _refuse(error: HTTPException) -> Response:
     """What Flask itself refuses, in the game's words."""
     response = _respond(explain(_in_words(error)))
     if isinstance(error, MethodNotAllowed):
-        response.headers["Allow"] = ", ".join(error.valid_methods or ())
+        response.headers["Allow"] = _methods(error)
     return response
+
+
+def _methods(error: MethodNotAllowed) -> str:
+    return ", ".join(sorted(error.valid_methods or ()))
 
 
 def _in_words(error: HTTPException) -> RuleBroken:
@@ -128,7 +133,7 @@ def _in_words(error: HTTPException) -> RuleBroken:
         case NotFound():
             return RuleBroken("path", request.path, f"one of {', '.join(PATHS.values())}", status)
         case MethodNotAllowed():
-            return RuleBroken("method", request.method, f"one of {', '.join(error.valid_methods or ())}", status)
+            return RuleBroken("method", request.method, f"one of {_methods(error)}", status)
         case InternalServerError():
             return RuleBroken("server", "error", "this is a bug of the game; its log has the traceback", status)
         case _:

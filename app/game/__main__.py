@@ -1,0 +1,111 @@
+"""The game as a process of its own: python -m app.game --bootstrap 127.0.0.1:9092 --topic events --way confirmed
+
+Prints one line, `ready http://127.0.0.1:PORT`, when it would accept a request. SIGTERM or Ctrl-C ends it: requests in
+hand are answered, then events that wait are delivered, for --drain seconds at most; what is left is named on stderr.
+Exit codes: 0 everything delivered (or safe in the outbox), 1 events were left behind, 2 it could not start.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from app.cli import run
+from app.game.answers import REMEMBERED
+from app.game.events import Event
+from app.game.server import THREADS, GameServer
+from app.game.web import create_app
+from app.stream.connection import Connection, connect_to
+from app.stream.log import WAYS, EventLog, open_log
+
+NAMED = 20  # ids of undelivered events that are named on the last lines
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until a signal comes; returns the exit code."""
+    options = _options(argv)
+    if options.bootstrap:
+        return _serve(options, connect_to(options.bootstrap))
+    from app.cluster import attach
+
+    with attach(options.cluster) as cluster:
+        return _serve(options, cluster.connection)
+
+
+def _serve(options: argparse.Namespace, connection: Connection) -> int:
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    log = open_log(options.way, connection, options.topic, **_settings(options))
+    try:
+        log.connect()
+        app = create_app(log, history=_history(options, connection, log), remember=options.remember)
+        with GameServer(app, options.host, options.port, threads=options.threads) as server:
+            print(f"ready {server.url}", flush=True)
+            while not stopped.wait(60):  # with a time-out, so that Windows sees Ctrl-C
+                pass
+            deadline = time.monotonic() + options.drain
+            server.stop(options.drain / 2)
+    except BaseException:
+        log.close(timeout=0)
+        raise
+    return _farewell(log, log.close(max(0.0, deadline - time.monotonic())), options.way)
+
+
+def _history(options: argparse.Namespace, connection: Connection, log: EventLog) -> Iterable[Event]:
+    if options.fresh or options.way == "none":
+        return ()
+    from app.game.history import history  # brings pyarrow
+
+    return history(connection, options.topic, log)
+
+
+def _farewell(log: EventLog, left: int, way: str) -> int:
+    """Say what was not delivered, and whether it is lost."""
+    if not left:
+        return 0
+    fate = "stay in the outbox for the next start" if way == "outbox" else "were not delivered"
+    print(f"{left} event(s) {fate}:", *log.unsent[:NAMED], sep="\n  ", file=sys.stderr)
+    if left > NAMED:
+        print(f"  and {left - NAMED} more", file=sys.stderr)
+    return 0 if way == "outbox" else 1
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    settings: dict[str, Any] = {"timeout": options.timeout}
+    if options.way == "outbox":
+        settings |= {"path": options.outbox, "quota": options.quota}
+    return settings
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m app.game", description="The lab's game in a process of its own.")
+    parser.add_argument("--cluster", default="embedded", help="embedded, compose, or host:port[,host:port]")
+    parser.add_argument(
+        "--bootstrap", metavar="HOST:PORT", help="brokers that run already, without asking what they are"
+    )
+    parser.add_argument("--topic", default="events", help="must exist (default: %(default)s)")
+    parser.add_argument(
+        "--way", choices=WAYS, default="confirmed", help="how events are delivered (default: %(default)s)"
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--threads", type=int, default=THREADS, help="requests in hand at once (default: %(default)s)")
+    parser.add_argument("--timeout", type=float, default=2.0, help="seconds that one request waits for its event")
+    parser.add_argument(
+        "--drain", type=float, default=10.0, help="seconds that the end may take (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--remember", type=int, default=REMEMBERED, help="answers kept by request id (default: %(default)s)"
+    )
+    parser.add_argument("--fresh", action="store_true", help="start with an empty world, whatever the topic holds")
+    parser.add_argument("--outbox", metavar="FILE", help="the outbox's file (default: in the lab's home, by topic)")
+    parser.add_argument("--quota", type=int, default=256 << 20, help="largest size of the outbox, bytes")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
