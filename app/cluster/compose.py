@@ -1,0 +1,159 @@
+"""The cluster as containers: docker-compose.yml and its siblings, started, awaited and attached to."""
+
+import atexit
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.cluster import docker
+from app.cluster.base import Cluster, ClusterError, Description
+from app.cluster.inquiry import describe
+from app.home import PROJECT
+from app.stream.connection import Connection
+
+logger = logging.getLogger(__name__)
+
+DEADLINE = 180.0  # seconds from `up` to healthy; images that are not here yet are downloaded within it
+INSIDE = 9092  # the port in each broker's container that the file publishes for the host
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One compose file; its project name is the file's own, so that we attach to a person's `docker compose up`."""
+
+    file: str
+    project: str
+    services: tuple[str, ...]
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "compose": Recipe("docker-compose.yml", "streaming-lab", ("kafka",)),
+    "compose:trio": Recipe("compose/trio.yml", "streaming-lab-trio", ("kafka", "kafka-2", "kafka-3")),
+    "compose:2019": Recipe("compose/2019.yml", "streaming-lab-2019", ("kafka",)),
+}
+
+
+class ComposeCluster(Cluster):
+    """Kafka in containers of one project; `close` removes what was started for it, and leaves the rest alone."""
+
+    kind = "compose"
+
+    def __init__(
+        self,
+        name: str,
+        project: docker.Project,
+        services: tuple[str, ...],
+        started: frozenset[str] = frozenset(),
+        ready_seconds: float | None = None,
+    ) -> None:
+        super().__init__(name, _published(project, services), ready_seconds)
+        self.project = project
+        self.services = services
+        self._started = started
+        if started:
+            atexit.register(self.close)
+
+    def describe(self) -> Description:
+        """The brokers by their addresses on this machine; the version is told by the image's tag."""
+        role = "broker" if self.name == "compose:2019" else "broker,controller"
+        image = self.project.containers()[self.services[0]].image
+        return replace(describe(self.connection, role), version=_version(image))
+
+    def close(self, wait: bool = False, *, volumes: bool = False) -> None:
+        """Stop what was started for this cluster (`docker compose down`, which waits); its data goes only if `volumes`.
+
+        Containers that joined the project later (the tools box, the game) need the broker: then nothing is stopped.
+        """
+        atexit.unregister(self.close)
+        started, self._started = self._started, frozenset()
+        if not started:
+            return
+        if others := set(self.project.containers()) - started:
+            logger.info("left %s running: in use by %s", self.project.name, ", ".join(sorted(others)))
+            return
+        self.project.down(volumes=volumes)
+
+    def kill(self, broker: int = 1) -> None:
+        """SIGKILL to a broker's container, as a power cut would."""
+        self.project.tell("kill", "--signal", "SIGKILL", self._service(broker))
+
+    def pause(self, broker: int = 1) -> None:
+        """Freeze a broker: its connections stay open and nothing answers."""
+        self.project.tell("pause", self._service(broker))
+
+    def resume(self, broker: int = 1) -> None:
+        """Let a frozen broker go on."""
+        self.project.tell("unpause", self._service(broker))
+
+    def restart(self, broker: int = 1) -> None:
+        """Start a killed broker again on its own ports and data; waits until it serves."""
+        service = self._service(broker)
+        self.project.tell("start", service)
+        self.project.up([service], DEADLINE)
+
+    def _service(self, broker: int) -> str:
+        if not 1 <= broker <= len(self.services):
+            raise ClusterError(
+                f"there is no broker {broker} in {self.name}", f"Its brokers are 1 to {len(self.services)}."
+            )
+        return self.services[broker - 1]
+
+
+def attach(
+    name: str = "compose", *, project: str | None = None, ports: Mapping[str, str] | None = None
+) -> ComposeCluster:
+    """A cluster by name: attached to if its containers serve, else started and awaited (at most 180 s).
+
+    `project` (or LAB_COMPOSE_PROJECT) stands in for `streaming-lab` in the project's name, `ports` for variables of the
+    file such as KAFKA_PORT. Raises the `docker` module's errors: no docker, no daemon, no compose plugin, no
+    permission, a taken port, an unhealthy container.
+    """
+    if name not in RECIPES:
+        raise ClusterError(f"no cluster is called {name!r}", f"Containers come as {', '.join(RECIPES)}.")
+    recipe = RECIPES[name]
+    environment = {**os.environ, **ports} if ports else None
+    docker.check(environment)
+    own = project or os.environ.get("LAB_COMPOSE_PROJECT") or "streaming-lab"
+    target = docker.Project(recipe.project.replace("streaming-lab", own), PROJECT / recipe.file, environment)
+    before = target.containers()
+    _same_file(target, before)
+    if all(service in before and before[service].serves for service in recipe.services):
+        return ComposeCluster(name, target, recipe.services)
+    return ComposeCluster(name, target, recipe.services, *_start(target, recipe.services, frozenset(before)))
+
+
+def _start(project: docker.Project, services: tuple[str, ...], before: frozenset[str]) -> tuple[frozenset[str], float]:
+    """Bring the services up: what that added to the project, and its seconds. Leaves nothing half-way behind."""
+    began = time.monotonic()
+    try:
+        project.up(services, DEADLINE)
+    except BaseException:
+        if not before:
+            project.down()
+        raise
+    return frozenset(project.containers()) - before, time.monotonic() - began
+
+
+def _same_file(project: docker.Project, containers: Mapping[str, docker.Container]) -> None:
+    """Containers under our name that another folder's file made are somebody else's."""
+    for container in containers.values():
+        if container.file and Path(container.file).resolve() != project.file.resolve():
+            raise ClusterError(
+                f"the project name {project.name} is in use by {container.file}",
+                "Stop it there (docker compose down), or set LAB_COMPOSE_PROJECT to another name.",
+            )
+
+
+def _version(image: str) -> str:
+    """Kafka's version from a pinned image; Confluent counts on its own, 7.9 is Kafka 3.9 (its table of versions)."""
+    repository, _, tag = image.rpartition(":")
+    return tag if repository == "apache/kafka" else f"3.9 (Confluent Platform {tag})"
+
+
+def _published(project: docker.Project, services: tuple[str, ...]) -> Connection:
+    containers = project.containers()
+    ports = [containers[service].ports[INSIDE] for service in services if INSIDE in containers[service].ports]
+    return {"bootstrap_servers": [f"127.0.0.1:{port}" for port in ports]}

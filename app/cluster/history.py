@@ -1,0 +1,138 @@
+"""2019 beside today: each command of the assignment, why it fails now, today's line, and what that line just answered.
+
+The outputs are not typed in: `beside_today` runs each line on the cluster that is at hand, in the assignment's order.
+"""
+
+import time
+from dataclasses import dataclass
+
+from app.cluster.base import Cluster
+from app.cluster.compose import ComposeCluster
+from app.cluster.seats import Answer, Box, Host, answer, typed
+from app.stream import topics
+
+TOPIC = "events"  # the assignment's programs write to this one
+GAMES = ("app/seed/game_api.py", "app/seed/game_api_with_kafka.py")
+DELIVERY = 5.0  # seconds: the program's `send` does not wait for its broker, so we do
+
+
+@dataclass(frozen=True)
+class Line:
+    """One command then and now. `ran` is False if today's line can't run here; `output` then says what is missing."""
+
+    step: str
+    old: str
+    why: str
+    today: str
+    output: str
+    ran: bool = True
+
+
+_V1 = "`docker-compose` (v1) ended in 2023; it is `docker compose` now."
+_BOX = f"{_V1} The box `mids` is called `lab`."
+_MIDS = "docker-compose exec mids "
+
+# Sources: Docker's end of Compose v1 (July 2023), Apache Kafka 3.0's notes (no --zookeeper in the tools), kcat 1.7.0.
+_THEN: tuple[tuple[str, str, str], ...] = (
+    (
+        "Start the cluster",
+        "docker-compose up -d",
+        f"{_V1} And `latest` of its images is Confluent Platform 8, which has no ZooKeeper: Kafka exits.",
+    ),
+    (
+        "Create the topic",
+        "docker-compose exec kafka kafka-topics --create --topic events --partitions 1 --replication-factor 1 "
+        "--if-not-exists --zookeeper zookeeper:32181",
+        f"{_V1} `--zookeeper` left the tools with Kafka 3.0 (2021): they ask the broker, `--bootstrap-server`.",
+    ),
+    (
+        "Serve source code 1",
+        f"{_MIDS}env FLASK_APP=/w205/assignment-09-suhasgupta791/game_api.py flask run",
+        f"{_BOX} `flask run` is the same.",
+    ),
+    ("Ask for the default", f"{_MIDS}curl http://localhost:5000/", f"{_BOX} curl is the same."),
+    ("Purchase a sword", f"{_MIDS}curl http://localhost:5000/purchase_a_sword", f"{_BOX} curl is the same."),
+    (
+        "Serve source code 2",
+        f"{_MIDS}env FLASK_APP=/w205/assignment-09-suhasgupta791/game_api_with_kafka.py flask run",
+        f"{_BOX} `flask run` is the same.",
+    ),
+    ("Ask for the default", f"{_MIDS}curl http://localhost:5000/", f"{_BOX} curl is the same."),
+    ("Purchase a sword", f"{_MIDS}curl http://localhost:5000/purchase_a_sword", f"{_BOX} curl is the same."),
+    (
+        "Read the topic",
+        f'{_MIDS}bash -c "kafkacat -C -b kafka:29092 -t events -o beginning -e"',
+        f"{_BOX} `kafkacat` was renamed `kcat` in 2021.",
+    ),
+)
+
+
+def beside_today(cluster: Cluster) -> tuple[Line, ...]:
+    """Run today's counterpart of each of the assignment's commands on `cluster`, in its order; takes about 3 s.
+
+    Writes the assignment's three events to topic `events`, which it creates. With the tools box running (`docker
+    compose up -d`) every line runs in it, as in 2019; else the lines are those for this machine, and one whose tool is
+    missing has `ran=False`. Ports and times in `today` and `output` are of this run.
+    """
+    then = zip(_THEN, _now(cluster), strict=True)
+    return tuple(Line(step, old, why, now.today, now.output, now.ran) for (step, old, why), now in then)
+
+
+def _now(cluster: Cluster) -> list[Answer]:
+    seat = Box(cluster) if isinstance(cluster, ComposeCluster) and _has_box(cluster) else Host(cluster)
+    answers = [_start(cluster, isinstance(seat, Box)), _create(cluster)]
+    with seat.serving(GAMES[0]) as game:  # the assignment's six requests, in its order
+        sword = "purchase_a_sword"
+        asked = [seat.get(game, path) for path in ("", "", sword, "", sword, sword)]
+    answers += [Answer(game.line, game.access_log), asked[0], asked[2]]
+    before = _written(cluster)
+    with seat.serving(GAMES[1]) as game:
+        asked = [seat.get(game, path) for path in ("", sword, sword)]
+        _await_delivery(cluster, before + len(asked))
+    answers += [Answer(game.line, game.access_log), asked[0], asked[1]]
+    return [*answers, seat.read(TOPIC, before)]
+
+
+def _start(cluster: Cluster, boxed: bool) -> Answer:
+    """Containers come up by a command; any other cluster is asked what it is."""
+    if isinstance(cluster, ComposeCluster):
+        line = ["up", "-d", "--wait", *([] if boxed else cluster.services)]
+        return answer(cluster.project.command(*line), typed(cluster, " ".join(line)), cluster.project.environment)
+    found = cluster.describe()
+    count = len(found.brokers)
+    version = f"Apache Kafka {found.version}" if found.version else "Apache Kafka"
+    say = f"{version}, {count} broker{'s' * (count != 1)}, cluster {found.cluster_id}"
+    return Answer(f'attach("{cluster.name}").describe()', say)
+
+
+def _create(cluster: Cluster) -> Answer:
+    """By Kafka's own tool in a container, else by the same request from Python."""
+    if isinstance(cluster, ComposeCluster):
+        tool = "kafka-topics" if cluster.name == "compose:2019" else "/opt/kafka/bin/kafka-topics.sh"
+        line = (
+            f"kafka {tool} --create --topic {TOPIC} --partitions 1 --replication-factor {len(cluster.services)} "
+            "--if-not-exists --bootstrap-server kafka:29092"
+        )
+        command = cluster.project.command("exec", "-T", *line.split())
+        return answer(command, typed(cluster, f"exec {line}"), cluster.project.environment)
+    shown = f'create(connection, "{TOPIC}", partitions=1, replication_factor=1)'
+    try:
+        return Answer(shown, str(topics.create(cluster.connection, TOPIC, partitions=1, replication_factor=1)))
+    except topics.TopicClash as clash:
+        return Answer(shown, clash.problem)
+
+
+def _has_box(cluster: ComposeCluster) -> bool:
+    box = cluster.project.containers().get("lab")
+    return box is not None and box.serves
+
+
+def _written(cluster: Cluster) -> int:
+    return sum(topics.end_offsets(cluster.connection, TOPIC).values())
+
+
+def _await_delivery(cluster: Cluster, end: int) -> None:
+    """Return when the topic has what was sent, or after 5 s: then the reading shows what is missing."""
+    deadline = time.monotonic() + DELIVERY
+    while _written(cluster) < end and time.monotonic() < deadline:
+        time.sleep(0.02)  # one step of a wait that has a deadline

@@ -1,0 +1,203 @@
+"""Where the assignment's steps run: in the tools box, as in 2019, or on this machine. What is shown is what ran."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from app.cluster.base import Cluster
+from app.cluster.compose import ComposeCluster
+from app.errors import LabError
+from app.home import PROJECT
+from app.stream.connection import addresses
+
+PATIENCE = 30.0  # seconds for one line
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Today's line and what it printed; `ran` is False if it can't run here, and `output` then says why."""
+
+    today: str
+    output: str
+    ran: bool = True
+
+
+@dataclass
+class Game:
+    """One `flask run`: the line a person types, where it answers, and, when it has stopped, what it logged."""
+
+    line: str
+    url: str
+    process: "subprocess.Popen[str]"
+    log: str = ""
+
+    @property
+    def access_log(self) -> str:
+        """The lines for requests, as the assignment shows them."""
+        return "\n".join(line for line in self.log.splitlines() if '"GET /' in line)
+
+
+class Host:
+    """The steps on this machine, against whichever cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._servers = addresses(cluster.connection)
+
+    @contextmanager
+    def serving(self, program: str) -> Iterator[Game]:
+        """`flask run` on a free port, told by KAFKA_BOOTSTRAP_SERVERS where Kafka is."""
+        port = _free_port()
+        arguments = ["--app", program, "run", "--port", str(port)]
+        environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self._servers}
+        with _process([sys.executable, "-m", "flask", *arguments], environment) as process:
+            game = Game(f"flask {' '.join(arguments)}", f"http://127.0.0.1:{port}", process)
+            _wait(lambda: _listens(port), game)
+            try:
+                yield game
+            finally:
+                process.terminate()
+                game.log = process.communicate(timeout=PATIENCE)[0]
+
+    def get(self, game: Game, path: str) -> Answer:
+        """curl, past any proxy."""
+        shown = f"curl {game.url}/{path}"
+        if shutil.which("curl") is None:
+            return Answer(shown, "there is no curl on this machine", ran=False)
+        return answer(["curl", "--silent", "--noproxy", "127.0.0.1", f"{game.url}/{path}"], shown)
+
+    def read(self, topic: str, offset: int) -> Answer:
+        """kcat, where it is installed."""
+        line = ["kcat", *_consume(self._servers, topic, offset)]
+        if shutil.which("kcat") is None:
+            return Answer(" ".join(line), "there is no kcat on this machine (apt or brew install kcat)", ran=False)
+        return answer(line, " ".join(line))
+
+
+class Box:
+    """The steps in the tools box of a compose cluster."""
+
+    def __init__(self, cluster: ComposeCluster) -> None:
+        self._cluster = cluster
+
+    @contextmanager
+    def serving(self, program: str) -> Iterator[Game]:
+        """`flask run` in the box, on its port 5000."""
+        mark = uuid.uuid4().hex  # ending `docker compose exec` does not end what it started: found again by this
+        line = ["lab", "env", f"FLASK_APP={program}", "flask", "run"]
+        command = self._command("--env", f"LAB_MARK={mark}", *line)
+        with _process(command, self._cluster.project.environment) as process:
+            game = Game(typed(self._cluster, f"exec {' '.join(line)}"), "http://localhost:5000", process)
+            _wait(self._answers, game)
+            try:
+                yield game
+            finally:
+                self._exec("python", "-c", _STOP, mark)
+                game.log = process.communicate(timeout=PATIENCE)[0]
+
+    def get(self, game: Game, path: str) -> Answer:
+        """curl, as in 2019."""
+        url = f"{game.url}/{path}"
+        return answer(self._command("lab", "curl", "--silent", url), typed(self._cluster, f"exec lab curl {url}"))
+
+    def read(self, topic: str, offset: int) -> Answer:
+        """kcat, as in 2019 under its old name."""
+        line = " ".join(["kcat", *_consume("kafka:29092", topic, offset)])
+        return answer(self._command("lab", "bash", "-c", line), typed(self._cluster, f'exec lab bash -c "{line}"'))
+
+    def _answers(self) -> bool:
+        probe = "import socket; socket.create_connection(('127.0.0.1', 5000), 1).close()"
+        return self._exec("python", "-c", probe).returncode == 0
+
+    def _exec(self, *line: str) -> "subprocess.CompletedProcess[str]":
+        return _done(self._command("lab", *line))
+
+    def _command(self, *line: str) -> list[str]:
+        return self._cluster.project.command("exec", "-T", *line)
+
+
+# Runs in the box; its own environment has no mark.
+_STOP = """
+import psutil, sys
+for process in psutil.process_iter():
+    try:
+        if process.environ().get("LAB_MARK") == sys.argv[1]:
+            process.terminate()
+    except psutil.Error:
+        pass
+"""
+
+
+def typed(cluster: ComposeCluster, rest: str) -> str:
+    """A docker compose line as a person types it in the project's folder."""
+    file = cluster.project.file.relative_to(PROJECT).as_posix()
+    return f"docker compose {'' if file == 'docker-compose.yml' else f'-f {file} '}{rest}"
+
+
+def answer(command: Sequence[str], shown: str, environment: Mapping[str, str] | None = None) -> Answer:
+    """Run a line and keep what it printed; what it says on the side only if there is nothing else."""
+    done = _done(command, environment)
+    return Answer(shown, done.stdout.strip() or done.stderr.strip() or "(no output)")
+
+
+def _done(command: Sequence[str], environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command,
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def _consume(servers: str, topic: str, offset: int) -> list[str]:
+    """The assignment's `beginning` on a fresh topic; on a used one only what was written just now."""
+    return ["-C", "-b", servers, "-t", topic, "-o", str(offset) if offset else "beginning", "-e"]
+
+
+@contextmanager
+def _process(command: Sequence[str], environment: Mapping[str, str] | None) -> Iterator["subprocess.Popen[str]"]:
+    """A server as a child of ours, its words in one stream; gone at the end whatever happens."""
+    with subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env=environment,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _wait(ready: Callable[[], bool], game: Game) -> None:
+    """Wait until the game answers; one that ended, or is silent for 30 s, raises with its last words."""
+    deadline = time.monotonic() + PATIENCE
+    while not ready():
+        if game.process.poll() is not None or time.monotonic() > deadline:
+            game.process.kill()
+            words = game.process.communicate()[0].split("\n")
+            raise LabError(f"`{game.line}` does not answer: {' / '.join(words[-3:])}", "Run the line by hand.")
+        time.sleep(0.02)  # one step of a wait that has a deadline
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
