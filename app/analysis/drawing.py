@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from app.analysis.accounts import stations
 from app.analysis.ledger import Ledger, Thread
 from app.analysis.page import Column, Table, number
-from app.analysis.tables import stations
 
 ASIDE, LOST = "turned", "lost"
 FEWEST_PIXELS = 1.5  # a thread thinner than this is not drawn on its own

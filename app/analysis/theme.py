@@ -69,7 +69,15 @@ def config() -> dict[str, Any]:
         "axisY": {"domain": False, "ticks": False, "labelPadding": 7, "titlePadding": 10},
         "axisX": {"grid": False, "titlePadding": 8},
         "header": {**text, **colours},
-        "legend": {**text, **colours, "orient": "top", "title": None, "symbolType": "square", "symbolSize": 100},
+        "legend": {
+            **text,
+            **colours,
+            "orient": "top",
+            "title": None,
+            "symbolType": "square",
+            "symbolSize": 100,
+            "columnPadding": 20,
+        },
         "text": {"font": FONT, "fontSize": 12},
         "mark": {"tooltip": True},
     }

@@ -73,9 +73,9 @@ def shown(value: Any) -> str:
 def comparable(notebook: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The cells of an executed notebook (nbformat 4) without what may differ between two runs with the same parameters.
 
-    Left out: metadata but the tags, and the random id of the cell that papermill injects. Blanked: marked spans, outputs
-    whose metadata says measured, all outputs of a cell tagged `measured`, progress bars, widgets, and the plain text
-    beside marked HTML.
+    Left out: metadata but the tags, and the random id of the cell that papermill injects. Blanked: marked spans,
+    outputs whose metadata says measured, all outputs of a cell tagged `measured`, progress bars, widgets, and the plain
+    text beside marked HTML.
     """
     return [comparable_cell(cell) for cell in notebook["cells"]]
 

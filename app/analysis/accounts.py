@@ -1,0 +1,104 @@
+"""The tables of the account: the ledger and its gaps, the rejects, the replay beside the game."""
+
+from typing import Any
+
+import pandas as pd
+
+from app.analysis.ledger import Ledger
+from app.analysis.page import Column, Table, number
+
+RAW_SHOWN = 200  # bytes of a rejected record that a table shows
+
+
+def rejects(rejected: pd.DataFrame, topic_name: str) -> Table:
+    """The rejected records with their reasons; raw bytes as Python literals, so that nothing in them can act."""
+    columns = (
+        Column("partition"),
+        number("offset", measured=True),
+        number("bytes"),
+        Column("reason", "long"),
+        Column("raw", "raw"),
+    )
+    rows = rejected.sort_values(["partition", "offset"], kind="stable")
+    cells = tuple(
+        (partition, offset, len(raw), reason, literal(raw))
+        for partition, offset, reason, raw in rows[["partition", "offset", "reason", "raw"]].itertuples(index=False)
+    )
+    note = "raw bytes as Python literals, so that nothing in them can act"
+    return Table(f"Rejected records of `{topic_name}`", columns, cells, note, empty="no rejects")
+
+
+def ledger(account: Ledger) -> Table:
+    """The stations of a run, the gap before each, and what the gap consists of."""
+    columns = (Column("station"), number("count"), number("gap"), Column("what the gap is"))
+    return Table("The ledger", columns, tuple(stations(account)), "in requests, then in events", total=True)
+
+
+def stations(account: Ledger) -> list[tuple[str, int | None, int | None, str]]:
+    """The five stations: name, count, gap before it, and the gap's parts in words."""
+    aside = {"refused": account.refused, "failed": account.failed, "unanswered": account.unanswered}
+    missing = {"lost": account.lost, "answered twice": account.retried_accepted}
+    more = {
+        "duplicated": account.duplicates,
+        "unconfirmed": account.unconfirmed,
+        "unexpected": account.unexpected - account.unconfirmed,
+    }
+    return [
+        ("requests", account.requests, None, ""),
+        ("accepted", account.accepted, sum(aside.values()), parts(aside, "refused")),
+        ("acknowledged", account.acknowledged, sum(missing.values()), parts(missing, "lost")),
+        ("offsets", account.rows + account.rejects, sum(more.values()), parts(more, "duplicated")),
+        ("rows", account.rows, account.rejects, parts({"rejected": account.rejects}, "rejected")),
+    ]
+
+
+def parts(counts: dict[str, int], usual: str) -> str:
+    """What a gap consists of, in words; an empty one names what it would usually be."""
+    found = [f"{count:,} {name}" for name, count in counts.items() if count]
+    return ", ".join(found) or f"0 {usual}"
+
+
+def gaps(account: Ledger, most: int = 20) -> Table:
+    """The ledger's gaps, event by event; the first `most` of them."""
+    columns = (Column("event id", "code"), Column("gap"), Column("player"), Column("detail", "long"))
+    rows = tuple((gap.event_id, gap.gap, gap.player, gap.detail) for gap in account.entries[:most])
+    left = len(account.entries) - len(rows)
+    note = f"event by event; {left:,} more are left out" if left else "event by event"
+    return Table("The gaps", columns, rows, note, empty="no gaps")
+
+
+def replay(replayed: Any, world: Any) -> Table:
+    """The world that the log gives beside the one that the game holds."""
+    columns = (Column("what"), number("from the log"), number("in the game"), number("differences"))
+    left, right = totals(replayed), totals(world)
+    differing = {
+        "players": len(replayed.players.keys() ^ world.players.keys()),
+        "swords": differing_in("swords", replayed, world),
+        "guild members": differing_in("guild", replayed, world),
+    }
+    rows = tuple((what, left[what], right[what], differing[what]) for what in differing)
+    return Table("Replay beside the game", columns, rows, "differences are counted player by player, not in the sums")
+
+
+def totals(world: Any) -> dict[str, int]:
+    players = world.players.values()
+    return {
+        "players": len(players),
+        "swords": sum(player.swords for player in players),
+        "guild members": sum(player.guild is not None for player in players),
+    }
+
+
+def differing_in(field: str, world: Any, other: Any) -> int:
+    names = {*world.players, *other.players}
+    nobody = {"swords": 0, "guild": None}[field]
+    return sum(
+        getattr(world.players.get(name), field, nobody) != getattr(other.players.get(name), field, nobody)
+        for name in names
+    )
+
+
+def literal(raw: bytes) -> str:
+    """Bytes as a Python literal, cut after `RAW_SHOWN` of them with the number that was left out."""
+    more = f" and {len(raw) - RAW_SHOWN:,} bytes more" if len(raw) > RAW_SHOWN else ""
+    return f"{bytes(raw[:RAW_SHOWN])!r}{more}"

@@ -1,0 +1,176 @@
+"""The charts of chapter 03: Altair's, drawn with the page's tokens, each with a reading and its data as a table.
+
+Every chart is drawn twice, for wide and for narrow pages. Charts of times are measured as a whole; the others repeat.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from app.analysis import marks, tables
+from app.analysis.counts import binned, by_partition, by_player, guild_counts, seconds, share, to_broker
+from app.analysis.marks import NARROW, WIDE
+from app.analysis.page import NO_EVENTS, Column, Figure, Table, number
+from app.analysis.theme import SPEC_SCHEMA, config, page_svg
+
+MOST_PLAYERS = 50  # bars that still have room for their names
+SHARES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 1.0)
+VEGALITE = "5.21"  # what draws the page; JupyterLab 4 draws the same specification with its own version 5
+
+
+def events_over_time(events: pd.DataFrame) -> Figure:
+    """Events per second by type, over the time that the events themselves carry; the panels share one scale."""
+    title = "Events per second, by type"
+    if events.empty:
+        return nothing(title)
+    rates, width = binned(events)
+    total, span = rates.sum(axis=1), float(seconds(events).max())
+    peaks = ", ".join(f"{kind} peaks at {rates[kind].max():,.0f}" for kind in rates)
+    mean = len(events) / max(span, width)
+    visits = 100 * (events["event_type"] == "default").mean()
+    return figure(
+        title,
+        f"{len(events):,} events in {span:.2f} s, in bins of {1000 * width:,.0f} ms; the panels share one scale",
+        alt=f"{len(rates.columns)} area charts in steps, one for each event type, over {span:.1f} seconds; "
+        f"vertical axis in events per second: {peaks}.",
+        reading=f"The crowd caused {mean:,.0f} events per second on average and {total.max():,.0f} at its peak, "
+        f"{total.idxmax():.2f} s after the first; {visits:.0f}% of all events are plain visits.",
+        data=frame_table(title, number("from (s)", 2), rates.assign(all=total)),
+        draw=lambda narrow: marks.over_time(rates, width, narrow),
+        measured=True,
+    )
+
+
+def events_by_player(events: pd.DataFrame) -> Figure:
+    """Events for each player, by type; the busiest first."""
+    title = "Events by player and type"
+    if events.empty:
+        return nothing(title)
+    counts = by_player(events)
+    made, shown = counts["all"], counts.head(MOST_PLAYERS)
+    median, most, top = float(made.median()), int(made.iloc[0]), str(counts.index[0])
+    few = min(5, len(counts))
+    who = f"{len(counts):,} players" if len(shown) == len(counts) else f"the {len(shown)} busiest of {len(counts):,}"
+    return figure(
+        title,
+        f"{who}, from most to fewest events; stacked in the order of the key",
+        alt=f"Bar chart of {who} sorted by their number of events, each bar split by event type. The bars fall from "
+        f"{most:,} events for {top} to {shown['all'].iloc[-1]:,} for {shown.index[-1]}; the median is {median:,.1f}.",
+        reading=f"The median player caused {median:,.1f} events; the {few} busiest of {len(counts):,} caused "
+        f"{share(made.head(few).sum(), len(events)):.0f}% of all, and {top} alone {most:,}.",
+        data=frame_table(title, Column("player"), shown),
+        draw=lambda narrow: marks.by_player(shown, median, narrow),
+    )
+
+
+def events_by_partition(events: pd.DataFrame) -> Figure:
+    """Events on each partition, by type, beside the even share."""
+    title = "Events by partition and type"
+    if events.empty:
+        return nothing(title)
+    counts = by_partition(events)
+    held, keys = counts["all"].to_dict(), counts["players"].to_dict()
+    top = max(held, key=lambda partition: held[partition])
+    even = len(events) / len(held)
+    told = ", ".join(f"partition {partition} holds {count:,}" for partition, count in held.items())
+    return figure(
+        title,
+        "the key is the player, so each player lives on one partition; stacked in the order of the key",
+        alt=f"Bar chart of {len(held)} partitions, each bar split by event type. Of {len(events):,} events {told}; "
+        f"an even share would be {even:,.0f}.",
+        reading=f"Partition {top} holds {share(held[top], len(events)):.0f}% of the events, {held[top] / even:.2f} "
+        f"times its even share: {keys[top]:,} of {sum(keys.values()):,} keys hash to it.",
+        data=frame_table(title, Column("partition"), counts),
+        draw=lambda narrow: marks.by_partition(counts, even, narrow),
+    )
+
+
+def latency(requests: pd.DataFrame, events: pd.DataFrame) -> Figure:
+    """The share of events that were on the broker, and of requests that were answered, within a time."""
+    title = "From request to broker"
+    broker, answered = to_broker(requests, events), requests.loc[requests["status"].notna(), "latency_ms"]
+    if broker.empty:
+        return nothing(title)
+    kinds = {"on the broker": broker, "answered": answered.astype("float64")}
+    (half, most), (half_answered, most_answered) = (tuple(v.quantile([0.5, 0.99])) for v in kinds.values())
+    data = pd.DataFrame({f"{name} (ms)": values.quantile(list(SHARES)) for name, values in kinds.items()})
+    return figure(
+        title,
+        f"share of {len(broker):,} events within a time; the broker stamps whole milliseconds, so its are upper bounds",
+        alt="Two cumulative distributions on a logarithmic axis of milliseconds since the request was sent. Half of "
+        f"the events are on the broker within {half:.1f} ms and 99 percent within {most:.1f} ms; half of the requests are "
+        f"answered within {half_answered:.1f} ms and 99 percent within {most_answered:.1f} ms.",
+        reading=f"Half of the events were on the broker within {half:.1f} ms of the request, 99% within {most:.1f} ms; the "
+        f"slowest took {broker.max():,.1f} ms, {broker.max() / half:,.0f} times the median. Half of the players had their "
+        f"answer within {half_answered:.1f} ms.",
+        data=frame_table(title, Column("share"), data.rename(index="{:.4g}".format), decimals=2),
+        draw=lambda narrow: marks.distributions(kinds, narrow),
+        measured=True,
+    )
+
+
+def guilds(world: Any) -> Figure:
+    """Members and swords of each guild in a game's world."""
+    title = "Guilds at the end: members and swords"
+    counts = guild_counts(world)
+    if counts.empty:
+        return nothing(title, "no players")
+    swords = {str(name): int(count) for name, count in counts["swords"].items()}
+    members = {str(name): int(count) for name, count in counts["members"].items()}
+    richest, free = max(swords, key=lambda name: swords[name]), members.get("no guild", 0)
+    told = ", ".join(f"{name} {members[name]:,} and {swords[name]:,}" for name in swords)
+    return figure(
+        title,
+        "the game’s world after the last request; both panels count from zero",
+        alt=f"Two bar charts side by side over the same {len(counts)} groups, members left and swords right: {told}.",
+        reading=f"{sum(members.values()):,} players hold {sum(swords.values()):,} swords; {richest} has "
+        f"{share(swords[richest], sum(swords.values())):.0f}% of them, and {free:,} of the players joined no guild.",
+        data=tables.guilds(world),
+        draw=lambda narrow: marks.guild_bars(counts, narrow),
+    )
+
+
+def figure(
+    title: str,
+    note: str,
+    *,
+    alt: str,
+    reading: str,
+    data: Table,
+    draw: Callable[[bool], Any],
+    measured: bool = False,
+) -> Figure:
+    """A figure from a function that gives the chart for wide (False) and for narrow (True) pages."""
+    specs = [specification(draw(narrow)) for narrow in (False, True)]
+    wide, narrow = (page_svg(rendered(spec), name) for spec, name in zip(specs, ("wide", "narrow"), strict=True))
+    return Figure(title, note, alt, wide, narrow, reading, data, specs[0], measured)
+
+
+def specification(chart: Any) -> dict[str, Any]:
+    """The chart as Vega-Lite in the page's theme; its rows are in it, under no name that could change."""
+    spec: dict[str, Any] = chart.to_dict()
+    return {**spec, "$schema": SPEC_SCHEMA, "config": config()}
+
+
+def rendered(spec: Mapping[str, Any]) -> str:
+    """The SVG as Vega draws it."""
+    import vl_convert
+
+    return str(vl_convert.vegalite_to_svg(dict(spec), vl_version=VEGALITE))
+
+
+def nothing(title: str, what: str = NO_EVENTS) -> Figure:
+    """A figure that says there is nothing to draw."""
+    wide, narrow = (
+        f'<svg class="{name}" viewBox="0 0 {width} 40" width="{width}" height="40" aria-hidden="true">'
+        f'<text class="tick" x="0" y="24">{what}</text></svg>'
+        for name, width in (("wide", WIDE), ("narrow", NARROW))
+    )
+    return Figure(title, what, f"An empty chart: {what}.", wide, narrow, f"{what[:1].upper()}{what[1:]}.")
+
+
+def frame_table(title: str, first: Column, frame: pd.DataFrame, *, decimals: int = 0) -> Table:
+    """A frame as the data behind a figure, its index as the first column."""
+    columns = (first, *(number(str(name), decimals) for name in frame.columns))
+    return Table(title, columns, tuple(frame.itertuples(name=None)))
