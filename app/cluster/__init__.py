@@ -13,9 +13,10 @@ def attach(
 ) -> Cluster:
     """The cluster called `name`: "embedded", "host:port[,host:port]", or one of "compose", "compose:trio", "compose:2019".
 
-    An embedded cluster that runs already is attached to, else one is started; this process is one of its users until `close()`
-    or its own end. Another number of brokers, `throughput` (a full JIT and a larger heap, for benchmarks) or another `instance`
-    name is a cluster apart. Raises `ClusterError` when there is none to be had, within 10 s for an external one.
+    An embedded cluster that runs already is attached to, else one is started; this process is one of its users until
+    `close()` or its own end. Another number of brokers, `throughput` (a full JIT and a larger heap, for benchmarks) or
+    another `instance` name is a cluster apart. Raises `ClusterError` when there is none to be had, within 10 s for an
+    external one.
     """
     if name == "embedded":
         from app.cluster import embedded

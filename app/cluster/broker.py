@@ -62,8 +62,8 @@ def properties(seat: Seat, seats: tuple[Seat, ...], data: Path) -> dict[str, obj
         "share.coordinator.state.topic.min.isr": in_sync,
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
-        # A killed broker's restart waits for its old registration: with 9 s (the default) clients see an outage of 15 s.
-        "broker.session.timeout.ms": 1500,
+        # A killed broker's restart waits for its old registration: with 9 s (the default) clients see an outage of 15
+        s. "broker.session.timeout.ms": 1500,
         "broker.heartbeat.interval.ms": 300,
         "controller.quorum.election.timeout.ms": 500,
         "controller.quorum.fetch.timeout.ms": 1000,
@@ -78,16 +78,19 @@ class BrokerProcess:
     def __init__(self, jvm: Jvm, seat: Seat, seats: tuple[Seat, ...], folder: Path) -> None:
         self.jvm, self.seat, self.folder = jvm, seat, folder
         self.log = folder / "kafka.log"
+        self.data = folder / "data"
         self.config = folder / "server.properties"
         self.process: subprocess.Popen[bytes] | None = None
         self.status = "dead"
         (folder / "tmp").mkdir(parents=True)
-        lines = properties(seat, seats, folder / "data").items()
+        lines = properties(seat, seats, self.data).items()
         self.config.write_text("".join(f"{name}={value}\n" for name, value in lines))
 
-    def format(self, cluster_id: str, *more: str) -> "subprocess.Popen[bytes]":
-        """Begin to format the data folder (a JVM of its own): wait for it, then start."""
-        return self._run(more, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.config))
+    def format(self, cluster_id: str, *more: str) -> None:
+        """Begin to format the data folder (a JVM of its own): wait for its end, then start."""
+        self.process = self._run(
+            more, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(self.config)
+        )
 
     def start(self, *more: str) -> None:
         """Begin to start; `wait_for_port` says when it is there."""

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from app.cluster.base import ClusterError
+
 Answer = dict[str, Any]
 PATIENCE = 5.0  # seconds that the keeper gives a caller to say what it wants
 
@@ -20,6 +22,13 @@ def ask(address: tuple[str, int], token: str, command: str, timeout: float = 5.0
             answer = json.loads(answers.readline() or b"null")
     if not isinstance(answer, dict):
         raise ConnectionError("the keeper closed the line without an answer")
+    return answer
+
+
+def answered(answer: Answer) -> Answer:
+    """The answer; a problem in it is raised as `ClusterError`."""
+    if "problem" in answer:
+        raise ClusterError(answer["problem"], answer["cure"])
     return answer
 
 

@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -15,8 +14,8 @@ from pathlib import Path
 
 from app.cluster import state
 from app.cluster.base import Cluster, ClusterError, Description
-from app.cluster.broker import kill_group
-from app.cluster.channel import Answer, ask
+from app.cluster.channel import Answer, answered, ask
+from app.cluster.ending import STOP_CURE, sweep, wait_gone
 from app.cluster.order import Order
 from app.cluster.state import State
 from app.cluster.turn import turn
@@ -25,7 +24,6 @@ from app.home import PROJECT, lab_home
 GRACE = 3.0  # seconds that a cluster outlives its last user, so that the next notebook finds it warm (LAB_GRACE)
 START = 75.0  # seconds for the keeper to answer; it has its own deadline for the brokers
 SETTLE = 150.0  # seconds for another process's start or stop, which may train the start-up cache
-STOP_CURE = "Run `python3 scripts/cluster.py stop`, then start again."
 
 
 class EmbeddedCluster(Cluster):
@@ -33,9 +31,9 @@ class EmbeddedCluster(Cluster):
 
     kind = "embedded"
 
-    def __init__(self, found: State, file: Path, user: str, ready_seconds: float | None) -> None:
+    def __init__(self, found: State, file: Path, user: str, pid: int | None, ready_seconds: float | None) -> None:
         super().__init__("embedded", {"bootstrap_servers": found.servers}, ready_seconds)
-        self._found, self._file, self._user, self._pid = found, file, user, os.getpid()
+        self._found, self._file, self._user, self._pid = found, file, user, pid
         atexit.register(self.close)
 
     @property
@@ -51,15 +49,22 @@ class EmbeddedCluster(Cluster):
         from app.cluster.inquiry import describe
 
         check_alive(self.state)
-        return replace(describe(self.connection, role="broker,controller"), version=self.state.version)
+        return replace(describe(self.connection, role="broker,controller"), version=self.version())
+
+    def version(self, timeout: float = 2.0) -> str | None:
+        """Kafka's version as the first broker logs it, just after its port opens; None when it did not in time."""
+        deadline = time.monotonic() + timeout
+        while (version := self.state.version) is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return version
 
     def close(self, wait: bool = False, say: Callable[[str], None] | None = None) -> None:
         """Stop using the cluster. `wait`: if nobody else uses it, end it now instead of after the grace time, and return when
         its processes are gone; `say` is told when that takes long, because the start-up cache is being trained."""
         atexit.unregister(self.close)
         if self._pid != os.getpid():
-            return  # a forked child: the user is its parent
-        user, self._pid = self._pid, -1
+            return  # closed already, a hold that only `stop` ends, or a forked child, whose parent is the user
+        user, self._pid = self._pid, None
         with contextlib.suppress(OSError, ValueError):
             answer = self._ask("detach", user=self._user, pid=user, now=wait)
             if wait and answer["ending"]:
@@ -104,7 +109,8 @@ def attach(
 ) -> EmbeddedCluster:
     """Become a user of the embedded cluster, starting it where it does not run. See `app.cluster.attach`.
 
-    `hold` keeps it until `stop`, whoever comes and goes; `port` asks for a fixed one (the next brokers take the following).
+    `hold` keeps it until `stop`, whoever comes and goes; `port` asks for a fixed one (the next brokers take the
+    following).
     """
     file = state.state_file(name_of(brokers, throughput, instance))
     user, pid = user or Path(sys.argv[0] or "python").name, None if hold else os.getpid()
@@ -120,7 +126,7 @@ def attach(
             ready = found.ready_seconds
     if port is not None and found.brokers[0].port != port:
         raise ClusterError(f"the cluster runs already, at port {found.brokers[0].port} and not {port}", STOP_CURE)
-    return EmbeddedCluster(found, file, user, ready)
+    return EmbeddedCluster(found, file, user, pid, ready)
 
 
 def name_of(brokers: int = 1, throughput: bool = False, instance: str = "") -> str:
@@ -132,7 +138,8 @@ def name_of(brokers: int = 1, throughput: bool = False, instance: str = "") -> s
 def settled(file: Path) -> State | None:
     """The running cluster of this state file, once a start or stop in progress is over; None when there is none.
 
-    A state file whose keeper is gone is cleaned up with everything it names. Raises `ClusterError` when a broker died on its own.
+    A state file whose keeper is gone is cleaned up with everything it names. Raises `ClusterError` when a broker died
+    on its own.
     """
     deadline = time.monotonic() + SETTLE
     while (found := state.read(file)) is not None:
@@ -149,16 +156,6 @@ def settled(file: Path) -> State | None:
     return None
 
 
-def sweep(found: State, file: Path) -> list[int]:
-    """End what a keeper that is gone left behind, and take its files away; returns the pids it had to end."""
-    orphans = [broker.process.pid for broker in found.brokers if broker.process and state.lives(broker.process)]
-    for pid in orphans:
-        kill_group(pid)
-    shutil.rmtree(found.run, ignore_errors=True)
-    file.unlink(missing_ok=True)
-    return orphans
-
-
 def check_alive(found: State) -> None:
     """Raise `ClusterError` with the log's tail when a broker ended that nobody had killed."""
     for broker in found.brokers:
@@ -172,24 +169,6 @@ def log_tail(found: State, broker: int, lines: int = 15) -> str:
     """The last lines of that broker's own log."""
     logs = sorted(Path(found.run).glob(f"start-*/broker-{broker}/kafka.log"))
     return "\n".join(logs[-1].read_text(errors="replace").splitlines()[-lines:]) if logs else ""
-
-
-def wait_gone(found: State, timeout: float = SETTLE) -> Answer:
-    """Return when the cluster's processes are gone; says who had to be forced, and whether a start-up cache was written."""
-    answer: Answer = {"forced": [], "trained": False}
-    with contextlib.suppress(OSError, ValueError):
-        answer = ask(found.address, found.token, "wait", timeout)
-    deadline = time.monotonic() + 5.0
-    while state.lives(found.keeper) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return answer
-
-
-def answered(answer: Answer) -> Answer:
-    """The answer; a problem in it is raised."""
-    if "problem" in answer:
-        raise ClusterError(answer["problem"], answer["cure"])
-    return answer
 
 
 def _join(found: State, file: Path, user: str, pid: int | None) -> State | None:
@@ -245,8 +224,8 @@ def _start(order: Order) -> State:
         )
     said: list[bytes] = []
     with process:
-        assert process.stdin is not None  # noqa: S101
-        assert process.stdout is not None  # noqa: S101
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(json.dumps(order.to_json()).encode())
         process.stdin.close()
         listener = threading.Thread(target=lambda: said.append(process.stdout.readline()), daemon=True)  # type: ignore[union-attr]

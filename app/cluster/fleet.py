@@ -1,9 +1,7 @@
 """The brokers of one embedded cluster: started side by side, commanded one by one, ended together."""
 
-import base64
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from app.cluster.broker import BrokerProcess, Seat, free_ports, wait_all
 from app.cluster.guard import Guard
 from app.cluster.jvm import Jvm, StartCache
 from app.cluster.order import Order
+from app.cluster.template import Template, new_id
 
 START = 60.0  # seconds for all ports to open; about one is usual
 CLEAN = 8.0  # seconds for a clean shutdown before force
@@ -25,8 +24,11 @@ class Fleet:
         self.order, self.run = order, run
         self.jvm = Jvm(order.java, order.jars, order.profile, order.heap)
         self.cache = StartCache.of(self.jvm, Path(order.cache))
-        self.cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        self.version: str | None = None
+        self.template = Template.of(order.jars, Path(order.cache))
+        self.cluster_id = new_id()
+        self.version: str | None = None  # known when the broker has logged it, just after its port opened
+        self.starts = 0
+        self.warm = False
         self.brokers: list[BrokerProcess] = []
         self.busy = threading.RLock()  # one command at a time
         self._trainee: Path | None = None
@@ -37,41 +39,51 @@ class Fleet:
         return self._trainee is not None and bool(self.brokers) and self.brokers[0].status in ("running", "paused")
 
     def start(self, on_change: Callable[[], None]) -> None:
-        """Format and start all brokers and wait for their ports; a start-up cache that does not serve is thrown away."""
+        """Format and start all brokers and wait for their ports.
+
+        What made the start fast but made it fail is left aside in a second try, and so is a port that somebody took
+        meanwhile.
+        """
         self.guard = Guard()
-        cached = self.cache.usable()
+        warm = self.cache.usable() or self.template.file.exists()
         try:
-            self._start(on_change)
+            self._start(on_change, warm)
         except ClusterError:
             taken = any("Address already in use" in broker.tail() for broker in self.brokers)
-            if not cached and not (taken and self.order.port is None):
+            if not warm and not (taken and self.order.port is None):
                 raise
             self.end_now()
-            if cached and not taken:
+            self._start(on_change, warm=warm and taken)
+            if not taken:
                 self.cache.discard()
-            self._start(on_change)
-        self.version = self.brokers[0].version()
 
-    def _start(self, on_change: Callable[[], None]) -> None:
-        seats = self._seats()
+    def _start(self, on_change: Callable[[], None], warm: bool) -> None:
         deadline = time.monotonic() + START
-        attempt = len(list(self.run.glob("start-*"))) + 1
-        folder = self.run / f"start-{attempt}"
+        seats = self._seats()
+        self.starts += 1
+        self.warm = warm and self.cache.usable()
+        folder = self.run / f"start-{self.starts}"
         self.brokers = [BrokerProcess(self.jvm, seat, seats, folder / f"broker-{seat.id}") for seat in seats]
-        use = self._flags(None)
-        formats = [(broker, broker.format(self.cluster_id, *use)) for broker in self.brokers]
-        if not wait_all([process for _, process in formats], deadline):
-            raise ClusterError("formatting the data folder took too long", "Is the machine very busy? Try again.")
-        for broker, process in formats:
-            if process.returncode:
-                broker.process = process
-                raise broker.failure("could not format its data folder")
+        for broker in self.brokers:
+            if not (warm and self.template.apply(broker.data, self.cluster_id, broker.seat.id)):
+                broker.format(self.cluster_id, *self._flags(None))
+        self._formatted(deadline)
         for broker in self.brokers:
             broker.start(*self._flags(broker))
         self._watch()
         on_change()
         for broker in self.brokers:
             broker.wait_for_port(deadline)
+
+    def _formatted(self, deadline: float) -> None:
+        formats = [broker for broker in self.brokers if broker.process]
+        if not wait_all([broker.process for broker in formats if broker.process], deadline):
+            raise ClusterError("formatting the data folder took too long", "Is the machine very busy? Try again.")
+        for broker in formats:
+            if broker.process and broker.process.returncode:
+                raise broker.failure("could not format its data folder")
+        for broker in formats[:1]:
+            self.template.keep(broker.data)
 
     def find(self, number: int) -> BrokerProcess:
         """The broker with this id."""
@@ -102,7 +114,10 @@ class Fleet:
                 broker.status = "dead"
             if fallen:
                 self._watch()
-            return bool(fallen)
+            news = self.version is None and (version := self.brokers[0].version()) is not None
+            if news:
+                self.version = version
+            return bool(fallen) or news
         finally:
             self.busy.release()
 
@@ -138,7 +153,7 @@ class Fleet:
 
     def _flags(self, broker: BrokerProcess | None) -> tuple[str, ...]:
         """Use the cache where there is one; else the first broker records what the next start will want."""
-        if self.cache.usable():
+        if self.warm:
             return (f"-XX:AOTCache={self.cache.file}",)
         if broker is None or broker is not self.brokers[0]:
             return ()

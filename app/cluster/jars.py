@@ -53,8 +53,8 @@ def locked() -> tuple[Jar, ...]:
 def class_path(folder: Path | None = None) -> list[Path]:
     """All jars, present and verified; missing ones are fetched first.
 
-    Hashing 43 MB takes a tenth of a second and more, so a verified jar's size and modification time are remembered and only a
-    jar that differs in them is hashed again. Raises `ClusterError` without a network or on a wrong checksum.
+    Hashing 43 MB takes a tenth of a second and more, so a verified jar's size and modification time are remembered and
+    only a jar that differs in them is hashed again. Raises `ClusterError` without a network or on a wrong checksum.
     """
     folder = folder or cache_folder() / "jars"
     jars, stamps = locked(), _stamps(folder)

@@ -2,8 +2,8 @@
 
 python -m app.cluster.keeper        started by app.cluster.embedded, with an order as JSON on stdin
 
-It alone writes the state file. It runs in a session of its own, so neither Ctrl-C nor a kernel's end reaches it; it looks at
-its users four times a second, by pid and start time. Standard library and psutil only: it must be up at once.
+It alone writes the state file. It runs in a session of its own, so neither Ctrl-C nor a kernel's end reaches it; it
+looks at its users four times a second, by pid and start time. Standard library and psutil only: it must be up at once.
 """
 
 import contextlib

@@ -1,0 +1,96 @@
+"""A real Kafka on a laptop, for anything: start it, look at it, stop it."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+import psutil
+
+from app.cluster import embedded, state
+from app.cluster.ending import stop
+from app.cluster.state import State
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`start [--port N] [--brokers N]`, `status` or `stop`; 0 when it is so, 1 when `status` finds nothing."""
+    parser = argparse.ArgumentParser(prog="cluster.py", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    start = commands.add_parser("start", help="start Kafka, or keep the running one, until stop")
+    start.add_argument("--port", type=int, help="a fixed port for the first broker; else free ones are taken")
+    start.add_argument("--brokers", type=int, default=1, choices=range(1, 10), metavar="N", help="1..9, default 1")
+    start.add_argument(
+        "--throughput", action="store_true", help="the whole JIT and a 1 GB heap: slower to start, faster to run"
+    )
+    commands.add_parser("status", help="what runs, and who uses it")
+    commands.add_parser("stop", help="end it, whoever uses it")
+    asked = parser.parse_args(arguments)
+    if asked.command == "start":
+        return _start(asked)
+    return _status() if asked.command == "status" else _stop()
+
+
+def _start(asked: argparse.Namespace) -> int:
+    cluster = embedded.attach(
+        brokers=asked.brokers, throughput=asked.throughput, port=asked.port, user="cluster.py start", hold=True
+    )
+    ready = f"ready in {cluster.ready_seconds:.1f} s" if cluster.ready_seconds else "it ran already"
+    _say(f"Kafka {cluster.version() or ''} at {','.join(cluster.connection['bootstrap_servers'])} ({ready})")
+    _say("It runs until: python3 scripts/cluster.py stop")
+    return 0
+
+
+def _status() -> int:
+    found = [
+        one for name in state.instances() if (one := state.read(state.state_file(name))) and state.lives(one.keeper)
+    ]
+    for one in found:
+        _say("\n".join(lines(one)))
+    if not found:
+        _say("no cluster runs; start one: python3 scripts/cluster.py start")
+    return 0 if found else 1
+
+
+def lines(one: State) -> list[str]:
+    """What `status` says of one cluster."""
+    age = timedelta(seconds=int(time.time() - one.started_at))
+    return [
+        f"Kafka {one.version or '?'}, {one.status} for {age}, profile {one.profile}",
+        f"  cluster id  {one.cluster_id}",
+        *(f"  broker {b.id}    127.0.0.1:{b.port}, {b.status}, {_memory(b.process)}" for b in one.brokers),
+        f"  keeper      {_memory(one.keeper)}; ends {one.grace:g} s after the last user",
+        *(
+            f"  user        {user.name}{f', pid {user.process.pid}' if user.process else ', until stop'}"
+            for user in one.users
+        ),
+        f"  files       {one.run}",
+    ]
+
+
+def _memory(process: state.Known | None) -> str:
+    if process is None or not state.lives(process):
+        return "no process"
+    try:
+        return f"pid {process.pid}, {psutil.Process(process.pid).memory_info().rss / 1e6:.0f} MB"
+    except psutil.Error:
+        return "no process"
+
+
+def _stop() -> int:
+    ended = 0
+    for name in list(state.instances()):
+        end = stop(state.state_file(name), _say)
+        if end is None:
+            continue
+        ended += 1
+        how = f"by force ({', '.join(map(str, end.forced))})" if end.forced else "cleanly"
+        _say(f"stopped {how}{', start-up cache written' if end.trained else ''}")
+    if not ended:
+        _say("no cluster runs")
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

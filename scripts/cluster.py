@@ -1,0 +1,16 @@
+"""A real Kafka on a laptop, for anything.
+
+python3 scripts/cluster.py start [--port N] [--brokers N]     start it, until stop
+python3 scripts/cluster.py status                             what runs, and who uses it
+python3 scripts/cluster.py stop                               end it
+"""
+
+import bootstrap
+
+bootstrap.enter()
+
+from app.cli import run
+from app.cluster.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
