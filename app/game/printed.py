@@ -2,7 +2,8 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +13,27 @@ _installed: dict[str, "_ByThread"] = {}
 _users = 0
 
 
+class Lines:
+    """A text stream into a list of lines; what has no end of line yet waits for it, or for `flush`."""
+
+    def __init__(self, lines: "list[str] | deque[str]") -> None:
+        self._lines = lines
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *whole, self._rest = (self._rest + text).split("\n")
+        self._lines.extend(whole)
+        return len(text)
+
+    def writelines(self, texts: Iterable[str]) -> None:
+        self.write("".join(texts))
+
+    def flush(self) -> None:
+        if self._rest:
+            self._lines.append(self._rest)
+            self._rest = ""
+
+
 class _ByThread:
     """A text stream that asks the writing thread where to write; anything else is the real stream's."""
 
@@ -19,15 +41,11 @@ class _ByThread:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        lines = getattr(_here, "lines", None)
-        if lines is None:
-            written: int = self.stream.write(text)
-            return written
-        lines.extend(text.splitlines())
-        return len(text)
+        written: int = (getattr(_here, "lines", None) or self.stream).write(text)
+        return written
 
     def flush(self) -> None:
-        if getattr(_here, "lines", None) is None:
+        if getattr(_here, "lines", None) is None:  # a line in parts stays one line
             self.stream.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -35,14 +53,15 @@ class _ByThread:
 
 
 @contextmanager
-def printing_to(lines: Any) -> Iterator[None]:
-    """What this thread prints meanwhile is appended to `lines` (a list or deque), line by line."""
+def printing_to(lines: Lines) -> Iterator[None]:
+    """What this thread prints meanwhile goes to `lines`."""
     before = getattr(_here, "lines", None)
     _here.lines = lines
     try:
         yield
     finally:
         _here.lines = before
+        lines.flush()
 
 
 def install() -> None:

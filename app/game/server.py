@@ -13,7 +13,7 @@ from typing import Any, Self
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from waitress.server import create_server
-from waitress.wasyncore import dispatcher
+from waitress.wasyncore import close_all, dispatcher
 
 from app.errors import LabError
 from app.game import printed
@@ -94,32 +94,15 @@ class _Watched:
             self._lines.append(access_line(environ, status, self._clock()))
             return start_response(status, headers, *rest)
 
-        environ["wsgi.errors"] = _Lines(self._printed)
-        with printed.printing_to(self._printed):
+        errors = printed.Lines(self._printed)
+        environ["wsgi.errors"] = errors
+        with printed.printing_to(errors):
             try:
                 return self.app(environ, start)
             except Exception:
-                self._printed.extend(traceback.format_exc().splitlines())
+                errors.write(traceback.format_exc())
                 start("500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
                 return [b"the application failed; the server's printed lines have the traceback\n"]
-
-
-class _Lines:
-    """`wsgi.errors`: a text stream into a deque of lines."""
-
-    def __init__(self, lines: "deque[str]") -> None:
-        self._lines = lines
-
-    def write(self, text: str) -> int:
-        self._lines.extend(text.splitlines())
-        return len(text)
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self.write(line)
-
-    def flush(self) -> None:
-        pass
 
 
 class _Running:
@@ -129,11 +112,19 @@ class _Running:
         # waitress tells stderr when a request waits for a thread; here that is no news
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self.watched = watched
+        sockets: dict[int, Any] = {}
         try:
             self._server = create_server(
-                watched, host=host, port=port, threads=threads, connection_limit=1000, asyncore_use_poll=True
+                watched,
+                map=sockets,
+                host=host,
+                port=port,
+                threads=threads,
+                connection_limit=1000,
+                asyncore_use_poll=True,
             )
         except OSError as error:
+            close_all(sockets)
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
             cure = "Use port=0 for a free one, or stop what holds it."
@@ -144,7 +135,10 @@ class _Running:
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        """Stop listening, finish the requests in hand, close the connections: waitress' own `close` does neither."""
+        """Stop listening, finish the requests in hand, close the connections: waitress' own `close` does neither.
+
+        What closes sockets runs on the server's thread, by its trigger; from another thread they would stay half open.
+        """
         started = time.monotonic()
         server = self._server
         server.trigger.pull_trigger(lambda: dispatcher.close(server))
@@ -154,9 +148,9 @@ class _Running:
         printed.uninstall()
 
     def _close_all(self) -> None:
-        # on the server's thread; its loop ends when the map of open sockets is empty
-        for channel in list(self._server._map.values()):
-            channel.close()
+        # a worker that outlived its time would write to the trigger's file descriptor, which may be another file's then
+        self._server.pull_trigger = lambda: None
+        close_all(self._server._map)  # the loop ends when nothing is open
 
 
 def access_line(environ: WSGIEnvironment, status: str, at: datetime) -> str:

@@ -1,0 +1,121 @@
+"""The crowd: the same seed plays the same, every request becomes a row, and a good client asks again."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+from fakes import FakeLog
+from flask import Flask, request
+
+from app.errors import LabError
+from app.game.crowd import moves
+from app.game.events import Event
+from app.game.players import DTYPES, play
+from app.game.server import GameServer
+from app.game.web import create_app
+
+
+@pytest.fixture
+def log() -> FakeLog:
+    return FakeLog()
+
+
+@pytest.fixture
+def game(log: FakeLog) -> Iterator[GameServer]:
+    with GameServer(create_app(log)) as server:
+        yield server
+
+
+def test_every_request_becomes_a_row(game: GameServer, log: FakeLog) -> None:
+    """Columns and types as promised; ids distinct; each accepted request is one event under its id."""
+    frame = play(game.url, players=7, requests=200, concurrency=3, progress=False)
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == DTYPES
+    assert (len(frame), frame["request_id"].nunique(), frame["error"].isna().all()) == (200, 200, True)
+    accepted = frame.loc[frame["status"] == 200, "request_id"]
+    assert sorted(accepted) == sorted(Event.from_bytes(value).event_id for value in log.values)
+
+
+def test_each_players_requests_arrive_in_order(game: GameServer, log: FakeLog) -> None:
+    """The log holds each player's events in the order of the player's own sequence."""
+    frame = play(game.url, players=7, requests=200, concurrency=3, progress=False)
+    sequence = frame.set_index("request_id")["sequence"]
+    arrived: dict[str, list[int]] = {}
+    for event in map(Event.from_bytes, log.values):
+        arrived.setdefault(event.player, []).append(int(sequence[event.event_id]))
+    assert arrived == {player: sorted(numbers) for player, numbers in arrived.items()}
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_seed_decides_everything_but_the_times(concurrency: int) -> None:
+    """Two runs with the same seed: equal ids, actions, statuses and answers, on whatever number of threads."""
+    same = ["request_id", "player", "sequence", "action", "status", "answer"]
+    frames = []
+    for threads in (concurrency, 3):
+        with GameServer(create_app(FakeLog())) as server:
+            frames.append(play(server.url, players=9, requests=150, concurrency=threads, progress=False)[same])
+    pd.testing.assert_frame_equal(*frames)
+
+
+@pytest.mark.parametrize(("seed", "run"), [(2020, ""), (2019, "second")])
+def test_another_seed_or_run_has_other_ids(seed: int, run: str) -> None:
+    """No id in common; another run of the same seed asks the same things."""
+    first, second = list(moves(5, 100, 2019, "")), list(moves(5, 100, seed, run))
+    assert {move.request_id for move in first} & {move.request_id for move in second} == set()
+    assert ([move.target for move in first] == [move.target for move in second]) == (seed == 2019)
+
+
+def test_a_dead_server_becomes_rows() -> None:
+    """No exception: no status, and an error that names the cause."""
+    server = GameServer(create_app(FakeLog()))
+    server.stop()
+    frame = play(server.url, players=2, requests=4, retries=1, progress=False)
+    assert list(frame["attempts"]) == [2, 2, 2, 2]
+    assert frame["status"].isna().all()
+    assert frame["error"].str.contains("ConnectionError: .*refused").all()
+
+
+def test_a_server_that_does_not_answer_becomes_rows() -> None:
+    """Each attempt is bounded by `timeout`."""
+    app, over = Flask("mute"), threading.Event()
+    app.add_url_rule("/<path:path>", view_func=lambda path: str(over.wait(10)))
+    app.add_url_rule("/", "root", view_func=lambda: str(over.wait(10)))
+    with GameServer(app) as server:
+        frame = play(server.url, players=1, requests=2, timeout=0.1, progress=False)
+        over.set()
+    assert frame["error"].str.startswith("ReadTimeout").all()
+
+
+def test_a_good_client_asks_again_under_the_same_id() -> None:
+    """503 twice, then an answer: three attempts, one id, one row; a 409 is an answer and is not asked again."""
+    app = Flask("moody")
+    seen: Counter[str] = Counter()
+
+    @app.route("/", defaults={"path": ""})
+    @app.route("/<path:path>")
+    def moody(path: str) -> tuple[str, int]:
+        seen[request.headers["X-Request-Id"]] += 1
+        if path == "sell_a_sword":
+            return "no", 409
+        return ("ok", 200) if seen[request.headers["X-Request-Id"]] == 3 else ("later", 503)
+
+    with GameServer(app) as server:
+        frame = play(server.url, players=4, requests=12, concurrency=4, retries=5, progress=False)
+    rows = frame[["action", "status", "attempts"]].drop_duplicates().sort_values("status")
+    assert set(rows[rows["status"] == 200]["attempts"]) == {3}
+    assert set(rows[rows["action"] == "sell_a_sword"]["attempts"]) <= {1}
+    assert dict(seen) == dict(zip(frame["request_id"], frame["attempts"], strict=True))
+
+
+@pytest.mark.parametrize("settings", [{"players": 0}, {"requests": -1}, {"concurrency": 0}])
+def test_too_few_of_anything_is_refused(settings: dict[str, int]) -> None:
+    """The error names the setting and its value."""
+    with pytest.raises(LabError, match=r"=(0|-1|0) is too few"):
+        play("http://127.0.0.1:1", **settings)  # type: ignore[arg-type]
+
+
+def test_no_requests_are_an_empty_frame() -> None:
+    """Same columns, same types."""
+    frame = play("http://127.0.0.1:1", requests=0)
+    assert (len(frame), {name: str(dtype) for name, dtype in frame.dtypes.items()}) == (0, DTYPES)
