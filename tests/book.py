@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from app.report import html, record
 
 PROJECT = Path(__file__).resolve().parent.parent
 COMMAND = "import sys, pathlib; from app.cli import run; from app.report.cli import main; "
@@ -88,3 +91,52 @@ def report(folder: Path, *arguments: str) -> Report:
     with start(folder, build, *arguments) as process:
         out, err = process.communicate(timeout=120)
     return Report(process.returncode, out, err, build)
+
+
+def stream(text: str, name: str = "stdout") -> Any:
+    """What a cell printed."""
+    return new_output("stream", name=name, text=text)
+
+
+def shown(data: dict[str, Any], **metadata: Any) -> Any:
+    """What a cell displayed."""
+    return new_output("display_data", data=data, metadata=metadata)
+
+
+def raised(name: str, message: str, *lines: str) -> Any:
+    """What a cell raised."""
+    return new_output("error", ename=name, evalue=message, traceback=list(lines))
+
+
+def chapter(number: int, title: str, *cells: Any, failure: record.Failure | None = None) -> tuple[record.Chapter, Any]:
+    """A chapter that has run, as record and notebook."""
+    name = f"{number:02d}-{title.lower().replace(' ', '-')}"
+    notebook = new_notebook(cells=[prose(f"# {title}\n\nOne promise with `code`."), *cells])
+    ran = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    parts = tuple(record.Cell(cell.id, f"{number}.{index}", "passed", 0.1) for index, cell in enumerate(ran, 1))
+    return record.Chapter(name, number, title, "failed" if failure else "passed", 1.5, parts, failure), notebook
+
+
+def page(*chapters: tuple[record.Chapter, Any], **more: Any) -> str:
+    """The page of a run of these chapters; a chapter without a notebook did not run."""
+    failed = next((one.failure for one, _ in chapters if one.failure), None)
+    run = record.Run(
+        **{
+            "status": "failed" if failed else "passed",
+            "reason": failed.problem if failed else "Every request is accounted for.",
+            "exit_code": 1 if failed else 0,
+            "command": "python3 scripts/report.py -p seed 205",
+            "started": datetime(2026, 11, 24, 22, 14, 2, tzinfo=UTC),
+            "ended": datetime(2026, 11, 24, 22, 14, 17, tzinfo=UTC),
+            "seconds": 14.8,
+            "chapters": tuple(one for one, _ in chapters),
+            "ledger": None,
+            "parameters": {"seed": 205, "log": "confirmed"},
+            "versions": {"python": "3.11.7", "pandas": "3.1.0"},
+            "commit": "9505cacb7c710ed17125fcc6cb3669e8ddca6c8c",
+            "dirty": False,
+            "hashes": {"requirements.txt": "0c03" * 16},
+            **more,
+        }
+    )
+    return html.render(run, {one.name: notebook for one, notebook in chapters if notebook is not None})

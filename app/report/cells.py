@@ -1,4 +1,4 @@
-"""What the page does with each cell: its anchor and number, folded, hidden or read as prose, its streams in one piece."""
+"""What the page does with each cell: anchor and number; folded, hidden or read as prose; its streams in one piece."""
 
 import ast
 from collections.abc import Iterable
@@ -102,7 +102,7 @@ def raised(cell: Any) -> bool:
 
 
 def merged(outputs: Iterable[Any]) -> list[Any]:
-    """Outputs with neighbouring pieces of one stream in one piece; widgets' progress bars are for the live notebook only."""
+    """Outputs with neighbouring pieces of a stream in one piece; widgets (progress bars) are for the live notebook."""
     result: list[Any] = []
     for output in outputs:
         if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):

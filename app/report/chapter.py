@@ -68,7 +68,7 @@ def find(folder: Path) -> list[Chapter]:
 
 
 def select(chapters: Sequence[Chapter], wanted: Sequence[str]) -> list[Chapter]:
-    """The chapters whose names begin with the wanted words (`03`, `03-read`), in the book's order; all when none is wanted."""
+    """The chapters whose names begin with a wanted word (`03`, `03-read`), in order; all if none is wanted."""
     for word in wanted:
         if not any(chapter.name.startswith(word.removesuffix(".ipynb")) for chapter in chapters):
             names = [chapter.name for chapter in chapters]

@@ -1,6 +1,7 @@
 """The command line of the report: everything a person can get wrong is said before anything starts."""
 
 import argparse
+import logging
 import shlex
 import signal
 import sys
@@ -84,6 +85,7 @@ def start(
     from app.report.progress import Progress
     from app.report.run import Plan, run
 
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the record and the page say it better
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     values = {name: parameter.default for name, parameter in known.items()} | given
     plan = Plan(

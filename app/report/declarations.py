@@ -1,6 +1,6 @@
 """A notebook's parameters cell, read without running it.
 
-The cell tagged `parameters` holds one typed assignment a line, its meaning in a comment, its limits at the comment's end:
+The cell tagged `parameters` holds one typed assignment a line, its meaning in a comment, limits at the comment's end:
 
     requests: int = 2000      # requests in all, 1..1000000
     log: str = "confirmed"    # what a 200 promises: none | fire-and-forget | confirmed

@@ -55,6 +55,7 @@ class Execution:
     following: chapters.Chapter | None = None
     gave_up: bool = False
     notebook: Any = None
+    ids: list[str] = field(default_factory=list)
     numbers: list[str] = field(default_factory=list)
     seconds: dict[int, float] = field(default_factory=dict)
     current: int | None = None
@@ -68,13 +69,14 @@ class Execution:
         for cell in notebook.cells:
             if chapters.INJECTED in chapters.tags(cell):
                 cell["id"] = chapters.INJECTED
+        self.ids = [cell.get("id", "") for cell in notebook.cells]  # papermill adds cells to a failed notebook
         self.numbers = chapters.numbers(self.chapter.number, notebook.cells)
 
     def start(self, index: int) -> None:
         """Cell `index` starts."""
         self.current, self.began = index, time.monotonic()
         if self.numbers[index]:
-            self.progress.begin(f"  {self.numbers[index]:<6} {self.notebook.cells[index].get('id', '')}")
+            self.progress.begin(f"  {self.numbers[index]:<6} {self.ids[index]}")
 
     def finish(self, index: int) -> None:
         """Cell `index` is over, one way or the other."""
@@ -90,17 +92,13 @@ class Execution:
         """One code cell as the record has it."""
         done = index in self.seconds
         status: Any = "failed" if index == self.failed else "passed" if done else "pending"
-        return record.Cell(
-            self.notebook.cells[index].get("id", ""), self.numbers[index], status, self.seconds.get(index)
-        )
+        return record.Cell(self.ids[index], self.numbers[index], status, self.seconds.get(index))
 
     def failure(self, kind: Any, problem: str) -> record.Failure:
         """A failure in the current cell."""
         if self.current is None:
             return record.Failure(kind, problem)
-        return record.Failure(
-            kind, problem, self.notebook.cells[self.current].get("id", ""), self.numbers[self.current]
-        )
+        return record.Failure(kind, problem, self.ids[self.current], self.numbers[self.current])
 
 
 class Watch(NotebookExecutionManager):  # type: ignore[misc]

@@ -1,7 +1,7 @@
 """The page: executed chapters and the record of their run as one HTML file that needs nothing else.
 
-nbconvert turns each chapter into a part by our template (templates/chapter); page.html.j2 puts verdict, parts and
-provenance together. No request leaves the page: its policy forbids every one, and allows no script but its own, by hash.
+nbconvert turns each chapter into a part by our template (templates/chapter); page.html.j2 puts verdict, parts
+and provenance together. No request leaves the page: its policy forbids each, and any script but its own, by hash.
 """
 
 import base64
@@ -10,7 +10,6 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader
 from nbconvert.exporters.templateexporter import TemplateExporter
 
 from app.report import cells, prose, record, summary
+from app.report.allowed import clean
 from app.report.cells import Anchors
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -96,13 +96,13 @@ class Page:
         section.lede = self.take_head(prepared)
         exporter = ChapterExporter(self.filters())
         section.body, _ = exporter.from_notebook_node(prepared)
-        section.parts = [Part(anchor, prose.clean(title)) for anchor, title in renderer.parts]
+        section.parts = [Part(anchor, clean(title)) for anchor, title in renderer.parts]
         return section
 
     def inline(self, text: str) -> str:
         """A title with its code and emphasis."""
         markup = str(prose.markdown(prose.Renderer(Anchors()))(text)).strip()
-        return prose.clean(markup.removeprefix("<p>").removesuffix("</p>"))
+        return clean(markup.removeprefix("<p>").removesuffix("</p>"))
 
     def take_head(self, notebook: Any) -> str:
         """Take the title and the promise out of the first cell of prose; the promise is returned."""
@@ -118,7 +118,7 @@ class Page:
         return {
             "prose": self.prose,
             "markdown_output": self.bound(self.markdown_output),
-            "figure_output": self.bound(lambda output: prose.clean("".join(output.data[FIGURE]))),
+            "figure_output": self.bound(lambda output: clean("".join(output.data[FIGURE]))),
             "code": prose.code_as_html,
             "terminal": self.bound(self.terminal),
             "failure": prose.failure,
@@ -169,7 +169,7 @@ class Page:
             note = f'<p class="left">{len(markup) / 1e6:.1f} MB of HTML not shown; {self.where()}</p>'
             plain = "".join(output.data.get("text/plain", ""))
             return f'<div class="output">{self.terminal(plain, f"Output of cell {number}")}{note}</div>'
-        cleaned = prose.clean(markup)
+        cleaned = clean(markup)
         if "<table" in cleaned and 'class="table"' not in cleaned:
             label = f"Output of cell {number}"
             cleaned = f'<div class="table" tabindex="0" role="group" aria-label="{label}">{cleaned}</div>'
@@ -178,7 +178,7 @@ class Page:
     def svg_output(self, output: Any, number: str) -> str:
         """A drawing."""
         alt = html.escape(described(output, "image/svg+xml", number))
-        drawing = prose.clean("".join(output.data["image/svg+xml"]))
+        drawing = clean("".join(output.data["image/svg+xml"]))
         return f'<figure class="figure"><div class="plot" role="img" aria-label="{alt}">{drawing}</div></figure>'
 
     def image_output(self, output: Any, kind: str, number: str) -> str:
@@ -197,18 +197,14 @@ def described(output: Any, kind: str, number: str) -> str:
 
 def styles() -> str:
     """The page's rules, and those of the drawings."""
-    try:
-        from app.analysis.theme import CSS
-    except ImportError:
-        CSS = ""
+    from app.analysis.theme import CSS
 
     return (TEMPLATES / "page.css").read_text(encoding="utf-8") + CSS
 
 
 def warm_up() -> None:
     """Import what is only needed once there is something to show."""
-    with suppress(ImportError):
-        from app.analysis import drawing, page, theme  # noqa: F401
+    from app.analysis import drawing, page, theme  # noqa: F401
 
 
 def render(run: record.Run, notebooks: Mapping[str, Any]) -> str:

@@ -61,7 +61,7 @@ class Kernels:
     def __init__(self, folder: Path, env: Mapping[str, str], log: Path) -> None:
         self.folder, self.env, self.log = folder, env, log
         self.spare: Kernel | None = None
-        self.last: AsyncKernelManager | None = None
+        self.last: Kernel | None = None
         self.all: list[Kernel] = []
 
     async def prepare(self, modules: Iterable[str] = ()) -> None:
@@ -86,25 +86,26 @@ class Kernels:
         await self.prepare()
         kernel, self.spare = self.spare, None
         assert kernel is not None
-        self.last = kernel.manager
+        self.last = kernel
         await kernel.ready
         return kernel
 
     async def retire(self, kernel: Kernel, *, now: bool) -> None:
-        """Ask a kernel to end, without waiting for it; `now` kills it."""
+        """Ask a kernel to end, without waiting for it; `now` kills it.
+
+        Not by `shutdown_kernel`: it interrupts first, which at times hits the kernel's own loop and then costs 2.5 s.
+        """
         kernel.client.stop_channels()
-        if now or not await kernel.manager.is_alive():
+        if now:
             await kernel.manager.shutdown_kernel(now=True)
-        else:  # not shutdown_kernel: its interrupt sometimes reaches the kernel's own loop, which then waits for a kill
+        elif await kernel.manager.is_alive():
             await kernel.manager.request_shutdown()
             kernel.asked = True
 
     async def end(self) -> None:
         """End every kernel that is still there: those asked get two seconds, all others none."""
+        await settle()
         for kernel in self.all:
-            if not kernel.ready.done():
-                kernel.ready.cancel()
-            await asyncio.gather(kernel.ready, return_exceptions=True)
             kernel.client.stop_channels()
             if not kernel.manager.has_kernel:
                 continue
@@ -117,9 +118,17 @@ class Kernels:
         self.spare = None
 
 
-async def exit_of(manager: Any) -> str:
-    """How a dead kernel ended, in words: `SIGKILL (-9): often out of memory`."""
-    code = await manager.provisioner.poll() if manager and manager.provisioner else None
+async def settle() -> None:
+    """Cancel what Ctrl-C left half-way on the loop, and hear it out."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def exit_of(kernel: Kernel | None) -> str:
+    """How a dead kernel ended, in words: `SIGKILL (-9), often for want of memory`."""
+    code = await kernel.manager.provisioner.poll() if kernel and kernel.manager.provisioner else None
     if code is None:
         return "no exit status"
     if code < 0:

@@ -1,7 +1,8 @@
 """A kernel's process: python -m app.report.launch -f CONNECTION_FILE [MODULE ...]
 
-ipykernel as it is, after two things that make a chapter start sooner: one needless import is skipped, and the modules that
-the chapter will import are imported before its first cell is sent, while the chapter before it still runs.
+ipykernel, but: one needless import is skipped; the modules that the chapter will import are imported before its first
+cell is sent, while the chapter before it still runs; and what background threads print goes to its log, because
+ipykernel shows it in whichever cell happens to run, and in another one in its next version.
 """
 
 import importlib
@@ -22,7 +23,7 @@ def main() -> None:
     preload(modules)
     from ipykernel import kernelapp
 
-    kernelapp.launch_new_instance()
+    kernelapp.launch_new_instance(outstream_class=f"{__package__}.stream.CellStream")
 
 
 def preload(modules: Iterable[str]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import mistune
-import nh3
 from pygments import highlight  # type: ignore[import-untyped]
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 from pygments.lexers import (  # type: ignore[import-untyped]
@@ -17,6 +16,7 @@ from pygments.lexers import (  # type: ignore[import-untyped]
     YamlLexer,
 )
 
+from app.report.allowed import clean
 from app.report.cells import Anchors
 from app.report.text import bounded, plain
 
@@ -29,53 +29,6 @@ LEXERS = {
     "yaml": YamlLexer,
 }
 HEADING = re.compile(r"(<h[2-4]\b.*?</h[2-4]>)", re.DOTALL)
-SVG_TAGS = set(
-    "svg g path text tspan rect circle ellipse line polyline polygon defs clipPath linearGradient radialGradient stop "
-    "title desc marker mask pattern".split()
-)
-TAGS = (nh3.ALLOWED_TAGS | SVG_TAGS | {"figure", "figcaption", "section", "small", "details", "summary"}) - {
-    "map",
-    "area",
-}
-SHAPE = set(
-    "viewBox width height x y x1 x2 y1 y2 cx cy r rx ry d points dx dy transform preserveAspectRatio offset "
-    "fill fill-opacity fill-rule stroke stroke-width stroke-opacity stroke-dasharray stroke-dashoffset stroke-linecap "
-    "stroke-linejoin stroke-miterlimit opacity clip-path clip-rule clipPathUnits gradientUnits gradientTransform "
-    "stop-color stop-opacity text-anchor dominant-baseline font-family font-size font-weight font-style "
-    "letter-spacing paint-order vector-effect pointer-events xml:space".split()
-)
-GLOBAL = {"class", "id", "role", "tabindex", "title", "lang", "dir", "style", "scope", "colspan", "rowspan", "open"}
-STYLES = set(
-    "width min-width max-width height text-align vertical-align white-space color font-weight font-style fill stroke "
-    "stroke-width stroke-dasharray opacity font-size text-anchor display overflow-wrap paint-order".split()
-)
-CLEANER = nh3.Cleaner(
-    tags=TAGS,
-    clean_content_tags={"script", "style", "noscript", "template"},
-    attributes={"*": GLOBAL | SHAPE, "a": {"href"}, "img": {"src", "alt"}, "ol": {"start"}},
-    generic_attribute_prefixes={"data-", "aria-"},
-    url_schemes={"http", "https", "mailto", "data"},
-    attribute_filter=lambda tag, name, value: harmless(tag, name, value),
-    filter_style_properties=STYLES,
-    link_rel=None,
-    strip_comments=True,
-)
-
-
-def harmless(tag: str, name: str, value: str) -> str | None:
-    """Addresses only where a reader clicks; nothing on the page fetches anything."""
-    if tag == "img" and name == "src":
-        return value if value.startswith("data:image/") else None
-    if name == "href" and value.startswith("data:"):
-        return None
-    if "url(" in value.replace(" ", "").lower() and not re.fullmatch(r"url\([\"']?#[\w-]+[\"']?\)", value):
-        return None
-    return value
-
-
-def clean(markup: str) -> str:
-    """`markup` reduced to an allow-list of tags and attributes, and balanced."""
-    return CLEANER.clean(markup)
 
 
 class Renderer(mistune.HTMLRenderer):

@@ -29,37 +29,40 @@ def bounded(text: str) -> Bounded:
         notes.append(f"first and last {LINES} lines shown")
         lines = [*lines[:LINES], f"\u22ee {left:,} lines", *lines[-LINES:]]
     shown = [as_terminal(line) for line in lines]
-    if any(len(line) > WIDTH for line in shown):  # cut twice is cut once: the first cut leaves more than WIDTH
+    if any(was_cut for _, was_cut in shown):
         notes.append(f"lines cut at {WIDTH:,} characters")
-        shown = [cut(line) for line in shown]
-    return Bounded("\n".join(shown), ", ".join([size(text), *notes]) if notes else "")
+    return Bounded("\n".join(line for line, _ in shown), ", ".join([size(text), *notes]) if notes else "")
 
 
-def as_terminal(line: str) -> str:
-    """One line as it stands when all has been written: carriage returns and backspaces applied, escapes gone."""
+def as_terminal(line: str) -> tuple[str, bool]:
+    """One line as it stands when all has been written (escapes gone, overwriting done), and whether it was cut."""
     if "\r" in line:
-        now = ""
-        for part in line[-LONG:].removesuffix("\r").split("\r"):
-            new = plain(part)
-            now = new if ERASE.search(part) else new + now[len(new) :]
-        return now
-    return plain(line) if len(line) <= LONG else cut(line)
+        line = overwritten(line[-LONG:])
+    if len(line) <= LONG:
+        line = plain(line)
+    if len(line) <= WIDTH:
+        return line, False
+    return f"{plain(line[:WIDTH])} \u2026 {len(line) - WIDTH:,} characters", True
+
+
+def overwritten(line: str) -> str:
+    """What carriage returns leave of a line: each part covers the one before it, as far as it reaches."""
+    now = ""
+    for part in line.removesuffix("\r").split("\r"):
+        new = plain(part)
+        now = new if ERASE.search(part) else new + now[len(new) :]
+    return now
 
 
 def plain(text: str) -> str:
     """`text` without terminal escapes; other control characters, and those that turn text around, become visible."""
-    text = ANSI.sub("", text[: LONG + WIDTH])
+    text = ANSI.sub("", text)
     while "\b" in text:
-        shorter = re.sub(r"[^\b]\b", "", text).lstrip("\b")
+        shorter = re.sub(r"[^\x08]\x08", "", text).lstrip("\b")
         if shorter == text:
             break
         text = shorter
     return text.translate(VISIBLE)
-
-
-def cut(line: str) -> str:
-    """A long line's beginning, with the number of characters left out."""
-    return line if len(line) <= WIDTH else f"{plain(line[:WIDTH])} \u2026 {len(line) - WIDTH:,} characters"
 
 
 def size(text: str) -> str:

@@ -1,0 +1,73 @@
+"""The terminal is never silent while something runs (case E09)."""
+
+import io
+import time
+from collections.abc import Callable
+
+from app.report.progress import BEAT_LIVE, BEAT_PIPED, Progress
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_pipe_gets_a_line_per_cell_and_no_control_characters() -> None:
+    """Line-wise: a file of progress can be read with any pager."""
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress(stream, live=False, beat=60, clock=clock)
+    with progress:
+        progress.say("3 Read the events")
+        progress.begin("  3.1    imports")
+        clock.now = 0.5
+        progress.end()
+        progress.begin("  3.2    fire-requests")
+        clock.now = 5.5
+        progress.pulse()
+        clock.now = 7.0
+        progress.end("failed")
+    assert stream.getvalue().splitlines() == [
+        "3 Read the events",
+        "  3.1    imports                                0.5 s",
+        "  3.2    fire-requests                          5.0 s  running",
+        "  3.2    fire-requests                          6.5 s  failed",
+    ]
+
+
+def test_a_terminal_sees_the_running_line_count() -> None:
+    """On a terminal the running cell's line is rewritten in place and replaced by its result."""
+    clock, stream = Clock(), io.StringIO()
+    with Progress(stream, live=True, beat=60, clock=clock) as progress:
+        progress.begin("cell")
+        clock.now = 1.0
+        progress.end()
+    assert stream.getvalue().split("\r\x1b[K") == ["", f"{'cell':<44}    0.0 s  running", f"{'cell':<44}    1.0 s\n"]
+
+
+def test_a_sign_of_life_comes_by_itself() -> None:
+    """A cell that takes long is shown as running, well within ten seconds."""
+    stream = io.StringIO()
+    with Progress(stream, live=False, beat=0.01) as progress:
+        progress.begin("a long cell")
+        until(lambda: stream.getvalue().count("running\n") > 2)
+    assert max(BEAT_LIVE, BEAT_PIPED) < 10
+
+
+def test_a_reader_that_left_does_not_stop_the_run() -> None:
+    """`report.py | head` ends the lines, not the report."""
+    stream = io.StringIO()
+    with Progress(stream, live=False, beat=60) as progress:
+        stream.close()
+        progress.say("nobody reads this")
+
+
+def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait until `true()`; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.005)

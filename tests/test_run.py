@@ -1,0 +1,246 @@
+"""A run's result is true whatever happens to it: errors, dead kernels, limits of time, Ctrl-C (cases E02, E04, E05)."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import book
+import psutil
+import pytest
+from book import Report, code, parameters, prose
+
+SEED = "seed: int = 2019  # of all chance, 0..9999"
+KEEP = """\
+import pandas as pd
+from app.report.record import keep
+keep("ranges", {"events": {0: [0, 3]}})
+keep("events", pd.DataFrame({"a": [1]}))
+"""
+THREAD = """\
+import threading
+thread = threading.Thread(target=lambda: [print("from a thread") for _ in range(100)])
+thread.start()
+thread.join()
+print("from the cell")
+"""
+
+
+@pytest.fixture(scope="module")
+def passed(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Two chapters that pass, with a seed from the command line, on a machine whose default kernel is broken."""
+    folder = tmp_path_factory.mktemp("passed") / "nb"
+    spec = folder.parent / "jupyter" / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    (spec / "kernel.json").write_text('{"argv": ["/no/such/python"], "display_name": "broken", "language": "python"}')
+    book.write(
+        folder,
+        "01-first",
+        prose("# First steps\n\nOne promise."),
+        parameters(SEED),
+        code("import sys, app\nprint(sys.executable, seed, app.__name__)", "where"),
+        code(THREAD, "thread"),
+        code("assert seed == 7", "guard", "test"),
+    )
+    book.write(folder, "02-second", prose("# Second"), parameters(), code(KEEP, "keep"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(folder.parent / "jupyter"))
+        return book.report(folder, "-p", "seed", "7")
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """An error, a chapter that needs it, a kernel that dies, an endless loop, and a chapter that needs none of them."""
+    folder = tmp_path_factory.mktemp("failed") / "nb"
+    book.write(
+        folder,
+        "01-error",
+        prose("# An error"),
+        parameters(),
+        code("print('so far')", "before"),
+        code("raise ValueError('no <b>sword</b>')", "wrong"),
+        code("print('never')", "after"),
+    )
+    book.write(folder, "02-heir", prose("# The heir"), parameters(), needs=["01"])
+    book.write(
+        folder,
+        "03-death",
+        prose("# Death"),
+        parameters(),
+        code("import os, signal\nprint('alive', flush=True)", "alive"),
+        code("os.kill(os.getpid(), signal.SIGKILL)", "die"),
+        code("1", "later"),
+    )
+    book.write(
+        folder, "04-loop", prose("# Loop"), parameters(), code("print('round', flush=True)\nwhile True: pass", "loop")
+    )
+    book.write(folder, "05-free", prose("# Free"), parameters(), code("print('fine')", "fine"))
+    return book.report(folder, "--cell-timeout", "3")
+
+
+def outcome(report: Report) -> list[tuple[str, str, str]]:
+    """Each chapter's name, status and problem."""
+    return [
+        (chapter["name"], chapter["status"], (chapter["failure"] or {}).get("problem", ""))
+        for chapter in report.record["chapters"]
+    ]
+
+
+def test_a_run_that_passes_says_so_everywhere(passed: Report) -> None:
+    """Exit code, record, page and terminal agree."""
+    assert (passed.exit_code, passed.err) == (0, "")
+    assert (passed.record["status"], passed.record["exit_code"]) == ("passed", 0)
+    assert outcome(passed) == [("01-first", "passed", ""), ("02-second", "passed", "")]
+    assert "<title>Passed: From request to row" in passed.page
+    assert f"Passed: {passed.record['reason']}" in passed.out
+
+
+def test_the_kernel_is_this_environments_own(passed: Report) -> None:
+    """Whatever kernels are installed: the running Python, in which the project can be imported."""
+    assert passed.cells("01-first")["where"].outputs[0].text == f"{sys.executable} 7 app\n"
+
+
+def test_the_record_has_the_values_that_were_used(passed: Report) -> None:
+    """run.json shows the value as the notebook got it, and the page how to repeat the run."""
+    assert passed.record["parameters"] == {"seed": 7}
+    assert passed.record["command"] == "python3 scripts/report.py -p seed 7"
+
+
+def test_every_cell_has_its_number_and_time(passed: Report) -> None:
+    """Numbers are the page's: hidden tests and papermill's own cell have a letter."""
+    cells = passed.record["chapters"][0]["cells"]
+    assert [(cell["number"], cell["id"], cell["status"]) for cell in cells] == [
+        ("1.1", "parameters", "passed"),
+        ("1.1a", "injected-parameters", "passed"),
+        ("1.2", "where", "passed"),
+        ("1.3", "thread", "passed"),
+        ("1.3a", "guard", "passed"),
+    ]
+    assert all(0 <= cell["seconds"] < 60 for cell in cells)
+
+
+def test_the_terminal_shows_a_line_for_each_cell(passed: Report) -> None:
+    """In a pipe there is nothing but printable characters and line ends."""
+    assert [
+        line.split()[:2] for line in passed.out.splitlines() if line.startswith("  1.") and "running" not in line
+    ] == [[cell["number"], cell["id"]] for cell in passed.record["chapters"][0]["cells"]]
+    assert all(line.isprintable() for line in passed.out.split("\n"))
+
+
+def test_a_background_thread_prints_into_no_cell(passed: Report) -> None:
+    """Case E05: what threads print is in the kernel's log, the same with every version of ipykernel."""
+    assert [output.text for output in passed.cells("01-first")["thread"].outputs] == ["from the cell\n"]
+    assert (passed.build / "kernel.log").read_text() == "from a thread\n" * 100
+
+
+def test_what_notebooks_keep_is_in_the_record(passed: Report) -> None:
+    """Ranges by name, frames as files with their hashes."""
+    assert passed.record["ranges"] == {"events": {"0": [0, 3]}}
+    assert {"build/events.parquet", "build/01-first.ipynb", "build/report.html", "notebooks/01-first.ipynb"} <= set(
+        passed.record["hashes"]
+    )
+
+
+def test_each_way_to_fail_is_recorded_and_stops_only_its_heirs(failed: Report) -> None:
+    """Cases E02 and E04: error, dead kernel, endless cell; a chapter that needs none of them still runs."""
+    assert outcome(failed) == [
+        ("01-error", "failed", "ValueError: no <b>sword</b>"),
+        ("02-heir", "skipped", "chapter 1 failed"),
+        ("03-death", "failed", "the kernel died: SIGKILL (-9), often for want of memory"),
+        ("04-loop", "failed", "the cell was still running after 3 s (--cell-timeout)"),
+        ("05-free", "passed", ""),
+    ]
+    assert (failed.exit_code, failed.record["status"], failed.record["exit_code"]) == (1, "failed", 1)
+
+
+def test_a_failure_names_its_cell(failed: Report) -> None:
+    """The cell's id and its number on the page."""
+    failures = [chapter["failure"] for chapter in failed.record["chapters"] if chapter["status"] == "failed"]
+    assert [(one["kind"], one["cell"], one["number"]) for one in failures] == [
+        ("error", "wrong", "1.3"),
+        ("kernel death", "die", "3.3"),
+        ("time-out", "loop", "4.2"),
+    ]
+
+
+def test_cells_that_were_not_reached_are_pending(failed: Report) -> None:
+    """papermill would call the cells after a dead kernel completed."""
+    death = failed.record["chapters"][2]
+    assert [cell["status"] for cell in death["cells"]] == ["passed", "passed", "failed", "pending"]
+    saved = failed.cells("03-death")
+    assert [saved[id].metadata.papermill.status for id in ("alive", "later")] == ["completed", "pending"]
+
+
+def test_the_page_of_a_failed_run_has_all_that_finished(failed: Report) -> None:
+    """Red verdict, reason, outputs so far, where the endless cell was, what did not run."""
+    page = failed.page
+    assert '<div class="verdict failed">' in page
+    assert "ValueError: no &lt;b&gt;sword&lt;/b&gt;" in page
+    assert all(text in page for text in ("so far", "alive", "round", "while True: pass", "fine"))
+    assert "KeyboardInterrupt" in page
+    assert "because chapter 1 failed" in page
+    assert "never</pre>" not in page
+
+
+def test_the_run_as_a_whole_has_a_limit(tmp_path: Path) -> None:
+    """Case E04: at the limit the finished chapters are complete, the running cell is named, the rest did not run."""
+    book.write(tmp_path / "nb", "01-quick", prose("# Quick"), parameters(), code("print('done')", "quick"))
+    book.write(tmp_path / "nb", "02-slow", prose("# Slow"), parameters(), code("import time\ntime.sleep(60)", "sleep"))
+    book.write(tmp_path / "nb", "03-late", prose("# Late"), parameters())
+    result = book.report(tmp_path / "nb", "--timeout", "8")
+    assert outcome(result) == [
+        ("01-quick", "passed", ""),
+        ("02-slow", "failed", "the cell was still running when the run reached its limit of 8 s (--timeout)"),
+        ("03-late", "skipped", "the run reached its limit of 8 s"),
+    ]
+    assert result.exit_code == 1
+    assert result.record["seconds"] < 14
+
+
+def test_ctrl_c_leaves_a_report_and_no_process(tmp_path: Path) -> None:
+    """Exit code 130; the record says interrupted; every kernel is gone."""
+    book.write(
+        tmp_path / "nb",
+        "01-long",
+        prose("# Long"),
+        parameters(),
+        code("1", "one"),
+        code("import time\ntime.sleep(60)", "sleep"),
+    )
+    book.write(tmp_path / "nb", "02-next", prose("# Next"), parameters())
+    with book.start(tmp_path / "nb", tmp_path / "build") as process:
+        lines = iter(process.stdout.readline, "")  # type: ignore[union-attr]
+        assert any("sleep" in line and "running" in line for line in lines)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    result = Report(process.returncode, out, err, tmp_path / "build")
+    assert (result.exit_code, result.err) == (130, "")
+    assert outcome(result) == [
+        ("01-long", "failed", "interrupted (Ctrl-C)"),
+        ("02-next", "skipped", "the run was interrupted (Ctrl-C)"),
+    ]
+    assert [cell["status"] for cell in result.record["chapters"][0]["cells"]] == ["passed", "passed", "failed"]
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+
+
+def test_nothing_old_is_read_as_new(tmp_path: Path) -> None:
+    """A run takes away what the run before it left, and only that."""
+    build = tmp_path / "build"
+    (build / "kept").mkdir(parents=True)
+    (build / "kept" / "ranges.json").write_text('{"old": {}}')
+    (build / "events.parquet").write_text("old")
+    (build / "mine.txt").write_text("stays")
+    book.write(tmp_path / "nb", "01-a", prose("# A"), parameters())
+    result = book.report(tmp_path / "nb")
+    assert (result.exit_code, result.record["ranges"]) == (0, None)
+    assert sorted(os.listdir(build)) == ["01-a.ipynb", "mine.txt", "report.html", "run.json"]
+
+
+def test_the_notebooks_are_never_written_over(tmp_path: Path) -> None:
+    """A build folder that is the notebooks' own is refused."""
+    path = book.write(tmp_path / "build", "01-a", prose("# A"), parameters())
+    before = path.read_bytes()
+    result = book.report(tmp_path / "build")
+    assert (result.exit_code, path.read_bytes() == before) == (2, True)
+    assert "holds the notebooks themselves" in result.err
