@@ -1,7 +1,7 @@
 """Builds the optional native core beside its source; everything else about the project is in pyproject.toml.
 
 Without a C compiler, or when compiling fails, the install succeeds all the same and the pure-Python decoder is used
-(`app.stream.native.status()` says which). The built module carries the hash of its source, so that a stale one is noticed.
+(`app.stream.native.status()` says which). The built module carries its source's hash, so that a stale one is noticed.
 """
 
 import hashlib

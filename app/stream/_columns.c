@@ -75,7 +75,10 @@ static void block_free(Block *block) {
 
 /* ---------------------------------------------------------------- columns */
 
-typedef enum { STRING = 0, INT64 = 1, FLOAT64 = 2, BOOL = 3, TIMESTAMP = 4 } Kind;
+/* JSON (any value, as canonical text) and NOTHING (only nulls so far) are never filled here: what is not null is odd. */
+typedef enum { STRING = 0, INT64 = 1, FLOAT64 = 2, BOOL = 3, TIMESTAMP = 4, JSON = 5, NOTHING = 6 } Kind;
+
+static inline bool has_text(Kind kind) { return kind == STRING || kind == JSON; }
 
 typedef struct {
     uint8_t *bytes;
@@ -119,12 +122,12 @@ static inline void put_double(Block *block, int64_t row, double value) { memcpy(
 /* The row has a value; a string's bytes already lie at [offsets[row], used). */
 static inline void put_present(Column *column, int64_t row) {
     put_bit(&column->validity, row, true);
-    if (column->kind == STRING) put_int64(&column->offsets, row + 1, column->used);
+    if (has_text(column->kind)) put_int64(&column->offsets, row + 1, column->used);
 }
 
 static void put_null(Column *column, int64_t row) {
     put_bit(&column->validity, row, false);
-    if (column->kind == STRING) {
+    if (has_text(column->kind)) {
         column->used = get_int64(&column->offsets, row); /* forgets the bytes of a row that turned out to be odd */
         put_int64(&column->offsets, row + 1, column->used);
     } else if (column->kind == BOOL) {
@@ -145,7 +148,7 @@ static bool bitmap_reserve(Block *bitmap, int64_t rows, int64_t hint) {
 static bool column_reserve(Column *column, int64_t rows, int64_t rows_hint, size_t bytes, size_t bytes_hint) {
     if (!bitmap_reserve(&column->validity, rows, rows_hint)) return false;
     if (column->kind == BOOL) return bitmap_reserve(&column->values, rows, rows_hint);
-    if (column->kind != STRING) return block_reserve(&column->values, 8 * (size_t)rows, 8 * (size_t)rows_hint);
+    if (!has_text(column->kind)) return block_reserve(&column->values, 8 * (size_t)rows, 8 * (size_t)rows_hint);
     bool first = column->offsets.bytes == NULL;
     if (!block_reserve(&column->offsets, 8 * ((size_t)rows + 1), 8 * ((size_t)rows_hint + 1))) return false;
     if (first) put_int64(&column->offsets, 0, 0);
@@ -184,6 +187,7 @@ typedef struct {
     PyObject_HEAD
     Column *columns;
     int column_count;
+    bool all_keys; /* a member that no column asks for makes the row odd, too */
     Column key;
     Block offsets;    /* int64: the record's offset */
     Block timestamps; /* int64: ms, what the broker holds */
@@ -695,6 +699,8 @@ static inline const uint8_t *read_value(Column *column, int64_t row, const uint8
         case FLOAT64: return read_float64(column, row, p, end);
         case BOOL: return read_bool(column, row, p, end);
         case TIMESTAMP: return read_timestamp(column, row, p, end);
+        case JSON:
+        case NOTHING: return NULL;
     }
     return NULL;
 }
@@ -716,6 +722,7 @@ static bool read_object(Columns *self, int64_t row, const uint8_t *p, const uint
             if (place < LEADS) learn_lead(lead, begin, p, field);
         }
         if (field == UNKNOWN) {
+            if (self->all_keys) return false;
             p = skip_value(p, end, readable_end, 0);
         } else {
             Column *column = &self->columns[field];
@@ -961,44 +968,44 @@ static int32_t get_i32(const uint8_t *p) { return (int32_t)(uint32_t)big_endian(
 
 /* How far a walk over a chunk has come. */
 typedef struct {
-    int64_t position;    /* of the first batch that was not read */
-    int64_t next_offset; /* the one after the last batch that was read; -1: none was */
     int64_t start, end;  /* the offsets that are wanted */
-    bool hand_over_transactional;
+    int64_t next_offset; /* the one after the batches so far, at least `start` */
+    bool transactions;   /* some are known to be aborted: Python must sort them out */
 } Walk;
 
-/* Reads whole, plain batches from walk->position on. Stops at the end of the chunk (a partial batch is no batch), at
- * walk->end, or with HAND_OVER at a batch that Python must look at: compressed, control, maybe aborted. */
+/* Reads the whole, plain batches of a chunk; a partial batch at its end is no batch. HAND_OVER: there is one that Python
+ * must open, because it is compressed or maybe aborted. Checks and skips as app.stream.batches.open_batches does. */
 static Outcome walk_batches(Columns *self, const uint8_t *data, int64_t size, Walk *walk) {
-    while (size - walk->position >= HEADER) {
-        const uint8_t *batch = data + walk->position;
+    for (int64_t at = 0; size - at >= HEADER;) {
+        const uint8_t *batch = data + at;
         int64_t length = (int64_t)get_i32(batch + AT_LENGTH) + BEFORE_LENGTH_COUNTS;
         if (batch[AT_MAGIC] != 2 || length < HEADER) return MALFORMED;
-        if (length > size - walk->position) return END;
+        if (length > size - at) break;
         int64_t base = get_i64(batch + AT_BASE_OFFSET), last_delta = get_i32(batch + AT_LAST_OFFSET_DELTA);
-        if (base < 0 || last_delta < 0 || base > INT64_MAX - last_delta - 1) return MALFORMED;
-        if (base >= walk->end) return END;
-        if (crc32c(batch + AT_ATTRIBUTES, (size_t)(length - AT_ATTRIBUTES)) != (uint32_t)get_i32(batch + AT_CRC))
-            return MALFORMED;
+        int64_t count = get_i32(batch + AT_COUNT);
+        if (base < 0 || last_delta < 0 || base > INT64_MAX - last_delta - 1 || count < 0) return MALFORMED;
+        uint32_t crc = crc32c(batch + AT_ATTRIBUTES, (size_t)(length - AT_ATTRIBUTES));
+        if (crc != (uint32_t)get_i32(batch + AT_CRC)) return MALFORMED;
+        if (base + last_delta >= walk->next_offset) walk->next_offset = base + last_delta + 1;
         int attributes = batch[AT_ATTRIBUTES + 1];
-        if (attributes & (CODEC | CONTROL)) return HAND_OVER;
-        if ((attributes & TRANSACTIONAL) && walk->hand_over_transactional) return HAND_OVER;
-        Batch what = {
-            .base_offset = base,
-            .first_timestamp = get_i64(batch + AT_FIRST_TIMESTAMP),
-            .append_time = get_i64(batch + AT_MAX_TIMESTAMP),
-            .use_append_time = attributes & APPEND_TIME,
-            .count = get_i32(batch + AT_COUNT),
-            .start = walk->start,
-            .end = walk->end,
-        };
-        if (base + last_delta >= walk->start) {
-            Outcome outcome = read_records(self, &what, batch + HEADER, batch + length, data + size,
-                                           (size_t)(size - walk->position));
+        if (walk->transactions && (attributes & (TRANSACTIONAL | CONTROL))) return HAND_OVER;
+        bool wanted = count > 0 && walk->next_offset > walk->start && base < walk->end && !(attributes & CONTROL);
+        if (wanted && (attributes & CODEC)) return HAND_OVER;
+        if (wanted) {
+            Batch what = {
+                .base_offset = base,
+                .first_timestamp = get_i64(batch + AT_FIRST_TIMESTAMP),
+                .append_time = get_i64(batch + AT_MAX_TIMESTAMP),
+                .use_append_time = attributes & APPEND_TIME,
+                .count = count,
+                .start = walk->start,
+                .end = walk->end,
+            };
+            Outcome outcome =
+                read_records(self, &what, batch + HEADER, batch + length, data + size, (size_t)(size - at));
             if (outcome != END) return outcome;
         }
-        walk->position += length;
-        walk->next_offset = base + last_delta + 1;
+        at += length;
     }
     return END;
 }
@@ -1088,7 +1095,7 @@ static bool column_from(PyObject *field, Column *column) {
         return false;
     }
     if (!PyArg_ParseTuple(field, "SipO", &name, &kind, &required, &allowed)) return false;
-    if (kind < STRING || kind > TIMESTAMP) {
+    if (kind < STRING || kind > NOTHING) {
         PyErr_Format(PyExc_ValueError, "no such kind of column: %d", kind);
         return false;
     }
@@ -1111,11 +1118,13 @@ static bool column_from(PyObject *field, Column *column) {
 
 static PyObject *columns_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     PyObject *fields;
-    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) return PyErr_Format(PyExc_TypeError, "Columns takes one tuple");
-    if (!PyArg_ParseTuple(args, "O!", &PyTuple_Type, &fields)) return NULL;
+    int all_keys;
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) return PyErr_Format(PyExc_TypeError, "Columns takes no keywords");
+    if (!PyArg_ParseTuple(args, "O!p", &PyTuple_Type, &fields, &all_keys)) return NULL;
     Columns *self = (Columns *)type->tp_alloc(type, 0); /* all zero */
     if (self == NULL) return NULL;
     Py_ssize_t count = PyTuple_GET_SIZE(fields);
+    self->all_keys = all_keys;
     self->key.kind = STRING; /* of any bytes: a key is not checked */
     self->odd_list = PyList_New(0);
     self->tombstone_list = PyList_New(0);
@@ -1179,27 +1188,24 @@ static bool leave(Columns *self, Outcome outcome) {
 }
 
 PyDoc_STRVAR(read_batches_doc,
-             "read_batches(data, position, start, end, hand_over_transactional) -> (outcome, position, next_offset)\n\n"
-             "Read whole record batches of `data` from `position` on, rows of the offsets [start, end).\n"
-             "outcome: END, HAND_OVER (the batch at `position` is compressed, control, or transactional and those were\n"
-             "asked for) or MALFORMED (let the Python decoder name it; throw these columns away).");
+             "read_batches(data, start, end, transactions) -> (outcome, next_offset)\n\n"
+             "Read the whole record batches of `data`: the rows of the offsets [start, end).\n"
+             "outcome: END; HAND_OVER (a batch is compressed, or transactional and `transactions` says that some are\n"
+             "aborted) or MALFORMED (let the Python decoder name it). Unless it is END, throw these columns away.");
 
 static PyObject *columns_read_batches(Columns *self, PyObject *args) {
     Py_buffer data;
-    long long position, start, end;
-    int hand_over;
-    if (!PyArg_ParseTuple(args, "y*LLLp", &data, &position, &start, &end, &hand_over)) return NULL;
+    long long start, end;
+    int transactions;
+    if (!PyArg_ParseTuple(args, "y*LLp", &data, &start, &end, &transactions)) return NULL;
     PyObject *result = NULL;
-    if (position < 0 || position > data.len) {
-        PyErr_SetString(PyExc_ValueError, "position is outside of data");
-    } else if (enter(self)) {
-        Walk walk = {position, -1, start, end, hand_over};
+    if (enter(self)) {
+        Walk walk = {start, end, start, transactions};
         Outcome outcome;
         Py_BEGIN_ALLOW_THREADS
         outcome = walk_batches(self, data.buf, data.len, &walk);
         Py_END_ALLOW_THREADS
-        if (leave(self, outcome))
-            result = Py_BuildValue("(iLL)", (int)outcome, (long long)walk.position, (long long)walk.next_offset);
+        if (leave(self, outcome)) result = Py_BuildValue("(iL)", (int)outcome, (long long)walk.next_offset);
     }
     PyBuffer_Release(&data);
     return result;
@@ -1246,9 +1252,9 @@ static PyObject *column_take(Column *column, int64_t rows) {
     int64_t nulls = rows > 0 ? count_nulls(column, rows) : 0;
     size_t bitmap = ((size_t)rows + 7) / 8;
     PyObject *validity = nulls > 0 ? memory_take(&column->validity, bitmap) : Py_NewRef(Py_None);
-    PyObject *offsets = column->kind == STRING ? memory_take(&column->offsets, rows > 0 ? 8 * ((size_t)rows + 1) : 0)
+    PyObject *offsets = has_text(column->kind) ? memory_take(&column->offsets, rows > 0 ? 8 * ((size_t)rows + 1) : 0)
                                                : Py_NewRef(Py_None);
-    size_t length = column->kind == STRING ? (size_t)column->used : column->kind == BOOL ? bitmap : 8 * (size_t)rows;
+    size_t length = has_text(column->kind) ? (size_t)column->used : column->kind == BOOL ? bitmap : 8 * (size_t)rows;
     PyObject *values = memory_take(&column->values, length);
     column->used = 0;
     column->filled = -1;
@@ -1295,7 +1301,8 @@ static PyMethodDef columns_methods[] = {
 
 static PyTypeObject ColumnsType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "app.stream._columns.Columns",
-    .tp_doc = "Columns(fields): Arrow columns that are being filled; a field is (name, kind, required, allowed | None).",
+    .tp_doc = "Columns(fields, all_keys): Arrow columns that are being filled.\n\n"
+              "A field is (name, kind, required, allowed | None); all_keys: unknown members make a row odd.",
     .tp_basicsize = sizeof(Columns),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_new = columns_new,

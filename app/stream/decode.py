@@ -73,7 +73,7 @@ def _looks_plain(records: Records) -> Flags:
 
 def _parsed(plan: Plan, records: Records) -> Iterator[tuple[Ints, pa.Table]]:
     """(rows, their columns) for the runs of rows that pyarrow and json.loads understand alike."""
-    rows = np.flatnonzero(_looks_plain(records)) if not plan.has_json else _NONE
+    rows = np.flatnonzero(_looks_plain(records)) if plan.columns and not plan.has_json else _NONE
     text, starts, stops = _blanked(records, rows)
     if barred := _not_json(text, starts, stops):
         rows = np.delete(rows, sorted(barred))

@@ -92,7 +92,8 @@ def patch(plan: Plan, partition: int, table: pa.Table, rows: Sequence[int], valu
 def suspects(plan: Plan, table: pa.Table) -> np.ndarray:
     """The rows (ascending) that a fast path took and that must be judged here: `table` has the payload's columns.
 
-    A required value is missing, a text is not one of those allowed, a float is not finite, a time is outside Python's.
+    A required value is missing, a text is none of those allowed, a float is not finite or is -0.0, or a time is outside
+    Python's calendar.
     """
     bad = np.zeros(table.num_rows, bool)
     for column in plan.columns:
@@ -104,6 +105,9 @@ def suspects(plan: Plan, table: pa.Table) -> np.ndarray:
             bad |= ~pc.or_(known, cells.is_null()).to_numpy()
         if column.type == "float64" and cells.null_count < len(cells):
             bad |= ~pc.fill_null(pc.is_finite(cells), True).to_numpy()
+            zeros = pc.fill_null(pc.equal(cells, 0.0), False).to_numpy()
+            if zeros.any():  # pyarrow reads -0 as -0.0, to json.loads it is the integer 0
+                bad |= zeros & np.signbit(cells.to_numpy())
         if column.type == "timestamp" and cells.null_count < len(cells):
             bad |= _outside_time(cells)
     return np.flatnonzero(bad)
@@ -248,6 +252,6 @@ def _placed(plan: Plan, table: pa.Table, parsed: list[dict[str, Any]], kept: lis
     order[kept] = table.num_rows + np.arange(len(kept))
     order = np.delete(order, gone)
     cells = [pa.array([row[column.label] for row in parsed], ARROW[column.type]) for column in plan.columns]
-    meta = table.select([0, 1, 2]).take(kept)
+    meta = table.select([0, 1, 2]).take(pa.array(kept, pa.int64()))
     both = pa.concat_tables([table, pa.table([*meta.columns, *cells], schema=table.schema)])
     return both.take(pa.array(order)).combine_chunks()

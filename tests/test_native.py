@@ -1,0 +1,199 @@
+"""The native core never gives another result than the pure-Python decoder, and says whether it is there."""
+
+import json
+import os
+import struct
+import threading
+from pathlib import Path
+
+import pytest
+from crc32c import crc32c
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recordbatches import ODD_VALUES, PLAN, ROW, batch, chunk, result, signed, with_
+
+from app.stream import decode, native
+from app.stream.schema import Schema, compile_plan
+
+if not native.available():
+    if os.environ.get("CI"):
+        pytest.fail(f"CI has a C compiler, but: {native.status()}", pytrace=False)
+    pytest.skip(native.status(), allow_module_level=True)
+
+from app.stream import _columns
+
+
+def check_same(data: bytes, plan: object = PLAN, **of: object) -> None:
+    """Both decoders make the same of the bytes: rows, cells, types, rejects, tombstones, errors."""
+    expected = result(decode.decode_chunk, plan, chunk(data, **of))
+    assert result(native.decode_chunk, plan, chunk(data, **of)) == expected
+
+
+def test_odd_values_beside_plain_ones() -> None:
+    """Hundreds of odd values, each with plain neighbours in the same batch."""
+    check_same(batch([value for odd in ODD_VALUES for value in (with_(), odd)]))
+
+
+@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: repr(value[:40]))
+def test_odd_value_alone(value: bytes) -> None:
+    """Each odd value as the last bytes of the chunk, where reading ahead would leave it."""
+    check_same(batch([value]))
+
+
+@pytest.mark.parametrize("codec", range(5), ids=["none", "gzip", "snappy", "lz4", "zstd"])
+def test_codecs(codec: int) -> None:
+    """Compressed batches, keys, headers and tombstones mixed with plain ones."""
+    keys, headers = [b"k", None, b"", b"\xff\x00"], [("trace", b"1"), ("empty", b"")]
+    values = [with_(), None, b"{", with_(id="2"), None]
+    first = batch(values, codec=codec, keys=keys, headers=headers)
+    check_same(first + batch(values, base=5) + batch(values, base=10, codec=codec, keys=[b"x"]))
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 0), (0, 1), (3, 8), (4, 100), (9, 9), (11, 100), (50, 100)])
+def test_wanted_range(start: int, end: int) -> None:
+    """Only the wanted offsets become rows, wherever the batches begin; the next offset counts whole batches."""
+    data = b"".join(batch([with_(id=str(base + i)) for i in range(4)], base=base) for base in (0, 4, 8))
+    check_same(data, start=start, end=end)
+
+
+def test_partial_batch_at_the_end() -> None:
+    """A batch that is cut off is left for the next chunk, cut at any place."""
+    whole, cut = batch([with_()]), batch([with_()], base=1)
+    for length in range(len(cut)):
+        check_same(whole + cut[:length])
+
+
+def test_damaged_checksum() -> None:
+    """A flipped bit is the Python decoder's error, word for word."""
+    data = bytearray(batch([with_(), with_()]))
+    data[80] ^= 1
+    check_same(bytes(data))
+
+
+def test_broker_time() -> None:
+    """With LogAppendTime every record has the batch's time."""
+    data = bytearray(batch([with_(), with_()]))
+    data[22] |= 0x08
+    data[35:43] = struct.pack(">q", 1_800_000_000_123)
+    check_same(signed(bytes(data)))
+
+
+def test_transactions() -> None:
+    """Control batches are no rows; aborted ones are left out when only committed records are wanted."""
+    plain = [bytearray(batch([with_(id=str(base))], base=base)) for base in range(4)]
+    for data, producer in zip(plain, (7, 8, 7, 7), strict=True):
+        data[22] |= 0x10
+        data[43:51] = struct.pack(">q", producer)
+    plain[2][22] |= 0x20
+    data = signed(b"".join(map(bytes, plain)))
+    check_same(data)
+    check_same(data, committed=True, aborted=((7, 0),))
+    check_same(data, committed=True)
+
+
+@pytest.mark.parametrize(
+    "types",
+    [{"a": "json", "b": "string"}, {"a": "null", "b": "int64"}, {"timestamp": "timestamp", "key": "string"}, {}],
+)
+def test_other_plans(types: dict[str, str]) -> None:
+    """Columns of any value, of nothing yet, with names of the record's own columns, and no column at all."""
+    values = [
+        b'{"a": [1, {"b": 2.0}], "b": "x"}',
+        b'{"a": null, "b": 5}',
+        b'{"key": "k", "timestamp": "2026-11-01T00:00:00Z"}',
+    ]
+    check_same(batch([*values, b"{}", b"5"]), compile_plan(Schema(types)))
+
+
+def test_new_keys_and_types_of_an_inferred_plan() -> None:
+    """With an inferred plan, what has no room yet is a stray, in both decoders."""
+    from dataclasses import replace
+
+    plan = replace(compile_plan(Schema({"a": "int64", "b": "null"})), inferred=True, all_keys=True)
+    check_same(batch([b'{"a": 1}', b'{"a": 1.5}', b'{"a": 1, "c": 2}', b'{"b": "x"}', b'{"a": 2, "b": null}']), plan)
+
+
+cells = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.lists(st.integers(), max_size=2)
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    rows=st.lists(
+        st.dictionaries(st.sampled_from([*ROW, "extra", "é"]), cells | st.sampled_from(list(ROW.values()))), max_size=8
+    ),
+    ascii_only=st.booleans(),
+    indent=st.sampled_from([None, 1]),
+)
+def test_any_rows(rows: list[dict[str, object]], ascii_only: bool, indent: int | None) -> None:
+    """Whatever Hypothesis makes of the plan's names and of JSON's types, as json.dumps writes it."""
+    texts = [json.dumps(row, ensure_ascii=ascii_only, indent=indent) for row in rows]
+    check_same(batch([with_(), *(text.encode("utf8", "surrogatepass") for text in texts)]))
+
+
+@settings(deadline=None, max_examples=150)
+@given(number=st.floats(allow_nan=False, allow_infinity=False) | st.decimals(allow_nan=False, allow_infinity=False))
+def test_any_number(number: object) -> None:
+    """A float64 cell is what json.loads reads, to the last bit."""
+    values = [b'{"id": "x", "price": %s}' % str(number).lower().encode()]
+    found = native.decode_chunk(PLAN, chunk(batch(values))).table["price"].to_pylist()
+    assert found in ([json.loads(values[0])["price"]], [])
+    check_same(batch(values))
+
+
+@settings(deadline=None, max_examples=200)
+@given(at=st.integers(0, 10_000), byte=st.integers(0, 255), cut=st.integers(0, 200))
+def test_corrupted_batches(at: int, byte: int, cut: int) -> None:
+    """A wrong byte anywhere, behind a right checksum, gives the same rows or the same error in both."""
+    data = bytearray(batch([with_(), None, b"{", with_(id="2")], keys=[b"key", None]) * 2)
+    data[at % len(data)] = byte
+    check_same(signed(bytes(data[: len(data) - cut])))
+
+
+@pytest.mark.parametrize("length", [*range(20), 255, 256, 4096, 65_537])
+def test_checksums(length: int) -> None:
+    """The processor's CRC-32C, the one by tables, and the crc32c package agree."""
+    data = os.urandom(length)
+    assert _columns.crc32c(data) == (crc32c(data), crc32c(data))
+
+
+def test_threads_share_nothing() -> None:
+    """Many threads decode at once, and each gets its own rows."""
+    chunks = [chunk(batch([with_(id=f"{i}-{j}") for j in range(200)])) for i in range(8)]
+    found: dict[int, list[str]] = {}
+
+    def work(i: int) -> None:
+        for _ in range(20):
+            found[i] = native.decode_chunk(PLAN, chunks[i]).table["id"].to_pylist()
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {i: [f"{i}-{j}" for j in range(200)] for i in range(8)}
+
+
+def test_columns_outlive_everything_else() -> None:
+    """The table owns its buffers: the chunk's bytes may be reused at once."""
+    data = bytearray(batch([with_(id="kept")], keys=[b"key"]))
+    table = native.decode_chunk(PLAN, chunk(data)).table
+    data[:] = bytes(len(data))
+    assert (table["id"].to_pylist(), table["key"].to_pylist()) == (["kept"], [b"key"])
+
+
+def test_status_names_the_source() -> None:
+    """The status carries the first digits of the source's hash."""
+    import hashlib
+
+    assert native.status() == f"native core built from {hashlib.sha256(native.SOURCE.read_bytes()).hexdigest()[:8]}"
+
+
+def test_stale_core_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a pull that changed the source, the old build is not used, and the reason has both hashes."""
+    changed = tmp_path / "_columns.c"
+    changed.write_bytes(native.SOURCE.read_bytes() + b"\n")
+    monkeypatch.setattr(native, "SOURCE", changed)
+    with pytest.raises(native.Absent, match=r"stale \(built from [0-9a-f]{8}, the source is [0-9a-f]{8}\)"):
+        native.load()
