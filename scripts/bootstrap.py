@@ -118,23 +118,15 @@ def make():
             f"This Python ({sys.executable}) has no venv module, so the lab can't make its environment.",
             "Install it (Debian and Ubuntu: sudo apt install python3-venv) and run the same command again.",
         )
-    say("Setting up .venv from requirements.txt, once; this takes about half a minute.")
+    begun = has_uv()
+    say("Renewing .venv." if begun else "Setting up .venv from requirements.txt, once; this takes about half a minute.")
     with contextlib.suppress(OSError):
         os.remove(STAMP)
-    step("make a virtual environment in .venv", [sys.executable, "-m", "venv", "--clear", VENV])
-    with uv_alone() as requirement:
-        pip = [
-            python(),
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "--quiet",
-            "install",
-            "--require-hashes",
-            "-r",
-            requirement,
-        ]
-        step("download uv", pip)
+    if not begun:
+        step("make a virtual environment in .venv", [sys.executable, "-m", "venv", "--clear", VENV])
+        with uv_alone() as requirement:
+            pip = [python(), "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes"]
+            step("download uv", [*pip, "-r", requirement])
     uv = [python(), "-m", "uv", "--quiet", "pip"]
     index = pip_index()
     step("download the lock's packages", [*uv, "sync", "--python", python(), LOCK], index)
@@ -145,6 +137,15 @@ def make():
     )
     with open(STAMP, "w", encoding="utf8") as file:
         file.write(fingerprint())
+
+
+def has_uv():
+    """True if `.venv` is one of this Python version and got as far as uv: then there is no need to start over."""
+    program = f"import sys, uv; raise SystemExit(sys.version_info[:2] != {sys.version_info[:2]})"
+    try:
+        return subprocess.run([python(), "-c", program], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
