@@ -62,8 +62,8 @@ def properties(seat: Seat, seats: tuple[Seat, ...], data: Path) -> dict[str, obj
         "share.coordinator.state.topic.min.isr": in_sync,
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
-        # A killed broker's restart waits for its old registration: with 9 s (the default) clients see an outage of 15
-        s. "broker.session.timeout.ms": 1500,
+        # A killed broker's restart waits for its old registration: with the default of 9 s clients wait 15 s.
+        "broker.session.timeout.ms": 1500,
         "broker.heartbeat.interval.ms": 300,
         "controller.quorum.election.timeout.ms": 500,
         "controller.quorum.fetch.timeout.ms": 1000,
