@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
@@ -21,8 +22,9 @@ class EventLogger:
     Made at import it would belong to the wrong process under a server that forks: answers, and no events.
     """
 
-    def __init__(self, producer: Any, app: Flask) -> None:
+    def __init__(self, producer: Any, app: Flask, connection: Callable[[], Connection] | None = None) -> None:
         self._make = producer
+        self._connection = connection or broker
         self._made: Any = None
         self._pid = 0
         self._making = threading.Lock()
@@ -62,7 +64,7 @@ class EventLogger:
     def _producer(self, topic: str) -> Any:
         with self._making:
             if self._made is None or self._pid != os.getpid():
-                connection = broker()
+                connection = self._connection()
                 topics.describe(connection, topic)  # a clear error now, where `send` would only say that it waited
                 self._made = self._make(**connection, max_block_ms=int(PATIENCE * 1000))
                 self._pid = os.getpid()

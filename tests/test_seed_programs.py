@@ -1,0 +1,153 @@
+"""The seed's two programs: its answers byte for byte, its curl sequence, and its three lines in a real topic."""
+
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import requests
+from flask import Flask
+from kafka import KafkaProducer
+
+from app.errors import LabError
+from app.game.server import GameServer
+from app.seed import game_api, game_api_with_kafka
+from app.seed.event_logger import EventLogger, broker
+from app.stream import topics
+from app.stream.connection import Connection, addresses
+
+
+@pytest.fixture
+def topic(kafka: Connection) -> str:
+    """A topic of this test's own."""
+    name = f"seed-{uuid.uuid4().hex[:8]}"
+    topics.create(kafka, name)
+    return name
+
+
+@pytest.fixture
+def logging_to(kafka: Connection, topic: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Source code 2 logs to this topic of the session's Kafka."""
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", addresses(kafka))
+    monkeypatch.setattr(game_api_with_kafka, "events_topic", topic)
+    yield topic
+    game_api_with_kafka.event_logger.close()
+
+
+def read(kafka: Connection, topic: str) -> list[str]:
+    """The topic's lines as kcat prints them: the seed's own oracle."""
+    kcat = shutil.which("kcat") or shutil.which("kafkacat")
+    if kcat is None:
+        pytest.skip("kcat is not installed")
+    command = [kcat, "-C", "-q", "-b", addresses(kafka), "-t", topic, "-o", "beginning", "-e"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
+
+
+def get(url: str) -> str:
+    with requests.Session() as session:
+        session.trust_env = False
+        return session.get(url, timeout=10).text
+
+
+@pytest.mark.parametrize(
+    ("program", "path", "answer"),
+    [
+        (game_api, "/", "\nThis is the default response. No purchase or sale!\n"),
+        (game_api, "/purchase_a_sword", "\nSword Purchased!\n"),
+        (game_api, "/sell_a_sword", "\nSword Sold!\n"),
+        (game_api_with_kafka, "/", "\nThis is the default response!\n"),
+        (game_api_with_kafka, "/purchase_a_sword", "\nSword Purchased!\n"),
+        (game_api_with_kafka, "/sell_a_sword", "\nSword Sold!\n"),
+    ],
+)
+def test_the_answers_are_the_seeds(logging_to: str, program: object, path: str, answer: str) -> None:
+    """Byte for byte, with the one bug mended: a sale says so."""
+    assert program.app.test_client().get(path).data == answer.encode()  # type: ignore[attr-defined]
+
+
+def test_three_requests_are_three_lines(kafka: Connection, logging_to: str) -> None:
+    """The seed's second run: default, purchased_sword, purchased_sword, in the topic when the server has stopped."""
+    with GameServer(game_api_with_kafka.app) as server:
+        for path in ("/", "/purchase_a_sword", "/purchase_a_sword"):
+            get(server.url + path)
+    assert read(kafka, logging_to) == ["default", "purchased_sword", "purchased_sword"]
+
+
+def test_the_stop_flushes_what_a_request_has_sent(kafka: Connection, topic: str) -> None:
+    """1,000 sends in one request, then stop at once: rows + reported unsent = 1,000, and here all are rows."""
+    app = Flask("student")
+    event_logger = EventLogger(KafkaProducer, app, lambda: kafka)
+
+    @app.route("/")
+    def thousand() -> str:
+        for number in range(1000):
+            event_logger.send(topic, str(number).encode())
+        return "sent"
+
+    with GameServer(app) as server:
+        get(server.url)
+        unsent = server.stop()
+    assert (unsent, read(kafka, topic)) == (0, [str(number) for number in range(1000)])
+
+
+def test_the_cell_of_the_second_program_can_run_again(kafka: Connection, logging_to: str) -> None:
+    """A server that stopped took its producer along; the next one makes a new one."""
+    for _ in range(2):
+        with GameServer(game_api_with_kafka.app) as server:
+            get(server.url)
+    assert read(kafka, logging_to) == ["default", "default"]
+
+
+def test_a_mistyped_topic_is_named(logging_to: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One clear answer at once, and not a wait of a minute."""
+    monkeypatch.setattr(game_api_with_kafka, "events_topic", logging_to[:-1])
+    response = game_api_with_kafka.app.test_client().get("/")
+    assert (response.status_code, f"topic '{logging_to[:-1]}' does not exist" in response.text) == (503, True)
+    assert f"did you mean '{logging_to}'" in response.text
+
+
+def test_the_broker_is_the_one_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KAFKA_BOOTSTRAP_SERVERS comes before the running cluster."""
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9,127.0.0.1:10")
+    assert broker() == {"bootstrap_servers": ["127.0.0.1:9", "127.0.0.1:10"]}
+
+
+def test_without_the_variable_it_is_the_running_cluster(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `cluster.py start` or a notebook has started."""
+    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    assert broker()["bootstrap_servers"] == kafka["bootstrap_servers"]
+
+
+def test_without_any_broker_there_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Problem and cure, from the API too."""
+    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    monkeypatch.setenv("LAB_HOME", str(tmp_path_factory.mktemp("empty")))
+    with pytest.raises(LabError, match="there is no Kafka to log to"):
+        broker()
+    response = game_api_with_kafka.app.test_client().get("/")
+    assert (response.status_code, response.text.splitlines()) == (
+        503,
+        [
+            "",
+            "there is no Kafka to log to",
+            "Start one with `python3 scripts/cluster.py start`, or set KAFKA_BOOTSTRAP_SERVERS=host:port.",
+        ],
+    )
+
+
+@pytest.mark.parametrize("program", ["game_api", "game_api_with_kafka"])
+def test_flask_runs_it_as_in_the_seed(kafka: Connection, logging_to: str, program: str) -> None:
+    """`flask --app app.seed.game_api run`, on a free port."""
+    topics.create(kafka, "events")
+    command = [sys.executable, "-m", "flask", "--app", f"app.seed.{program}", "run", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as flask:
+        try:
+            assert flask.stderr is not None
+            url = next(line.split()[-1] for line in flask.stderr if "Running on" in line)
+            assert get(url + "/purchase_a_sword") == "\nSword Purchased!\n"
+        finally:
+            flask.terminate()
