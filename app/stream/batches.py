@@ -93,10 +93,15 @@ def open_batches(chunk: Chunk) -> Opened:
 
 
 def whole(data: memoryview, offset: int) -> tuple[int, int]:
-    """How many bytes of `data` are whole batches, and the offset after them (`offset` when there is none)."""
+    """How many bytes of `data` are whole batches, and the offset after them (`offset` when there is none).
+
+    Raises `OldFormat` when that is what comes next.
+    """
     at, size = 0, len(data)
     while size - at >= HEADER:
         base, length = struct.unpack_from(">qi", data, at)
+        if data[at + 16] < 2:
+            raise OldFormat(f"offset {base}: magic {data[at + 16]}")
         if length < HEADER - _AFTER_LENGTH or at + _AFTER_LENGTH + length > size:
             break
         offset = max(offset, base + int(struct.unpack_from(">i", data, at + 23)[0]) + 1)

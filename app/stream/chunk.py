@@ -1,9 +1,12 @@
 """What goes into a decoder and what comes out of it, whichever decoder it is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
 import pyarrow as pa
+
+from app.stream.schema import Plan
 
 
 @dataclass(frozen=True)
@@ -11,7 +14,7 @@ class Chunk:
     """Bytes of one partition as a Fetch answer brings them: whole record batches, the last one perhaps cut off.
 
     Records with offsets in [start, end) are wanted. `aborted` is the answer's list of (producer id, first offset);
-    it only counts when `committed`. The decoder may overwrite `data`.
+    it only counts when `committed`. `data` is only valid until the decoder returns.
     """
 
     partition: int
@@ -57,6 +60,4 @@ class Decoded:
     aborted: int = 0
 
 
-def empty(schema: pa.Schema, next_offset: int, **others: Any) -> Decoded:
-    """A chunk without a row."""
-    return Decoded(schema.empty_table(), next_offset, **others)
+Decode: TypeAlias = Callable[[Plan, Chunk], Decoded]  # app.stream.decode and app.stream.native have one each

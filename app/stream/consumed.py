@@ -1,0 +1,131 @@
+"""The way round: the same ranges through kafka-python's KafkaConsumer, where plain sockets and batches do not apply."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka import errors as kafka_errors
+
+from app.stream import topics
+from app.stream.chunk import Decode, Decoded
+from app.stream.connection import Connection, addresses
+from app.stream.decode import decode_records
+from app.stream.layout import EARLIEST, LATEST
+from app.stream.missing import OffsetsGone, ReadTimeout
+from app.stream.records import Records, Walked, from_values
+from app.stream.schema import Plan
+from app.stream.topics import Ranges
+
+_POLL_MS = 500
+_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """What one poll brought of one partition."""
+
+    partition: int
+    records: Records
+    next_offset: int
+
+    def walked(self) -> list[tuple[int, Walked]]:
+        """The partition and its records."""
+        return [(self.partition, Walked(self.records, 0, self.next_offset))]
+
+    def decoded(self, plan: Plan, decode: Decode) -> list[tuple[int, Decoded]]:
+        """The partition and its rows; only the pure-Python decoder takes records without their batch."""
+        del decode
+        return [(self.partition, decode_records(plan, self.partition, self.records, self.next_offset))]
+
+    def done(self) -> None:
+        """There is no buffer to give back."""
+
+
+class Consuming:
+    """The same interface as `fetch.Fetcher`, without a group and without commits."""
+
+    def __init__(self, connection: Connection, topic: str, *, committed: bool, deadline: float) -> None:
+        self.topic = topic
+        self.positions: dict[int, int] = {}
+        self._started, self._deadline = time.monotonic(), deadline
+        self._connection = connection
+        try:
+            self._consumer = KafkaConsumer(
+                **connection,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                isolation_level="read_committed" if committed else "read_uncommitted",
+                max_partition_fetch_bytes=_BYTES,
+                bootstrap_timeout_ms=int(1000 * min(topics.PATIENCE, max(0.1, deadline - time.monotonic()))),
+            )
+        except (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError) as error:
+            raise topics.BrokerGone(
+                f"no broker answers at {addresses(connection)}: {error}", "Start one, or correct the address."
+            ) from error
+
+    def __enter__(self) -> "Consuming":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def partitions(self) -> list[int]:
+        """The topic's partitions; raises `TopicMissing`."""
+        return sorted(partition.id for partition in topics.describe(self._connection, self.topic).partitions)
+
+    def offsets(self, when: int, partitions: list[int] | None = None) -> dict[int, int]:
+        """As `Fetcher.offsets`."""
+        asked = [TopicPartition(self.topic, p) for p in (self.partitions() if partitions is None else partitions)]
+        if when in (EARLIEST, LATEST):
+            question = self._consumer.beginning_offsets if when == EARLIEST else self._consumer.end_offsets
+            return {at.partition: offset for at, offset in question(asked).items()}
+        found = self._consumer.offsets_for_times(dict.fromkeys(asked, when))
+        return {at.partition: -1 if place is None else place.offset for at, place in found.items()}
+
+    def bounds(self) -> Ranges:
+        """As `Fetcher.bounds`."""
+        begin, end = self.offsets(EARLIEST), self.offsets(LATEST)
+        return {partition: (begin[partition], end[partition]) for partition in sorted(begin)}
+
+    def read(self, ranges: Ranges, answer: int = _BYTES) -> Iterator[Consumed]:
+        """As `Fetcher.read`."""
+        del answer
+        ends = {p: end for p, (start, end) in ranges.items() if start < end}
+        self.positions = {p: ranges[p][0] for p in ends}
+        places = {p: TopicPartition(self.topic, p) for p in ends}
+        self._consumer.assign(list(places.values()))
+        for partition, place in places.items():
+            self._consumer.seek(place, ranges[partition][0])
+        while late := [p for p in ends if self.positions[p] < ends[p]]:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise self._late(late, ends)
+            try:
+                polled = self._consumer.poll(timeout_ms=min(_POLL_MS, int(1000 * left) + 1))
+            except kafka_errors.OffsetOutOfRangeError as error:
+                raise OffsetsGone(
+                    f"topic {self.topic!r}: wanted offsets are gone ({error})", "Read what is still there."
+                ) from error
+            for place, records in polled.items():
+                self.positions[place.partition] = records[-1].offset + 1
+                yield _consumed(place.partition, records, ends[place.partition])
+            for partition in late:  # also past what has no record: markers, compacted offsets
+                self.positions[partition] = max(
+                    self.positions[partition], self._consumer.position(places[partition], timeout_ms=1000) or 0
+                )
+
+    def _late(self, late: list[int], ends: dict[int, int]) -> ReadTimeout:
+        missing = "; ".join(f"partition {p} is at {self.positions[p]} of {ends[p]}" for p in late)
+        return ReadTimeout(
+            f"topic {self.topic!r} was not read in {self._deadline - self._started:.0f} s: {missing}",
+            "Give the read a longer `timeout`, or see whether the brokers are well.",
+        )
+
+
+def _consumed(partition: int, records: list[Any], end: int) -> Consumed:
+    wanted = [record for record in records if record.offset < end]
+    columns = [[getattr(record, name) for record in wanted] for name in ("offset", "timestamp", "key", "value")]
+    return Consumed(partition, from_values(*columns), records[-1].offset + 1)

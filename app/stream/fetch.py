@@ -1,0 +1,332 @@
+"""Fetch: ranges of a topic as bytes, from every leader at once, whatever happens to the leaders meanwhile.
+
+One request is always under way at each leader while the caller decodes the last answer. A leader that is gone or is no
+leader any more is looked for again, from the offset that was reached, until the deadline.
+"""
+
+import logging
+import selectors
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
+
+from app.errors import LabError
+from app.stream import topics
+from app.stream.batches import whole
+from app.stream.chunk import Chunk, Decode, Decoded
+from app.stream.connection import Connection, addresses
+from app.stream.layout import (
+    EARLIEST,
+    LATEST,
+    OUT_OF_RANGE,
+    Layout,
+    Moved,
+    by_leader,
+    error_of,
+    find_layout,
+    find_offsets,
+    parse_addresses,
+)
+from app.stream.missing import OffsetsGone, ReadTimeout
+from app.stream.records import Walked, walk
+from app.stream.schema import Plan
+from app.stream.topics import Ranges
+from app.stream.wire import Address, Buffers, Link, WireError
+
+logger = logging.getLogger(__name__)
+
+ANSWER = 8 << 20  # bytes asked for at once, over all partitions of a leader
+_WAIT_MS = 500  # how long a broker holds a request that it has no data for
+_BACKOFF = (0.02, 0.05, 0.1, 0.2, 0.5)  # seconds between looking for leaders; the last one repeats
+_GRACE = 3.0  # seconds until a silent cluster is believed, when nothing has been read yet
+_STALL = 5.0  # seconds that a log may end before the range does, as it may after a change of leaders
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One answer's chunks; `done` must be called when nobody looks at their bytes any more."""
+
+    chunks: list[Chunk]
+    link: Link
+    buffer: bytearray
+
+    def walked(self) -> list[tuple[int, Walked]]:
+        """(partition, its records) for each chunk, not decoded."""
+        return [(chunk.partition, walk(chunk)) for chunk in self.chunks]
+
+    def decoded(self, plan: Plan, decode: Decode) -> list[tuple[int, Decoded]]:
+        """(partition, its rows) for each chunk."""
+        return [(chunk.partition, decode(plan, chunk)) for chunk in self.chunks]
+
+    def done(self) -> None:
+        """Give the answer's buffer back."""
+        self.link.give_back(self.buffer)
+
+
+class Fetcher:
+    """Reads ranges of one topic. `positions` says at any time which offset comes next, per partition of the ranges.
+
+    `deadline` is in monotonic seconds. With `committed`, the last stable offset is the end of everything.
+    """
+
+    def __init__(self, connection: Connection, topic: str, *, committed: bool, deadline: float) -> None:
+        self.topic = topic
+        self.positions: dict[int, int] = {}
+        self._connection = connection
+        self._committed = committed
+        self._started, self._deadline = time.monotonic(), deadline
+        self._seeds = parse_addresses(connection["bootstrap_servers"])
+        self._layout: Layout | None = None
+        self._topic_id: uuid.UUID | None = None
+        self._links: dict[Address, Link] = {}
+        self._buffers = Buffers()
+        self._selector = selectors.DefaultSelector()
+        self._ends: dict[int, int] = {}
+        self._turn = 0
+        self._trouble = ""  # what the last failed try said
+        self._short: dict[
+            int, tuple[float, int]
+        ] = {}  # partition -> since when, and where its log ends before the range
+
+    def __enter__(self) -> "Fetcher":
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        for link in list(self._links.values()):
+            self._drop(link)
+        self._selector.close()
+
+    def partitions(self) -> list[int]:
+        """The topic's partitions."""
+        return list(self._retried(lambda layout: layout.leaders))
+
+    def offsets(self, when: int, partitions: list[int] | None = None) -> dict[int, int]:
+        """Offset per partition at EARLIEST, LATEST or a time in ms UTC (-1: no record is that late)."""
+
+        def find(layout: Layout) -> dict[int, int]:
+            asked = list(layout.leaders) if partitions is None else partitions
+            links = {leader: self._link(leader) for leader in by_leader(layout, asked)}
+            return find_offsets(layout, asked, when, self._committed, links)
+
+        return dict(self._retried(find))
+
+    def bounds(self) -> Ranges:
+        """The beginning and, at this moment, the end of each partition."""
+        begin, end = self.offsets(EARLIEST), self.offsets(LATEST)
+        return {partition: (begin[partition], end[partition]) for partition in sorted(begin)}
+
+    def read(self, ranges: Ranges, answer: int = ANSWER) -> Iterator[Fetched]:
+        """Every chunk of the ranges, each partition's in order. `answer` is about how many bytes come at once.
+
+        Raises `ReadTimeout`, `OffsetsGone`, `topics.TopicMissing` or `topics.BrokerGone` naming what is missing;
+        `Unsupported` and `OldFormat` when another way has to take over at `positions`.
+        """
+        self.positions = {partition: start for partition, (start, end) in ranges.items() if start < end}
+        self._ends = {partition: end for partition, (_, end) in ranges.items()}
+        tries = 0
+        while self._pending():
+            before = dict(self.positions)
+            try:
+                self._ask_idle_leaders(answer)
+                for link in self._answering():
+                    yield from self._received(link, answer)
+            except (WireError, Moved) as error:
+                tries = self._recover(error, 0 if before != self.positions else tries)
+
+    def _pending(self) -> list[int]:
+        return [partition for partition, at in self.positions.items() if at < self._ends[partition]]
+
+    def _ask_idle_leaders(self, answer: int) -> None:
+        layout = self._located()
+        for leader, partitions in by_leader(layout, self._pending()).items():
+            link = self._link(leader)
+            if not link.busy:
+                self._ask(link, layout, partitions, answer)
+
+    def _ask(self, link: Link, layout: Layout, partitions: list[int], answer: int) -> None:
+        """Ask for the next bytes of these partitions, another one first each time, so that none starves."""
+        self._turn += 1
+        first = self._turn % len(partitions)
+        version = link.version(FetchRequest, 4)
+        topic, place = FetchRequest.FetchTopic, FetchRequest.FetchTopic.FetchPartition
+        places = [
+            place(
+                version=version,
+                partition=partition,
+                fetch_offset=self.positions[partition],
+                partition_max_bytes=max(answer // len(partitions), 1 << 16),
+            )
+            for partition in partitions[first:] + partitions[:first]
+        ]
+        name = {"topic_id": layout.topic_id} if version >= 13 else {"topic": self.topic}
+        link.send(
+            FetchRequest(
+                version=version,
+                max_wait_ms=_WAIT_MS,
+                min_bytes=1,
+                max_bytes=answer,
+                isolation_level=int(self._committed),
+                topics=[topic(version=version, partitions=places, **name)],
+            ),
+            FetchResponse,
+        )
+
+    def _answering(self) -> list[Link]:
+        """The links that have something to say; waits for the first one, but bears no silence of all brokers."""
+        busy = [link for link in self._links.values() if link.busy]
+        if len(busy) == 1:
+            return busy  # its receive waits by itself
+        ready = [key.fileobj for key, _ in self._selector.select(max(0.0, min(4.0, self._left())))]
+        found = [link for link in busy if link in ready]
+        if not found and busy:
+            for link in busy:
+                self._drop(link)
+            raise WireError(f"{', '.join(map(str, busy))}: no answer")
+        return found
+
+    def _received(self, link: Link, answer: int) -> Iterator[Fetched]:
+        """Take one answer, put the next request on the wire, hand out the chunks; only then say what went wrong."""
+        fetched, trouble = self._taken(link)
+        if trouble is None and self._left() > 0:
+            try:
+                self._ask_idle_leaders(answer)
+            except (WireError, Moved) as error:
+                trouble = error
+        yield fetched
+        if trouble is not None:
+            raise trouble
+
+    def _taken(self, link: Link) -> tuple[Fetched, Exception | None]:
+        """The chunks of the answer that comes on this link, positions moved behind them, and the first error in it."""
+        found, buffer = link.receive()
+        fetched = Fetched([], link, buffer)
+        if found.error_code:
+            return fetched, error_of(found.error_code, str(link))
+        trouble: Exception | None = None
+        for part in (part for topic in found.responses for part in topic.partitions):
+            try:
+                chunk = self._chunk(part)
+                if chunk is not None:
+                    fetched.chunks.append(chunk)
+            except Exception as error:  # raised by _received, after the good chunks
+                trouble = trouble or error
+        return fetched, trouble
+
+    def _chunk(self, part: Any) -> Chunk | None:
+        partition = part.partition_index
+        at, end = self.positions[partition], self._ends[partition]
+        if part.error_code == OUT_OF_RANGE:
+            raise self._out_of_range(partition)
+        if part.error_code:
+            raise error_of(part.error_code, f"partition {partition}")
+        data = memoryview(part.records if part.records is not None else b"")
+        size, after = whole(data, at)
+        if not size:
+            self._ends_early(partition, part)
+            return None
+        self._short.pop(partition, None)
+        self.positions[partition] = after
+        aborted = tuple((each.producer_id, each.first_offset) for each in part.aborted_transactions or ())
+        return Chunk(partition, at, end, data[:size], aborted, self._committed)
+
+    def _ends_early(self, partition: int, part: Any) -> None:
+        """Nothing came: fine for a moment, but a log that stays shorter than the range has lost records."""
+        now, end = time.monotonic(), self._ends[partition]
+        if part.high_watermark >= end:
+            if self._committed and part.last_stable_offset <= self.positions[partition]:
+                self._trouble = f"partition {partition}: a transaction is open at offset {part.last_stable_offset}"
+            return
+        since, _ = self._short.get(partition, (now, 0))
+        self._short[partition] = since, part.high_watermark
+        self._trouble = f"partition {partition}: the log ends at offset {part.high_watermark}"
+        if now - since > _STALL:
+            raise OffsetsGone(
+                f"topic {self.topic!r}, partition {partition}: the log ends at offset {part.high_watermark}, not {end}",
+                "The log was truncated, or the range ends beyond it: capture the offsets anew.",
+            )
+
+    def _out_of_range(self, partition: int) -> LabError:
+        at, end = self.positions[partition], self._ends[partition]
+        begin, last = self.offsets(EARLIEST, [partition])[partition], self.offsets(LATEST, [partition])[partition]
+        gone = f"offsets {at} to {min(begin, end)} were deleted" if at < begin else f"offset {at} was truncated"
+        return OffsetsGone(
+            f"topic {self.topic!r}, partition {partition}: {gone}; the log holds [{begin}, {last})",
+            "Read from the first offset that is still there, or keep the log longer (retention.ms, retention.bytes).",
+        )
+
+    def _retried(self, question: Any) -> Any:
+        """The answer to a question about the layout, asked until there is one or patience ends."""
+        tries = 0
+        while True:
+            try:
+                return question(self._located())
+            except (WireError, Moved) as error:
+                tries = self._recover(error, tries)
+
+    def _recover(self, error: WireError | Moved, tries: int) -> int:
+        """After trouble: forget who leads, wait a little, and give up if that is hopeless."""
+        self._trouble = str(error)
+        logger.info("topic %s: %s; looking for the leaders again", self.topic, error)
+        self._layout = None
+        for link in list(self._links.values()):
+            self._drop(link)
+        waited = time.monotonic() - self._started
+        if isinstance(error, Moved) and error.missing and tries >= len(_BACKOFF):
+            topics.describe(self._connection, self.topic)  # says that the topic is missing, and which is near
+        if not self.positions and waited > _GRACE:
+            raise topics.BrokerGone(
+                f"no broker answers at {addresses(self._connection)}: {self._trouble}",
+                "Start one with `python3 scripts/cluster.py start`, or correct the address.",
+            ) from error
+        backoff = _BACKOFF[min(tries, len(_BACKOFF) - 1)]
+        if self._left() <= backoff:
+            raise self.late() from error
+        time.sleep(backoff)
+        return tries + 1
+
+    def late(self) -> ReadTimeout:
+        """What is missing now that the time is over."""
+        missing = [f"partition {p} is at {self.positions[p]} of {self._ends[p]}" for p in self._pending()]
+        why = f" (last: {self._trouble})" if self._trouble else ""
+        return ReadTimeout(
+            f"topic {self.topic!r} was not read in {self._deadline - self._started:.0f} s: "
+            f"{'; '.join(missing) or 'its offsets are unknown'}{why}",
+            "Give the read a longer `timeout`, or see whether the brokers are well.",
+        )
+
+    def _located(self) -> Layout:
+        if self._left() <= 0:
+            raise self.late()
+        if self._layout is None:
+            known = [*self._seeds, *self._links]
+            found = find_layout(self.topic, dict.fromkeys(known), lambda at: self._open(at, patience=2.0))
+            if self._topic_id not in (None, found.topic_id):
+                raise OffsetsGone(f"topic {self.topic!r} was deleted and made anew", "Capture the offsets anew.")
+            self._layout, self._topic_id = found, found.topic_id
+            self._seeds = tuple(dict.fromkeys([*self._seeds, *found.brokers]))
+        return self._layout
+
+    def _left(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def _open(self, address: Address, patience: float) -> Link:
+        return Link(address, min(self._deadline, time.monotonic() + patience), self._buffers)
+
+    def _link(self, leader: Address) -> Link:
+        if leader not in self._links:
+            link = self._links[leader] = Link(leader, self._deadline, self._buffers)
+            self._selector.register(link, selectors.EVENT_READ)
+        return self._links[leader]
+
+    def _drop(self, link: Link) -> None:
+        self._links.pop(link.address, None)
+        with ExitStack() as stack:
+            stack.callback(link.close)
+            if link.fileno() >= 0:
+                self._selector.unregister(link)

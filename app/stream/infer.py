@@ -1,0 +1,95 @@
+"""The schema of a topic that nobody declared: inferred from a sample, widened when later rows need it.
+
+A column is int64, float64, bool or string as long as all its values are of that type. An integer column that meets a
+fraction becomes float64; any other pair of types, a list or an object, and integers beyond 64 bits make it json, which
+holds every value exactly. Times stay text, and digits in text stay text. Nothing is rejected for its type.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from app.stream.rows import RowRejected, canonical, load_object
+from app.stream.schema import ARROW, Plan, table_schema
+
+META = 3  # a decoder's table begins with offset, timestamp, key
+_INT64 = range(-(2**63), 2**63)
+
+
+def start(keys: Iterable[str] | None = None) -> Plan:
+    """The plan before anything is known; with `keys`, only those become columns."""
+    return Plan((), inferred=True, all_keys=keys is None).retyped(dict.fromkeys(keys or (), "null"))
+
+
+def widened(plan: Plan, values: Iterable[bytes]) -> Plan:
+    """The plan that has room for these values, too. Values that are no JSON objects change nothing."""
+    types = {column.name: column.type for column in plan.columns}
+    before = dict(types)
+    for value in values:
+        try:
+            found = load_object(value)
+        except RowRejected:
+            continue
+        for name, cell in found.items():
+            if plan.all_keys or name in types:
+                types[name] = join(types.get(name, "null"), _type(cell))
+    return plan if types == before else plan.retyped(_encodable(types))
+
+
+def join(one: str, other: str) -> str:
+    """The narrowest type that holds the values of both."""
+    if one == other or other == "null":
+        return one
+    if one == "null":
+        return other
+    return "float64" if {one, other} == {"int64", "float64"} else "json"
+
+
+def cast(table: pa.Table, before: Plan, plan: Plan) -> pa.Table:
+    """A table of an earlier plan in the columns and types of a later one."""
+    if before is plan:
+        return table
+    types = {column.label: column.type for column in before.columns}
+    columns = table.columns[:META]
+    for column in plan.columns:
+        if column.label in types:
+            columns.append(_cast(table[column.label], types[column.label], column.type))
+        else:
+            columns.append(pa.nulls(len(table), ARROW[column.type]))
+    return pa.table(columns, schema=table_schema(plan))
+
+
+def _cast(cells: pa.ChunkedArray, before: str, kind: str) -> pa.ChunkedArray:
+    """Earlier cells are typed, so their JSON text can be made again."""
+    if before == kind:
+        return cells
+    if kind != "json" or before == "null":
+        return cells.cast(ARROW[kind], safe=False)
+    return pa.chunked_array([[None if cell is None else canonical(cell) for cell in cells.to_pylist()]], pa.string())
+
+
+def _type(cell: Any) -> str:
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        return "int64" if cell in _INT64 else "json"
+    return {str: "string", bool: "bool", float: "float64", type(None): "null"}.get(type(cell), "json")
+
+
+def _encodable(types: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: kind for name, kind in types.items() if name.isascii() or name.encode(errors="ignore").decode() == name
+    }
+
+
+def mixed(cells: pa.ChunkedArray) -> dict[str, int]:
+    """How many cells of a json column are lists, text, and so on; missing ones, too."""
+    first = pc.utf8_slice_codeunits(cells, 0, 1)
+    counts: dict[str, int] = {}
+    for letter, count in ((each["values"], each["counts"]) for each in pc.value_counts(first).to_pylist()):
+        kind = _LETTERS.get(letter, "number")
+        counts[kind] = counts.get(kind, 0) + count
+    return counts
+
+
+_LETTERS = {None: "missing", "[": "list", "{": "object", '"': "text", "t": "boolean", "f": "boolean"}

@@ -1,0 +1,138 @@
+"""Where a topic's partitions are led, and what offsets they have: Metadata and ListOffsets on our own sockets."""
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
+from kafka.protocol.metadata import MetadataRequest, MetadataResponse
+
+from app.stream.wire import Address, Link, Unsupported, WireError
+
+EARLIEST, LATEST = -2, -1  # ListOffsets' own names for the two ends
+
+# Errors that a little later, or another broker, may not give (https://kafka.apache.org/protocol#protocol_error_codes).
+UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID, OUT_OF_RANGE = 3, 100, 1
+MOVED = {
+    UNKNOWN_TOPIC: "unknown topic or partition",
+    5: "no leader",
+    6: "not the leader",
+    7: "request timed out",
+    9: "replica not available",
+    13: "network exception",
+    56: "storage error",
+    74: "fenced leader epoch",
+    75: "unknown leader epoch",
+    78: "offset not available",
+    UNKNOWN_TOPIC_ID: "unknown topic id",
+}
+_NO_ID = uuid.UUID(int=0)
+
+
+class Moved(Exception):
+    """The cluster is between two states; ask again soon. `missing`: it says that the topic does not exist."""
+
+    def __init__(self, why: str, missing: bool = False) -> None:
+        super().__init__(why)
+        self.missing = missing
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A topic's identity, the leader's address of each partition (None: none now), and every broker there is."""
+
+    topic: str
+    topic_id: uuid.UUID
+    leaders: Mapping[int, Address | None]
+    brokers: tuple[Address, ...]
+
+
+def find_layout(topic: str, addresses: Iterable[Address], connect: Callable[[Address], Link]) -> Layout:
+    """Ask one broker after another; raises `Moved` when none answers or there is no such topic."""
+    trouble: list[str] = []
+    for address in addresses:
+        try:
+            with connect(address) as link:
+                return _layout(topic, link)
+        except WireError as error:
+            trouble.append(str(error))
+    raise Moved("; ".join(trouble) or "no broker is known")
+
+
+def _layout(topic: str, link: Link) -> Layout:
+    version = link.version(MetadataRequest, 1)
+    asked = MetadataRequest.MetadataRequestTopic(version=version, name=topic, topic_id=_NO_ID)
+    answer = link.ask(
+        MetadataRequest(version=version, topics=[asked], allow_auto_topic_creation=False), MetadataResponse
+    )
+    (found,) = answer.topics
+    if found.error_code:
+        raise error_of(found.error_code, f"topic {topic!r}")
+    brokers = {broker.node_id: (broker.host, broker.port) for broker in answer.brokers}
+    leaders = {p.partition_index: brokers.get(p.leader_id) for p in found.partitions}
+    topic_id = (found.topic_id if version >= 10 else None) or _NO_ID
+    return Layout(topic, topic_id, dict(sorted(leaders.items())), tuple(brokers.values()))
+
+
+def find_offsets(
+    layout: Layout,
+    partitions: Iterable[int],
+    when: int,
+    committed: bool,
+    links: Mapping[Address, Link],
+) -> dict[int, int]:
+    """The offset per partition at EARLIEST, LATEST, or the first record at or after a time (ms UTC; -1 if none).
+
+    With `committed`, LATEST is the last stable offset, so that nobody has to wait for an open transaction.
+    """
+    found = {}
+    for leader, led in by_leader(layout, partitions).items():
+        link = links[leader]
+        version = link.version(ListOffsetsRequest, 2)
+        places = [
+            ListOffsetsRequest.ListOffsetsTopic.ListOffsetsPartition(
+                version=version, partition_index=partition, current_leader_epoch=-1, timestamp=when
+            )
+            for partition in led
+        ]
+        request = ListOffsetsRequest(
+            version=version,
+            replica_id=-1,
+            isolation_level=int(committed),
+            topics=[ListOffsetsRequest.ListOffsetsTopic(version=version, name=layout.topic, partitions=places)],
+            timeout_ms=2000,
+        )
+        for place in link.ask(request, ListOffsetsResponse).topics[0].partitions:
+            if place.error_code:
+                raise error_of(place.error_code, f"partition {place.partition_index}")
+            found[place.partition_index] = int(place.offset)
+    return found
+
+
+def by_leader(layout: Layout, partitions: Iterable[int]) -> dict[Address, list[int]]:
+    """The partitions of each leader."""
+    led: dict[Address, list[int]] = {}
+    for partition in partitions:
+        leader = layout.leaders.get(partition)
+        if leader is None:
+            raise Moved(f"partition {partition} has no leader")
+        led.setdefault(leader, []).append(partition)
+    return led
+
+
+def error_of(code: int, what: str) -> Exception:
+    """`Moved` for an error that may pass, `Unsupported` for any other."""
+    if code in MOVED:
+        return Moved(f"{what}: {MOVED[code]}", code in (UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID))
+    return Unsupported(f"{what}: error {code}")
+
+
+def parse_addresses(servers: Any) -> tuple[Address, ...]:
+    """Bootstrap servers, a list or a text, as (host, port)."""
+    pieces = servers.split(",") if isinstance(servers, str) else list(servers)
+    found = []
+    for piece in pieces:
+        host, _, port = piece.strip().rpartition(":")
+        found.append((host.strip("[]"), int(port)))
+    return tuple(found)

@@ -1,0 +1,135 @@
+"""Topic to DataFrame: one function, one result, whichever way the bytes came.
+
+A read takes a range of offsets per partition, by default from the beginning to the end as it was at the start. It needs
+no group and commits nothing; it reads all of the range, or raises naming what is missing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from app.errors import LabError
+from app.stream import decode, native
+from app.stream.chunk import Decode, Decoded
+from app.stream.connection import Connection
+from app.stream.fetch import ANSWER
+from app.stream.frames import Gathered, TopicFrame, build, narrowed, placed
+from app.stream.reading import Part, Pipeline, Planner, Reading, Request
+from app.stream.schema import Schema
+from app.stream.topics import Ranges
+
+_LIMITED = 256 << 10  # bytes at once when only the first rows are wanted
+_LEAST = 64 << 10
+_COPIES = 12  # an answer's bytes are about that often in memory: answers ahead, their columns, work space
+
+
+def read_topic(
+    connection: Connection,
+    topic: str,
+    schema: Schema | None = None,
+    *,
+    columns: Iterable[str] | None = None,
+    limit: int | None = None,
+    decoder: str = "auto",
+    **wanted: Any,
+) -> TopicFrame:
+    """The topic's records as a `TopicFrame`: `events`, `rejects`, `tombstones` and the ranges that they cover.
+
+    `schema` gives columns and types; without one they are inferred (see `infer`). `columns` narrows what is decoded:
+    only these and the required ones are judged. `limit` reads no further than that many events, partition by partition.
+    `ranges` (partition -> [start, end)) says what to read, or `start` and `end`: an offset, one per partition, or an
+    aware datetime. `isolation` is read_uncommitted or read_committed, `timeout` the seconds for all of it (60).
+    `decoder` is auto, native or python.
+
+    Raises `TopicMissing`, `BrokerGone`, `ReadTimeout`, `OffsetsGone` or `CorruptBatch`, each naming what is missing.
+    """
+    columns = None if columns is None else list(columns)
+    decode_chunk, name = _decoder(decoder)
+    with Reading(Request(connection, topic, **wanted)) as reading:
+        pipeline = Pipeline(Planner.of(schema, columns), decode_chunk)
+        gathered, ranges = Gathered(), reading.ranges
+        if limit is None:
+            for part in pipeline.parts(reading.works(ranges)):
+                gathered.add(part)
+        else:
+            ranges = _limited(reading, pipeline, gathered, limit)
+        return build(gathered, pipeline.planner.plan, ranges, reading.decoder or name, columns)
+
+
+def read_batches(
+    connection: Connection,
+    topic: str,
+    schema: Schema | None = None,
+    *,
+    memory: int = 64 << 20,
+    aside: Callable[[int, Decoded], None] | None = None,
+    columns: Iterable[str] | None = None,
+    decoder: str = "auto",
+    **wanted: Any,
+) -> Iterator[pa.Table]:
+    """The same rows as Arrow tables, one after another, for a topic that is larger than memory.
+
+    All that is in flight at a time takes about `memory` bytes, unless a single record batch is larger. Tables come in
+    each partition's order, with the partition in front; without a schema, later ones may have more or wider columns.
+    `aside(partition, decoded)` gets the rejects and tombstones as they come; without it, a reject raises a `LabError`.
+    """
+    columns = None if columns is None else list(columns)
+    answer = min(ANSWER, max(memory // _COPIES, _LEAST))
+    with Reading(Request(connection, topic, **wanted)) as reading:
+        pipeline = Pipeline(Planner.of(schema, columns), _decoder(decoder)[0])
+        for part in pipeline.parts(reading.works(reading.ranges, answer=answer)):
+            _set_aside(part, aside)
+            if part.decoded.table.num_rows:
+                yield narrowed(placed(part.decoded.table, part.partition), part.plan, columns)
+
+
+def read_text(connection: Connection, topic: str, *, ranges: Ranges | None = None, timeout: float = 60.0) -> list[str]:
+    """The values as lines of text, by partition and offset, as kcat prints them; bytes that are not UTF-8 as \\xNN."""
+    lines: dict[int, list[str]] = {}
+    with Reading(Request(connection, topic, ranges, timeout=timeout)) as reading:
+        for work in reading.works(reading.ranges):
+            for partition, walked in work.walked():
+                records = walked.records.where(walked.records.lengths >= 0)
+                values = (records.value(row) for row in range(len(records)))
+                lines.setdefault(partition, []).extend(value.decode(errors="backslashreplace") for value in values)
+            work.done()
+    return [line for partition in sorted(lines) for line in lines[partition]]
+
+
+def _decoder(name: str) -> tuple[Decode, str]:
+    """The decoder, and what the result says about it."""
+    if name not in ("auto", "native", "python"):
+        raise LabError(f"decoder {name!r} is unknown", "Use auto, native or python.")
+    if name == "python":
+        return decode.decode_chunk, "python: asked for"
+    if native.available():
+        return native.decode_chunk, "native"
+    if name == "native":
+        raise LabError(f"the native decoder is not there: {native.status()}", "Use decoder='auto'.")
+    return decode.decode_chunk, f"python: {native.status()}"
+
+
+def _set_aside(part: Part, aside: Callable[[int, Decoded], None] | None) -> None:
+    if aside is not None and (part.decoded.rejects or part.decoded.tombstones):
+        aside(part.partition, part.decoded)
+    elif part.decoded.rejects:
+        first = part.decoded.rejects[0]
+        raise LabError(
+            f"partition {first.partition}, offset {first.offset} is no row: {first.reason}",
+            "Pass `aside` to get such records and read on.",
+        )
+
+
+def _limited(reading: Reading, pipeline: Pipeline, gathered: Gathered, limit: int) -> Ranges:
+    """Read no more offsets than events are still wanted, one partition after another; the ranges that this covered."""
+    covered = {partition: (start, start) for partition, (start, _) in reading.ranges.items()}
+    for partition, (start, end) in reading.ranges.items():
+        at = start
+        while at < end and gathered.rows < limit:
+            stop = min(end, at + limit - gathered.rows)
+            for part in pipeline.parts(reading.works({partition: (at, stop)}, answer=_LIMITED)):
+                gathered.add(part)
+            at = stop
+        covered[partition] = start, at
+    return covered

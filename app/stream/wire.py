@@ -1,0 +1,164 @@
+"""One blocking socket to one broker: requests and answers in kafka-python's protocol classes, versions negotiated."""
+
+import socket
+import struct
+import threading
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from kafka.protocol.metadata import ApiVersionsRequest, ApiVersionsResponse
+
+Address = tuple[str, int]
+
+PATIENCE = 5.0  # seconds without a byte after which a broker counts as gone; a Fetch waits half a second at most
+_RECEIVE_BUFFER = 4 << 20
+_BLOCK = 64 << 10
+_SPARE = 8  # buffers kept for reuse
+
+
+class WireError(Exception):
+    """The connection broke, or the bytes on it are no answer; another connection may do better."""
+
+
+class Unsupported(Exception):
+    """The broker and this client have no way of saying it in common."""
+
+
+class Buffers:
+    """Answers are large and memory is dear at its first touch: each buffer is given back and used again."""
+
+    def __init__(self) -> None:
+        self._spare: list[bytearray] = []
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bytearray:
+        """A buffer of at least `size` bytes."""
+        with self._lock:
+            for index, buffer in enumerate(self._spare):
+                if len(buffer) >= size:
+                    return self._spare.pop(index)
+        return bytearray(-(-size // _BLOCK) * _BLOCK)
+
+    def give_back(self, buffer: bytearray) -> None:
+        """The caller no longer looks at it; any thread may say so."""
+        with self._lock:
+            self._spare.append(buffer)
+            del self._spare[:-_SPARE]
+
+
+class Link:
+    """A connection to the broker at `address`; every wait ends at `deadline` (monotonic seconds) or after PATIENCE.
+
+    Connecting, sending and receiving raise `WireError`; a request in no common version raises `Unsupported`.
+    """
+
+    def __init__(self, address: Address, deadline: float, buffers: Buffers | None = None) -> None:
+        self.address = address
+        self.deadline = deadline
+        self._buffers = buffers or Buffers()
+        self._asked: tuple[int, Any, int] | None = None  # correlation id, answer class and version under way
+        self._last = 0
+        try:
+            self._socket = socket.create_connection(address, self._wait())
+        except OSError as error:
+            raise WireError(f"{self}: {error}") from error
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            self._ranges = self._api_versions()
+        except BaseException:
+            self.close()
+            raise
+
+    def __str__(self) -> str:
+        return "{}:{}".format(*self.address)
+
+    def __enter__(self) -> "Link":
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """For selectors."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Idempotent; an answer under way is lost."""
+        with suppress(OSError):
+            self._socket.close()
+
+    @property
+    def busy(self) -> bool:
+        """Is an answer under way?"""
+        return self._asked is not None
+
+    def version(self, request: Any, least: int = 0) -> int:
+        """The newest version of this request class that both sides speak; below `least` is `Unsupported`."""
+        low, high = self._ranges.get(request.API_KEY, (0, -1))
+        version = min(high, int(request.max_version))
+        if version < max(low, least):
+            raise Unsupported(f"{self} speaks versions {low} to {high} of {request.__name__}")
+        return version
+
+    def send(self, request: Any, answer: Any) -> None:
+        """Put a request (made for one version) on the wire; `receive` takes its answer."""
+        self._last += 1
+        request.with_header(correlation_id=self._last, client_id="streaming-lab")
+        self._asked = self._last, answer, request.API_VERSION
+        try:
+            self._socket.settimeout(self._wait())
+            self._socket.sendall(request.encode(framed=True, header=True))
+        except OSError as error:
+            raise WireError(f"{self}: {error}") from error
+
+    def receive(self) -> tuple[Any, bytearray]:
+        """The answer, and the buffer that its bytes lie in: give it back when the answer is no longer looked at."""
+        assert self._asked is not None
+        (correlation, answer, version), self._asked = self._asked, None
+        (size,) = struct.unpack(">i", self._exactly(bytearray(4), 4))
+        if size < 5:
+            raise WireError(f"{self}: an answer of {size} bytes")
+        buffer = self._buffers.take(size)
+        view = self._exactly(buffer, size)
+        if struct.unpack_from(">i", view)[0] != correlation:
+            raise WireError(f"{self}: an answer to another question")
+        flexible = answer.flexible_version_q(version) and answer.API_KEY != ApiVersionsRequest.API_KEY
+        return answer.decode(view[5 if flexible else 4 :], version=version), buffer  # 5: no tagged header fields
+
+    def give_back(self, buffer: bytearray) -> None:
+        """The answer in this buffer is used up."""
+        self._buffers.give_back(buffer)
+
+    def ask(self, request: Any, answer: Any) -> Any:
+        """Send a request and wait for its answer."""
+        self.send(request, answer)
+        return self.receive()[0]
+
+    def _api_versions(self) -> dict[int, tuple[int, int]]:
+        found = self.ask(ApiVersionsRequest(version=0), ApiVersionsResponse)
+        if found.error_code:
+            raise Unsupported(f"{self} answered ApiVersions with error {found.error_code}")
+        return {api.api_key: (api.min_version, api.max_version) for api in found.api_keys}
+
+    def _exactly(self, buffer: bytearray, size: int) -> memoryview:
+        view = memoryview(buffer)[:size]
+        at = 0
+        try:
+            while at < size:
+                self._socket.settimeout(self._wait())
+                got = self._socket.recv_into(view[at:])
+                if not got:
+                    raise WireError(f"{self} closed the connection")
+                at += got
+        except OSError as error:
+            raise WireError(f"{self}: {error}") from error
+        return view
+
+    def _wait(self) -> float:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise WireError(f"{self}: no time left")
+        return min(left, PATIENCE)
