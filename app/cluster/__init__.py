@@ -11,7 +11,7 @@ COMPOSE = ("compose", "compose:trio", "compose:2019")
 def attach(
     name: str = "embedded", *, brokers: int = 1, user: str = "", throughput: bool = False, instance: str = ""
 ) -> Cluster:
-    """The cluster called `name`: "embedded", "host:port[,host:port]", or one of "compose", "compose:trio", "compose:2019".
+    """The cluster called `name`: "embedded", "host:port[,host:port]", "compose", "compose:trio" or "compose:2019".
 
     An embedded cluster that runs already is attached to, else one is started; this process is one of its users until
     `close()` or its own end. Another number of brokers, `throughput` (a full JIT and a larger heap, for benchmarks) or

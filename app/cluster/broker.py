@@ -111,7 +111,7 @@ class BrokerProcess:
             return None
 
     def wait_for_port(self, deadline: float) -> None:
-        """Return when the broker accepts connections; raises `ClusterError` with its last words if it dies or is late."""
+        """Return when the broker accepts connections; raises `ClusterError` with its last words otherwise."""
         while not listens(self.seat.port):
             if not self.runs:
                 raise self.failure("ended while it was starting")
@@ -120,7 +120,7 @@ class BrokerProcess:
             time.sleep(STEP)
 
     def failure(self, what: str) -> ClusterError:
-        """The error for a broker that is not as it should be: exit code, reason where one is seen, and the log's tail."""
+        """The error for a broker that is not as it should be: exit code, the log's tail, memory if that was it."""
         tail = self.tail()
         code = self.process.poll() if self.process else None
         ending = "" if code is None else f" (exit code {code})"

@@ -15,7 +15,7 @@ PATIENCE = 5.0  # seconds that the keeper gives a caller to say what it wants
 
 
 def ask(address: tuple[str, int], token: str, command: str, timeout: float = 5.0, **arguments: Any) -> Answer:
-    """The keeper's answer to one command; raises OSError when there is none in `timeout` seconds, ValueError when it is not ours."""
+    """The keeper's answer to one command; raises OSError when none comes in `timeout` s, ValueError for nonsense."""
     with socket.create_connection(address, timeout=timeout) as line:
         line.sendall(json.dumps({"token": token, "command": command, **arguments}).encode() + b"\n")
         with line.makefile("rb") as answers:

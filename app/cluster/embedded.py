@@ -59,8 +59,11 @@ class EmbeddedCluster(Cluster):
         return version
 
     def close(self, wait: bool = False, say: Callable[[str], None] | None = None) -> None:
-        """Stop using the cluster. `wait`: if nobody else uses it, end it now instead of after the grace time, and return when
-        its processes are gone; `say` is told when that takes long, because the start-up cache is being trained."""
+        """Stop using the cluster.
+
+        `wait`: if nobody else uses it, end it now instead of after the grace time, and return when its processes are
+        gone; `say` is told when that takes some seconds, because the start-up cache is being trained.
+        """
         atexit.unregister(self.close)
         if self._pid != os.getpid():
             return  # closed already, a hold that only `stop` ends, or a forked child, whose parent is the user
@@ -228,7 +231,8 @@ def _start(order: Order) -> State:
         assert process.stdout is not None
         process.stdin.write(json.dumps(order.to_json()).encode())
         process.stdin.close()
-        listener = threading.Thread(target=lambda: said.append(process.stdout.readline()), daemon=True)  # type: ignore[union-attr]
+        line = process.stdout.readline
+        listener = threading.Thread(target=lambda: said.append(line()), daemon=True)
         listener.start()
         listener.join(START)
     answer = json.loads(said[0]) if said and said[0] else None

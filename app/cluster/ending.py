@@ -25,7 +25,7 @@ class End:
 
 
 def stop(file: Path, say: Callable[[str], None]) -> End | None:
-    """End the cluster of this state file, whoever uses it, and return when its processes are gone; None: there was none."""
+    """End this state file's cluster, whoever uses it; returns when its processes are gone. None: there was none."""
     found = state.read(file)
     if found is None:
         file.unlink(missing_ok=True)
@@ -45,7 +45,7 @@ def stop(file: Path, say: Callable[[str], None]) -> End | None:
 
 
 def wait_gone(found: State, timeout: float = PATIENCE) -> Answer:
-    """Return when the cluster's processes are gone; says who had to be forced, and whether a start-up cache was written."""
+    """Return when the cluster's processes are gone; says who was forced, and whether a cache was written."""
     answer: Answer = {"forced": [], "trained": False}
     with contextlib.suppress(OSError, ValueError):
         answer = ask(found.address, found.token, "wait", timeout)

@@ -1,5 +1,6 @@
-"""Someone else's brokers: reached, and checked to be reachable where they send their clients, before anything is sent."""
+"""Someone else's brokers: reached before anything is sent, and checked to be reachable where they send their clients."""
 
+from app.cluster import reach
 from app.cluster.base import Cluster, Description
 from app.stream.connection import connect_to
 
@@ -17,5 +18,13 @@ class ExternalCluster(Cluster):
 
 
 def attach(servers: str) -> ExternalCluster:
-    """The cluster at `host:port[,host:port]`; raises `ClusterError` within 10 s when it is not usable from here."""
-    return ExternalCluster(servers, connect_to(servers))
+    """The cluster at `host:port[,host:port]`.
+
+    Of a name with several addresses (localhost is ::1 and 127.0.0.1) the first at which Kafka answers is taken. Raises
+    `ClusterError` that names the addresses when none does within 10 s, and when a broker advertises one we cannot reach.
+    """
+    asked = list(connect_to(servers)["bootstrap_servers"])
+    found = reach.find(asked)
+    reach.check_advertised(found)
+    kept = [server for server in asked if reach.split(server)[0] not in reach.LOOPBACK]
+    return ExternalCluster(servers, connect_to(",".join(dict.fromkeys([found.server, *kept]))))

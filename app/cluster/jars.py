@@ -121,8 +121,8 @@ def _fetch(missing: list[Jar], folder: Path) -> None:
             except Exception as error:  # requests' errors, urllib3's, and jgo's own RuntimeError
                 raise ClusterError(
                     f"cannot fetch {jar.file_name} from Maven: {_last_line(error)}",
-                    "The first start needs the network (43 MB, once). Behind a proxy set HTTPS_PROXY; a Maven mirror goes into "
-                    "~/.config/jgo.conf under [repositories].",
+                    "The first start needs the network (43 MB, once). Behind a proxy set HTTPS_PROXY; "
+                    "a Maven mirror goes into ~/.config/jgo.conf under [repositories].",
                 ) from error
             if not _matches(file, jar):
                 raise ClusterError(

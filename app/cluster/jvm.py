@@ -47,7 +47,7 @@ class Jvm:
         return [self.java, *self.flags, *own, *more, "-cp", os.pathsep.join(self.jars)]
 
     def key(self) -> str:
-        """Changes with the JDK, any jar (their names carry versions, and the lock is verified), their order, or a flag."""
+        """Changes with the JDK, a jar (names carry versions, and the lock is verified), the order, or a flag."""
         release = Path(self.java).parent.parent / "release"
         parts = [release.read_text() if release.exists() else "", self.java, *self.jars, *self.flags]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -66,7 +66,7 @@ class StartCache:
 
     @property
     def stamp(self) -> Path:
-        """Holds size and modification time as they were after the training: the JVM maps the file and does not hash it."""
+        """Size and modification time as they were after the training: the JVM maps the file, unhashed."""
         return self.file.with_suffix(".json")
 
     def usable(self) -> bool:

@@ -93,7 +93,7 @@ class Keeper:
             write(self.file, self.state)
 
     def watch(self) -> None:
-        """Return when the cluster must end: asked to, its state file taken away, or its last user gone for the grace time."""
+        """Return when the cluster must end: asked to, state file taken away, or last user gone for the grace time."""
         alone_since: float | None = None
         while not self.ending.wait(LOOK):
             with self.lock:

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Order:
-    """A cluster to start: where, how many brokers, on which JVM, and for whom (`pid` None: until somebody says stop)."""
+    """A cluster to start: where, how many brokers, on which JVM, and for whom (`pid` None: until `stop`)."""
 
     home: str
     instance: str

@@ -44,7 +44,7 @@ class Template:
         return True
 
     def keep(self, data: Path) -> None:
-        """Learn from a folder that the tool has just formatted; a folder of another kind, or no place, teaches nothing."""
+        """Learn from a folder that the tool has just formatted; an unexpected one teaches nothing."""
         if {file.relative_to(data).as_posix() for file in data.rglob("*") if file.is_file()} != {META, SNAPSHOT}:
             return
         temporary = self.file.with_suffix(f".{os.getpid()}.tmp")
@@ -57,7 +57,7 @@ class Template:
 
 
 def new_id() -> str:
-    """A fresh Kafka Uuid: 16 bytes in URL-safe base64; never with a leading dash, which a command line takes for an option."""
+    """A fresh Kafka Uuid: 16 bytes in URL-safe base64, without a leading dash (an option to a command line)."""
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()).startswith("-"):
         continue
     return text

@@ -11,7 +11,7 @@ from app.cluster.base import ClusterError
 
 @contextlib.contextmanager
 def turn(file: Path, timeout: float) -> Iterator[None]:
-    """Hold `file`'s lock, which the system gives back even when its holder is killed; raises `ClusterError` after `timeout` s."""
+    """Hold `file`'s lock, which does not outlive its holder; raises `ClusterError` after `timeout` seconds."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
