@@ -1,5 +1,6 @@
 """Confirmed: an answer only after the broker's acknowledgement. The wait is bounded, the delivery is not."""
 
+import logging
 import threading
 import time
 from functools import partial
@@ -14,7 +15,10 @@ from app.stream.log import EventLog, Refused, Undecided
 from app.stream.outcome import Outcome
 from app.stream.readback import find
 
-SETTLE = 1.0  # seconds; a request that a dead producer had sent may still be in the broker's hands
+SETTLE = 1.0  # seconds; a request that a dead producer had sent may still be in the hands of a broker that woke up
+RETRY = 0.2  # seconds between two questions to a broker that does not answer
+
+logger = logging.getLogger(__name__)
 
 
 class Confirmed(EventLog):
@@ -113,18 +117,31 @@ class Confirmed(EventLog):
                 if not dead:
                     self._repairing = None
                     return
-            self._stopping.wait(SETTLE)
-            try:
-                found = find(self.connection, self.topic, {o.event_id for o in dead}, _lowest(dead))
-            except topics.TopicMissing:
-                found = set()
-            except LabError:
-                continue  # no broker, no answer: ask again
+            found = self._read_back(dead)
+            if found is None:
+                continue
             for outcome in dead:
-                delivered = outcome.event_id in found
-                self._dead.remove(outcome)
-                self._settle(outcome, delivered)
-                outcome.decide(delivered, outcome.why)
+                self._bury(outcome, outcome.event_id in found)
+
+    def _read_back(self, dead: list[Outcome]) -> set[str] | None:
+        """The ids of those that are in the topic; None while no broker answers."""
+        try:
+            topics.end_offsets(self.connection, self.topic)  # it works again, and so through what it was sent before
+            if self._stopping.wait(SETTLE):
+                return None
+            return find(self.connection, self.topic, {outcome.event_id for outcome in dead}, _lowest(dead))
+        except topics.TopicMissing:
+            return set()
+        except (LabError, KafkaException):
+            self._stopping.wait(RETRY)
+            return None
+
+    def _bury(self, outcome: Outcome, delivered: bool) -> None:
+        if not delivered:
+            logger.warning("event %s was not delivered: %s", outcome.event_id, outcome.why)
+        self._dead.remove(outcome)
+        self._settle(outcome, delivered)
+        outcome.decide(delivered, outcome.why)
 
     def _close(self, deadline: float) -> list[str]:
         assert self._engine is not None

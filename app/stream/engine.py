@@ -62,9 +62,13 @@ class Engine:
         """Wait until every event has its report, `seconds` at most."""
         self._producer.flush(max(0.0, seconds))
 
+    def purge(self) -> None:
+        """Give up what waits: each event gets a report with an error, as after a fatal one."""
+        self._producer.purge(in_queue=True, in_flight=True)
+
     def close(self) -> None:
         """Drop what is not delivered (its reports come, as errors, before this returns) and end the thread."""
-        self._producer.purge(in_queue=True, in_flight=True)
+        self.purge()
         self._producer.flush(1.0)
         self._stopping.set()
         if threading.current_thread() is not self._thread:

@@ -30,18 +30,30 @@ class FireAndForget(EventLog):
         topics.end_offsets(
             self.connection, self.topic
         )  # a missing topic or broker is said now, not by a send that blocks
-        self._producer = KafkaProducer(
+        producer = KafkaProducer(
             **self.connection,
             linger_ms=int(self.linger * 1000),
             max_block_ms=int(self.timeout * 1000),
             delivery_timeout_ms=int(self.patience * 1000),
             request_timeout_ms=int(min(self.patience, 30) * 1000),
+            bootstrap_timeout_ms=int(topics.PATIENCE * 1000),
+            reconnect_backoff_max_ms=1000,  # as in the seed's time; today's 30 s would outlast most outages
             # kafka-python 3's default is True, but such a producer never delivers again once an event was given up.
             enable_idempotence=False,
         )
-        self._producer.partitions_for(
-            self.topic
-        )  # with the metadata here, send() never blocks on a broker that is away
+        self._warm(producer, time.monotonic() + topics.PATIENCE)
+        self._producer = producer
+
+    def _warm(self, producer: KafkaProducer, deadline: float) -> None:
+        """Fetch the topic's metadata: with it, send() never blocks on a broker that is away."""
+        while True:
+            try:
+                producer.partitions_for(self.topic)
+                return
+            except KafkaTimeoutError as error:
+                if time.monotonic() > deadline:
+                    producer.close(timeout=0)
+                    raise topics.BrokerGone(f"no metadata for topic {self.topic!r}: {error}", "Try again.") from error
 
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:
         assert self._producer is not None
@@ -60,9 +72,11 @@ class FireAndForget(EventLog):
         with suppress(KafkaTimeoutError):
             self._producer.flush(timeout=max(0.0, deadline - time.monotonic()))
         unsent = self.held.ids()
-        # With the broker away close() raises and leaves its thread alive; close(timeout=0) after it really ends.
-        try:
-            self._producer.close(timeout=0 if unsent else 1)
-        except KafkaTimeoutError:
-            self._producer.close(timeout=0)
+        if unsent:
+            # close() flushes first, whatever its time-out, and so raises and leaves its thread alive: kafka-python 3.0
+            # has no public way to end a producer whose broker is away.
+            self._producer._sender.force_close()
+            self._producer._sender.join(1.0)
+        with suppress(KafkaTimeoutError):
+            self._producer.close(timeout=1.0)
         return unsent

@@ -34,7 +34,11 @@ class OutboxFile:
         self.path = path
         self._pages = max(_SMALLEST, quota // PAGE)
         self._guard = _lock(path)
-        self._database = _connect(path)
+        try:
+            self._database = _connect(path)
+        except sqlite3.DatabaseError as error:
+            self._guard.close()
+            raise LabError(f"{path} is not an outbox: {error}", "Name another file.") from error
         self._reader = _connect(path)
         try:
             self._database.executescript(_SCHEMA)
@@ -110,9 +114,13 @@ def rows_in(path: Path) -> list[Row]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-    database.execute("PRAGMA journal_mode=WAL")
-    database.execute("PRAGMA synchronous=FULL")
-    database.execute("PRAGMA fullfsync=ON")  # macOS: fsync alone does not reach the disk there
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute("PRAGMA fullfsync=ON")  # macOS: fsync alone does not reach the disk there
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
     return database
 
 

@@ -1,0 +1,187 @@
+"""What the promises are worth when the broker is killed or frozen."""
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from app.cluster import attach
+from app.stream import topics
+from app.stream.confirmed import Confirmed
+from app.stream.log import Counts, Refused, Undecided, open_log
+from app.stream.outcome import Outcome
+from app.stream.readback import find
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A cluster of this module's own, since it is killed and frozen."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_HOME", str(tmp_path_factory.mktemp("lab-faults")))
+        with attach("embedded") as cluster:
+            yield cluster
+
+
+@pytest.fixture
+def topic(broker: Any) -> str:
+    """A topic with two partitions for this test alone."""
+    name = f"faults-{uuid.uuid4().hex[:8]}"
+    topics.create(broker.connection, name, partitions=2)
+    return name
+
+
+def event(number: int) -> tuple[str, bytes, str]:
+    """Key, value and id of one event."""
+    return f"player-{number % 5}", json.dumps({"event_id": f"e{number}"}).encode(), f"e{number}"
+
+
+def present(broker: Any, topic: str, ids: set[str]) -> set[str]:
+    """Those of the ids that are in the topic."""
+    return find(broker.connection, topic, ids, {})
+
+
+def eventually(true: Any, seconds: float = 20.0) -> bool:
+    """Wait for a condition, with a deadline."""
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return bool(true())
+
+
+def test_a_time_out_is_unknown_and_decided_when_the_broker_is_back(broker: Any, topic: str) -> None:
+    """The wait ends, the delivery does not: the late report decides, calls back once, and the event is there once."""
+    heard: list[bool] = []
+    with open_log("confirmed", broker.connection, topic, timeout=10.0) as log:
+        log.append(*event(1))
+        log.timeout = 0.3
+        broker.pause()
+        try:
+            with pytest.raises(Undecided, match=r"no acknowledgement after 0\.3 s: unknown") as caught:
+                log.append(*event(2))
+            caught.value.outcome.add_done_callback(heard.append)
+            assert (caught.value.outcome.delivered, log.ready()) == (None, False)
+            assert log.counts == Counts(accepted=1, acknowledged=1, unknown=1, queued=1)
+        finally:
+            broker.resume()
+        assert eventually(lambda: heard)
+        assert (heard, caught.value.outcome.delivered, log.ready()) == ([True], True, True)
+    assert log.counts == Counts(accepted=1, acknowledged=2, unknown=1)
+    assert sum(topics.end_offsets(broker.connection, topic).values()) == 2
+
+
+def test_a_killed_broker_loses_and_doubles_nothing_that_was_confirmed(broker: Any, topic: str) -> None:
+    """Events that waited out the outage are in the topic once, and so are those before it."""
+    outcomes: list[Outcome] = []
+    with open_log("confirmed", broker.connection, topic, timeout=10.0) as log:
+        for number in range(30):
+            if number == 10:
+                broker.kill()
+                log.timeout = 0.1
+            try:
+                log.append(*event(number))
+            except Undecided as unknown:
+                outcomes.append(unknown.outcome)
+        assert len(outcomes) == 20
+        broker.restart()
+        assert eventually(lambda: all(outcome.delivered for outcome in outcomes))
+    assert log.counts == Counts(accepted=10, acknowledged=30, unknown=20)
+    assert sum(topics.end_offsets(broker.connection, topic).values()) == 30
+
+
+@pytest.mark.parametrize("reached_the_broker", [True, False])
+def test_a_delivery_declared_dead_is_read_back_from_the_topic(
+    broker: Any, topic: str, reached_the_broker: bool
+) -> None:
+    """The producer is replaced, the topic says what became of the event, and the next event goes through."""
+    with Confirmed(broker.connection, topic, timeout=10.0) as log:
+        log.append(*event(1))
+        log.timeout = 0.3
+        # A frozen broker has the request in its hands and will write it; a killed one never saw it.
+        broker.pause() if reached_the_broker else broker.kill()
+        with pytest.raises(Undecided) as caught:
+            log.append(*event(2))
+        assert log._engine is not None
+        log._engine.purge()  # as librdkafka does on a fatal error
+        assert eventually(lambda: log.replaced)
+        broker.resume() if reached_the_broker else broker.restart()
+        assert eventually(lambda: caught.value.outcome.delivered is not None)
+        assert caught.value.outcome.delivered is reached_the_broker
+        assert eventually(log.ready)
+        log.timeout = 10.0
+        log.append(*event(3))
+        assert log.replaced == 1
+    expected = {"e1", "e3"} | ({"e2"} if reached_the_broker else set())
+    assert present(broker, topic, {"e1", "e2", "e3"}) == expected
+    assert log.counts == Counts(
+        accepted=2, unknown=1, acknowledged=2 + reached_the_broker, failed=1 - reached_the_broker
+    )
+
+
+@pytest.mark.parametrize("way", ["confirmed", "buffered", "fire-and-forget"])
+def test_close_during_an_outage_ends_in_time_and_names_what_it_leaves(broker: Any, topic: str, way: str) -> None:
+    """The number, the ids, no thread left, and not much longer than was asked for."""
+    threads = set(threading.enumerate())
+    log = open_log(way, broker.connection, topic, timeout=10.0)
+    log.append(*event(0))
+    log.timeout = 0.1
+    assert eventually(lambda: log.counts.acknowledged == 1)
+    broker.pause()
+    try:
+        for number in range(1, 6):
+            try:
+                log.append(*event(number))
+            except Undecided:
+                assert way == "confirmed"
+        started = time.monotonic()
+        assert log.close(timeout=1.0) == 5
+        assert time.monotonic() - started < 3
+        assert log.unsent == [f"e{number}" for number in range(1, 6)]
+        assert eventually(lambda: not set(threading.enumerate()) - threads)
+    finally:
+        broker.resume()
+
+
+@pytest.mark.parametrize("way", ["buffered", "fire-and-forget"])
+def test_the_queue_stays_within_its_memory_while_the_broker_is_away(broker: Any, topic: str, way: str) -> None:
+    """What fits is accepted and arrives after the outage, what does not is refused and never arrives."""
+    accepted, refused = set(), set()
+    with open_log(way, broker.connection, topic, memory=4 << 20) as log:
+        log.connect()
+        broker.pause()
+        before = psutil.Process().memory_info().rss
+        try:
+            for number in range(20_000):
+                try:
+                    log.append(*event(number))
+                    accepted.add(f"e{number}")
+                except Refused:
+                    refused.add(f"e{number}")
+            assert not log.ready()
+            assert 0 <= (4 << 20) - sum(1024 + len(event(number)[1]) for number in range(len(accepted))) < 1100
+            assert psutil.Process().memory_info().rss - before < 2 * (
+                4 << 20
+            )  # with room for what the test itself keeps
+        finally:
+            broker.resume()
+        assert eventually(lambda: log.counts.acknowledged == len(accepted))
+        assert log.counts == Counts(accepted=len(accepted), acknowledged=len(accepted), refused=len(refused))
+    assert present(broker, topic, accepted | refused) == accepted
+
+
+def test_fire_and_forget_answers_and_loses(broker: Any, topic: str) -> None:
+    """Why there are other ways: each event accepted, given up in the outage, counted, and gone; then it goes on."""
+    with open_log("fire-and-forget", broker.connection, topic, patience=1.0) as log:
+        log.connect()
+        broker.kill()
+        for number in range(20):
+            log.append(*event(number))
+        assert eventually(lambda: log.counts.failed == 20)
+        assert log.counts == Counts(accepted=20, failed=20)
+        broker.restart()
+        assert present(broker, topic, {f"e{number}" for number in range(20)}) == set()
+        assert eventually(lambda: log.append(*event(20)) or log.counts.acknowledged)

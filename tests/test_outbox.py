@@ -1,0 +1,217 @@
+"""The outbox: durable on this machine first, in the topic in the end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.errors import LabError
+from app.home import PROJECT
+from app.stream import topics
+from app.stream.connection import Connection, addresses, connect_to
+from app.stream.log import Counts, Refused
+from app.stream.outbox import Outbox
+from app.stream.outbox_file import OutboxFile
+from app.stream.readback import find
+
+NOBODY = connect_to("127.0.0.1:1")
+
+
+@pytest.fixture
+def topic(kafka: Connection) -> str:
+    """A topic with two partitions for this test alone."""
+    name = f"outbox-{uuid.uuid4().hex[:8]}"
+    topics.create(kafka, name, partitions=2)
+    return name
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The outbox's file."""
+    return tmp_path / "outbox.sqlite"
+
+
+def event(number: int) -> tuple[str, bytes, str]:
+    """Key, value and id of one event."""
+    return f"player-{number % 3}", json.dumps({"event_id": f"e{number}"}).encode(), f"e{number}"
+
+
+def row(number: int) -> tuple[str, str, bytes]:
+    """The same event as a row of `pending`."""
+    key, value, event_id = event(number)
+    return event_id, key, value
+
+
+def test_without_a_broker_events_are_accepted_and_pending(path: Path) -> None:
+    """Accepting needs the disk only; close says how many rows wait, and names them in their order."""
+    with Outbox(NOBODY, "events", path=path) as log:
+        log.connect()
+        assert log.ready()
+        for number in range(5):
+            log.append(*event(number))
+        assert log.pending() == [row(number) for number in range(5)]
+        assert log.counts == Counts(accepted=5, queued=5)
+        assert log.close(timeout=0.1) == 5
+    assert log.unsent == ["e0", "e1", "e2", "e3", "e4"]
+
+
+def test_a_restart_relays_what_an_earlier_process_accepted(kafka: Connection, topic: str, path: Path) -> None:
+    """The rows of an outage reach the topic once the next game starts; then the file is empty."""
+    with Outbox(NOBODY, topic, path=path) as log:
+        for number in range(10):
+            log.append(*event(number))
+        log.close(timeout=0)
+    with Outbox(kafka, topic, path=path) as log:
+        assert log.pending() == [row(number) for number in range(10)]
+        log.append(*event(10))
+        assert log.close() == 0
+    assert log.counts == Counts(accepted=1, acknowledged=1, relayed=11)
+    assert (log.pending(), sum(topics.end_offsets(kafka, topic).values())) == ([], 11)
+
+
+def test_many_threads_share_commits_and_keep_each_players_order(kafka: Connection, topic: str, path: Path) -> None:
+    """Eight at a time: each event once, each player's events in order, fewer commits than events."""
+    commits = []
+    with Outbox(kafka, topic, path=path) as log:
+        log.connect()
+        assert log._file is not None
+        log._file._database.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
+
+        def play(player: int) -> None:
+            for number in range(100):
+                log.append(f"p{player}", json.dumps({"n": number}).encode(), f"{player}-{number}")
+
+        threads = [threading.Thread(target=play, args=(player,)) for player in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert log.close() == 0
+    assert len(commits) < 800
+    command = ["kcat", "-C", "-q", "-e", "-b", addresses(kafka), "-t", topic, "-f", "%k %s\n"]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()
+    for player in range(8):
+        mine = [json.loads(line.split(" ", 1)[1])["n"] for line in lines if line.startswith(f"p{player} ")]
+        assert mine == list(range(100))
+
+
+def test_a_full_disk_is_refused_and_recovers(kafka: Connection, topic: str, path: Path) -> None:
+    """At its quota it refuses, keeps what it promised within the quota, and takes events again once rows have left."""
+    accepted = []
+    with Outbox(NOBODY, topic, path=path, quota=128 << 10) as log:
+        log.connect()
+        refusal = None
+        while refusal is None:
+            try:
+                log.append("p", b"x" * 1000, f"e{len(accepted)}")
+                accepted.append(f"e{len(accepted)}")
+            except Refused as error:
+                refusal = error.problem
+        assert refusal == f"outbox {path} did not take the event: database or disk is full"
+        assert 50 < len(accepted) < 128
+        assert log.close(timeout=0) == len(accepted)
+    assert log.unsent == accepted
+    assert path.stat().st_size <= 128 << 10
+    with Outbox(kafka, topic, path=path, quota=128 << 10) as log:
+        log.connect()
+        deadline = time.monotonic() + 10
+        while log.queued and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.3)  # an idle outbox forgets delivered rows after a tenth of a second
+        log.append(*event(2000))
+        assert log.close() == 0
+    assert sum(topics.end_offsets(kafka, topic).values()) == len(accepted) + 1
+
+
+def test_a_second_game_on_one_file_is_refused_by_name(path: Path) -> None:
+    """Two relays would break the order: the second is told who has the file; the first is not disturbed."""
+    with Outbox(NOBODY, "events", path=path) as first:
+        first.append(*event(1))
+        taken = rf"in use by another game \(process {os.getpid()}\)"
+        with Outbox(NOBODY, "events", path=path) as second, pytest.raises(LabError, match=taken):
+            second.connect()
+        first.append(*event(2))
+        first.close(timeout=0)
+    with Outbox(NOBODY, "events", path=path) as third:
+        third.connect()
+        assert third.queued == 2
+        third.close(timeout=0)
+
+
+def test_rows_of_another_topic_are_not_sent_to_this_one(path: Path) -> None:
+    """A file that holds events for one topic is not taken for another."""
+    with Outbox(NOBODY, "one", path=path) as log:
+        log.append(*event(1))
+        log.close(timeout=0)
+    with (
+        Outbox(NOBODY, "two", path=path) as log,
+        pytest.raises(LabError, match="1 events for topic 'one', not for 'two'"),
+    ):
+        log.connect()
+
+
+KILLED = """
+import sys
+from app.stream.connection import connect_to
+from app.stream.outbox import Outbox
+log = Outbox(connect_to(sys.argv[1]), sys.argv[2], path=sys.argv[3])
+number = 0
+while True:
+    log.append(f"p{number % 3}", b'{"event_id": "e%d"}' % number, f"e{number}")
+    print(number, flush=True)
+    number += 1
+"""
+
+
+@pytest.mark.parametrize("broker", ["there", "gone"])
+def test_what_was_answered_before_a_sigkill_is_in_the_topic_in_the_end(
+    kafka: Connection, topic: str, path: Path, broker: str
+) -> None:
+    """A killed process loses no accepted event, whether or not its relay could work."""
+    servers = addresses(kafka if broker == "there" else NOBODY)
+    command = [sys.executable, "-c", KILLED, servers, topic, str(path)]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as game:
+        assert game.stdout is not None
+        answered = [int(game.stdout.readline()) for _ in range(300)]
+        game.send_signal(signal.SIGKILL)
+        answered += [int(line) for line in game.stdout.read().split("\n")[:-1]]
+    with Outbox(kafka, topic, path=path) as log:
+        log.connect()
+        assert log.close() == 0
+    ids = {f"e{number}" for number in answered}
+    assert find(kafka, topic, ids, {}) == ids
+
+
+def test_every_commit_is_synchronous(path: Path) -> None:
+    """The settings that make a commit durable are in force on the connection that commits."""
+    file = OutboxFile(path, "events", quota=1 << 20)
+    with closing(file):
+        ask = lambda name: file._database.execute(f"PRAGMA {name}").fetchone()[0]  # noqa: E731
+        assert (ask("journal_mode"), ask("synchronous")) == ("wal", 2)
+
+
+def test_a_disk_that_hangs_is_a_refusal_in_time(path: Path) -> None:
+    """While another transaction holds the file, the event is withdrawn after the time-out and never appears."""
+    with Outbox(NOBODY, "events", path=path, timeout=0.2) as log:
+        log.append(*event(1))
+        with log._committing, pytest.raises(Refused, match=r"the disk did not answer for 0\.2 s"):
+            log.append(*event(2))
+        log.append(*event(3))
+        log.close(timeout=0)
+    assert log.unsent == ["e1", "e3"]
+
+
+def test_a_broken_file_is_an_error_that_names_it(path: Path) -> None:
+    """Something that is no database is not written over."""
+    path.write_bytes(b"not a database, and long enough to be looked at as one" * 100)
+    with Outbox(NOBODY, "events", path=path) as log, pytest.raises(LabError, match="is not an outbox"):
+        log.connect()
+    assert path.read_bytes().startswith(b"not a database")
