@@ -20,6 +20,7 @@ STYLES = """
 width min-width max-width height text-align vertical-align white-space color font-weight font-style font-size fill
 stroke stroke-width stroke-dasharray opacity text-anchor display overflow-wrap paint-order
 """
+NO_PICTURE = re.compile(r"<img(?![^>]*\ssrc=)[^>]*>")
 OWN_ANCHOR = re.compile(r"url\([\"']?#[\w-]+[\"']?\)")
 
 
@@ -48,5 +49,5 @@ CLEANER = nh3.Cleaner(
 
 
 def clean(markup: str) -> str:
-    """`markup` reduced to what is allowed, and balanced."""
-    return CLEANER.clean(markup)
+    """`markup` reduced to what is allowed, and balanced; of a picture from elsewhere nothing is left."""
+    return NO_PICTURE.sub("", CLEANER.clean(markup))

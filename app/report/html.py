@@ -27,6 +27,7 @@ PROMISE = "A Flask game fires events into a real Apache Kafka; this report reads
 ROOM = 1_500_000  # bytes of outputs on the page: more makes a browser slow
 ONE_OUTPUT = 400_000  # bytes of one HTML output
 FIGURE = "application/vnd.streaming-lab.figure+html"  # app.analysis.page.FIGURE, without its import of pandas
+COLUMNS = 10  # of a frame that is not ours: more do not fit on paper side by side
 SHOWN = [FIGURE, "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
 
@@ -172,7 +173,8 @@ class Page:
         cleaned = clean(markup)
         if "<table" in cleaned and 'class="table"' not in cleaned:
             label = f"Output of cell {number}"
-            cleaned = f'<div class="table" tabindex="0" role="group" aria-label="{label}">{cleaned}</div>'
+            many = " many" if len(re.findall(r"<t[hd]\b", cleaned.split("</tr>")[0])) > COLUMNS else ""
+            cleaned = f'<div class="table{many}" tabindex="0" role="group" aria-label="{label}">{cleaned}</div>'
         return cleaned
 
     def svg_output(self, output: Any, number: str) -> str:
