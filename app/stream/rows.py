@@ -14,6 +14,7 @@ from app.stream.chunk import Reject, Stray
 from app.stream.schema import ARROW, Column, Plan
 
 _INT64 = range(-(2**63), 2**63)
+_DIGITS = 4000  # Python refuses to read longer integers; they are beyond any column, float64 included
 _EXACT = 2**53  # beyond it a float no longer holds every integer
 _MICROSECOND_RANGE = tuple(
     pa.scalar(moment, ARROW["timestamp"])
@@ -33,7 +34,7 @@ def load_object(value: bytes) -> dict[str, Any]:
     """json.loads, but NaN, Infinity and anything that is no object raise `RowRejected`. The last duplicate key wins."""
     try:
         text = value.decode(json.detect_encoding(value), "surrogatepass")
-        found = _decoded(text)
+        found = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise RowRejected(f"not JSON: {error}") from error
     except UnicodeDecodeError as error:
@@ -113,23 +114,17 @@ def suspects(plan: Plan, table: pa.Table) -> np.ndarray:
     return np.flatnonzero(bad)
 
 
-def _decoded(text: str) -> Any:
-    try:
-        return _DECODER.decode(text)
-    except json.JSONDecodeError:
-        raise
-    except ValueError:  # Python refuses integers of more than 4300 digits; as a number they are beyond any float
-        return _LENIENT.decode(text)
-
-
 def _no_constant(name: str) -> NoReturn:
     raise RowRejected(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
-_LENIENT = json.JSONDecoder(
-    parse_constant=_no_constant, parse_int=lambda digits: int(digits) if len(digits) < 400 else float(digits)
-)
+def _integer(digits: str) -> int | float:
+    if digits == "-0":
+        return -0.0  # as a float column has it; an integer column makes it 0
+    return int(digits) if len(digits) <= _DIGITS else float(digits)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_integer)
 
 
 def _cell(plan: Plan, column: Column, found: Any) -> Any:

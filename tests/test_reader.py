@@ -1,0 +1,292 @@
+"""Topic to DataFrame on a real broker: what people met in the field, each as a test."""
+
+import json
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+from topics_of import new_topic, producer, values, write
+
+from app.errors import LabError
+from app.stream import topics
+from app.stream.connection import Connection
+from app.stream.fetch import Fetched, Fetcher
+from app.stream.reader import read_batches, read_text, read_topic
+from app.stream.schema import EVENTS, Schema
+from app.stream.wire import Link, Unsupported
+
+DECODERS = ["python", "auto"]
+
+
+@pytest.fixture(params=DECODERS)
+def decoder(request: pytest.FixtureRequest) -> str:
+    """Every way of decoding."""
+    return str(request.param)
+
+
+def test_several_shapes_in_one_topic_are_one_frame(kafka: Connection, decoder: str) -> None:
+    """B01: the union of all columns; a column of lists and text is kept as objects and reported as mixed."""
+    more = {"event_type": "bought", "host": "h", "n": 1, "price": 1.5}
+    rows = [{"event_type": "default"}] * 10 + [more] * 10
+    rows += [{"event_type": "bought", "sword_type": ["long", "sharp"]}] * 10
+    rows += [{"event_type": "bought", "sword_type": "short"}] * 10
+    found = read_topic(kafka, values(kafka, *(json.dumps(row).encode() for row in rows)), decoder=decoder)
+    assert (len(found.events), len(found.rejects)) == (40, 0)
+    assert found.mixed == {"sword_type": {"missing": 20, "list": 10, "text": 10}}
+    assert found.events["sword_type"].tolist()[19:31:10] == [None, ["long", "sharp"]]
+    assert found.events["sword_type"][39] == "short"
+
+
+def test_a_column_that_comes_after_the_sample(kafka: Connection, decoder: str) -> None:
+    """Without a schema, later keys and types widen the frame; no row is lost for it and order stays."""
+    rows = [{"a": i} for i in range(3000)] + [{"a": 0.5, "b": "x"}, {"b": 7}, {"c": None}] + [{"a": 1}] * 3000
+    found = read_topic(kafka, values(kafka, *(json.dumps(row).encode() for row in rows)), decoder=decoder)
+    events = found.events
+    assert (len(events), len(found.rejects), events["offset"].is_monotonic_increasing) == (6003, 0, True)
+    assert events["a"].dtype == "float64"
+    assert events["a"][2999:3001].tolist() == [2999.0, 0.5]
+    assert events["b"][3000:3002].tolist() == ["x", 7]
+    assert found.mixed == {"b": {"missing": 6001, "text": 1, "number": 1}}
+    assert events["c"].isna().all()
+
+
+def test_all_records_each_time(kafka: Connection) -> None:
+    """B02: every read has every record of the range, and two reads are equal."""
+    topic = values(kafka, *(b'{"n": %d}' % i for i in range(1000)), partitions=3)
+    first, second = read_topic(kafka, topic), read_topic(kafka, topic)
+    assert sorted(first.events["n"]) == list(range(1000))
+    pd.testing.assert_frame_equal(first.events, second.events)
+
+
+def test_records_appended_meanwhile_are_left_out(kafka: Connection) -> None:
+    """B02: the end is the end at the start, however much a writer adds while we read."""
+    topic = values(kafka, *(b'{"n": %d}' % i for i in range(1000)), partitions=3)
+    stop = threading.Event()
+
+    def keep_writing() -> None:
+        out = producer(kafka)
+        while not stop.is_set():
+            write(kafka, topic, {p: [(None, b'{"n": -1}')] * 50 for p in range(3)}, out)
+
+    writer = threading.Thread(target=keep_writing)
+    writer.start()
+    try:
+        for _ in range(3):
+            ends = topics.end_offsets(kafka, topic)
+            found = read_topic(kafka, topic, ranges={p: (0, end) for p, end in ends.items()})
+            assert found.events.groupby("partition")["offset"].max().add(1).to_dict() == ends
+            assert len(found.events) == sum(ends.values())
+            free = read_topic(kafka, topic)
+            assert len(free.events) == sum(end for _, end in free.ranges.values())
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_tombstones_are_their_own_kind(kafka: Connection, decoder: str) -> None:
+    """B04: 10 records, 3 of them a key without a value: 7 rows, 3 tombstones with key, partition and offset."""
+    topic = new_topic(kafka)
+    write(kafka, topic, {0: [(b"k%d" % i, None if i in (2, 5, 9) else b'{"n": %d}' % i) for i in range(10)]})
+    found = read_topic(kafka, topic, decoder=decoder)
+    assert found.events["n"].tolist() == [0, 1, 3, 4, 6, 7, 8]
+    expected = {"partition": [0, 0, 0], "offset": [2, 5, 9], "key": ["k2", "k5", "k9"]}
+    assert found.tombstones.to_dict("list") == expected
+    assert len(found.rejects) == 0
+
+
+@pytest.mark.parametrize("schema", [None, Schema({"id": "int64", "digits": "string"})], ids=["inferred", "declared"])
+def test_integers_keep_all_their_digits(kafka: Connection, decoder: str, schema: Schema | None) -> None:
+    """B05: 19 digits beside a missing value stay exact in a nullable integer column; digit text stays text."""
+    topic = values(kafka, b'{"id": 1234567890123456789, "digits": "9999999999999999"}', b"{}", b'{"id": 3}')
+    events = read_topic(kafka, topic, schema, decoder=decoder).events
+    assert events["id"].dtype == "Int64"
+    assert events["id"][0] - 1234567890123456789 == 0
+    assert events["id"].isna().tolist() == [False, True, False]
+    assert events["digits"].tolist()[:1] == ["9999999999999999"]
+    assert events["digits"].dtype == "str"
+
+
+def test_bytes_that_are_no_text(kafka: Connection, decoder: str) -> None:
+    """B07: a bad key is kept as bytes, a bad value is a reject with its bytes, and reading goes on."""
+    topic = new_topic(kafka)
+    good = [(b"k%d" % i, b'{"a": %d}' % i) for i in range(8)]
+    write(kafka, topic, {0: [(b"\x83\x84", b'{"a": 1}'), (b"k", b"\xff\xfe\x7b"), *good]})
+    found = read_topic(kafka, topic, decoder=decoder)
+    assert (len(found.events), len(found.rejects)) == (9, 1)
+    assert found.events["key"].tolist()[:2] == [b"\x83\x84", "k0"]
+    ((partition, offset, reason, raw),) = found.rejects.itertuples(index=False)
+    assert (partition, offset, raw) == (0, 1, b"\xff\xfe\x7b")
+    assert reason.startswith("not UTF-8")
+
+
+def test_a_huge_reject_is_cut_and_says_so(kafka: Connection) -> None:
+    """The bytes of a reject are bounded."""
+    found = read_topic(kafka, values(kafka, b"x" * 100_000))
+    assert len(found.rejects["raw"][0]) == 65536
+    assert found.rejects["reason"][0].endswith("(the first 65536 of 100000 bytes are kept)")
+
+
+@pytest.mark.parametrize("schema", [None, Schema({"n": "float64"}), Schema({"n": "int64"}), Schema({"m": "string"})])
+def test_nan_and_infinity_are_not_json(kafka: Connection, decoder: str, schema: Schema | None) -> None:
+    """B08: NaN, Infinity and 1e999 are rejects with their reasons, never a float infinity in silence."""
+    topic = values(kafka, b'{"n": NaN}', b'{"n": Infinity}', b'{"n": 1e999}', b'{"n": 1}')
+    found = read_topic(kafka, topic, schema, decoder=decoder)
+    if schema is not None and "m" in schema.columns:  # nobody asked for n: 1e999 is a JSON number all the same
+        assert found.rejects["reason"].tolist() == ["NaN is not JSON", "Infinity is not JSON"]
+        return
+    assert len(found.events) == 1
+    assert found.events["n"].tolist() == [1]
+    reasons = found.rejects["reason"].tolist()
+    assert reasons[:2] == ["NaN is not JSON", "Infinity is not JSON"]
+    assert reasons[2].startswith("n: ")
+
+
+def test_an_empty_topic(kafka: Connection, decoder: str) -> None:
+    """B11: no row, the declared columns and types, at once; one record later, one row with the same types."""
+    topic = new_topic(kafka, 4)
+    started = time.monotonic()
+    empty = read_topic(kafka, topic, EVENTS, decoder=decoder)
+    assert time.monotonic() - started < 2
+    assert (len(empty.events), len(empty.rejects), len(empty.tombstones)) == (0, 0, 0)
+    assert empty.ranges == dict.fromkeys(range(4), (0, 0))
+    event = {"event_id": "e", "event_type": "default", "player": "p", "at": "2026-01-01T00:00:00Z"}
+    write(kafka, topic, {2: [(b"p", json.dumps(event).encode())]})
+    one = read_topic(kafka, topic, EVENTS, decoder=decoder)
+    assert len(one.events) == 1
+    assert one.events.dtypes.to_dict() == empty.events.dtypes.to_dict()
+    assert str(one.events["at"].dtype) == "datetime64[us, UTC]"
+    assert str(one.events["timestamp"].dtype) == "datetime64[ms, UTC]"
+
+
+def test_a_topic_that_does_not_exist(kafka: Connection) -> None:
+    """C02: named, with the one that was probably meant, in less than 5 s."""
+    name = values(kafka, b"{}")
+    started = time.monotonic()
+    with pytest.raises(topics.TopicMissing, match=f"topic '{name}s' does not exist .did you mean '{name}'"):
+        read_topic(kafka, name + "s")
+    assert time.monotonic() - started < 5
+
+
+def test_a_broker_that_is_not_there() -> None:
+    """C02: another message than for a missing topic, in less than 5 s."""
+    started = time.monotonic()
+    with pytest.raises(topics.BrokerGone, match=r"no broker answers at 127\.0\.0\.1:1"):
+        read_topic({"bootstrap_servers": ["127.0.0.1:1"]}, "events")
+    assert time.monotonic() - started < 5
+
+
+def test_events_of_the_game_that_are_none(kafka: Connection, decoder: str) -> None:
+    """With the game's schema: a wrong type, an unknown event type, a missing key and another timestamp are rejects."""
+    good = {"event_id": "e", "event_type": "default", "player": "p", "at": "2026-01-01T00:00:00.123Z"}
+    odd = [{"event_id": 5}, {"event_type": "danced"}, {"player": None}, {"at": "noon"}]
+    topic = values(kafka, *(json.dumps({**good, **change}).encode() for change in [{}, *odd, {"new": 1}]))
+    found = read_topic(kafka, topic, EVENTS, decoder=decoder)
+    assert found.events["offset"].tolist() == [0, 5]
+    assert found.rejects["reason"].tolist() == [
+        "event_id: 5 is an integer, not string",
+        "event_type 'danced' is not one of default, joined_guild, purchased_sword, sold_sword",
+        "player is missing",
+        "at: 'noon' is not an ISO 8601 time",
+    ]
+
+
+def test_columns_are_pushed_down(kafka: Connection, decoder: str) -> None:
+    """Only the asked columns are decoded and judged; a name that is none is an error."""
+    topic = values(kafka, b'{"a": 1, "b": "x", "offset": 9}', b'{"a": 2, "b": 5}')
+    schema = Schema({"a": "int64", "b": "string", "offset": "int64"})
+    found = read_topic(kafka, topic, schema, columns=["offset", "a", "offset_value"], decoder=decoder)
+    assert found.events.columns.tolist() == ["offset", "a", "offset_value"]
+    assert found.events["a"].tolist() == [1, 2]
+    assert found.events["offset_value"].tolist()[:1] == [9]
+    assert read_topic(kafka, topic, columns=["a", "key"], decoder=decoder).events["a"].tolist() == [1, 2]
+    with pytest.raises(LabError, match="no such column: c"):
+        read_topic(kafka, topic, schema, columns=["c"])
+
+
+def test_limit_reads_no_further(kafka: Connection, decoder: str) -> None:
+    """That many events, and the ranges that were read for them."""
+    topic = values(kafka, *[b"{broken", None, *(b'{"n": %d}' % i for i in range(100))], partitions=2)
+    found = read_topic(kafka, topic, limit=60, decoder=decoder)
+    assert len(found.events) == 60
+    assert found.ranges == {0: (0, 51), 1: (0, 11)}
+    assert (len(found.rejects), len(found.tombstones)) == (1, 1)
+
+
+def test_start_and_end(kafka: Connection) -> None:
+    """Offsets for all, offsets per partition, and moments."""
+    topic = values(kafka, *(b'{"n": %d}' % i for i in range(20)), partitions=2)
+    assert read_topic(kafka, topic, start=3, end=5).ranges == {0: (3, 5), 1: (3, 5)}
+    assert read_topic(kafka, topic, start={1: 8}, end={0: 2}).ranges == {0: (0, 2), 1: (8, 10)}
+    later = read_topic(kafka, topic).events["timestamp"].max().to_pydatetime() + timedelta(milliseconds=1)
+    assert read_topic(kafka, topic, start=later).ranges == {0: (10, 10), 1: (10, 10)}
+    assert len(read_topic(kafka, topic, end=later).events) == 20
+    assert len(read_topic(kafka, topic, start=datetime(2020, 1, 1, tzinfo=UTC)).events) == 20
+    with pytest.raises(LabError, match="no partition"):
+        read_topic(kafka, topic, start={7: 0})
+    with pytest.raises(LabError, match="no time zone"):
+        read_topic(kafka, topic, start=datetime(2020, 1, 1))  # noqa: DTZ001
+
+
+def test_text(kafka: Connection) -> None:
+    """The seed's lines, as kcat prints them."""
+    topic = values(kafka, b"default", b"purchased_sword", None, b"sold \xff")
+    assert read_text(kafka, topic) == ["default", "purchased_sword", "sold \\xff"]
+    assert read_text(kafka, topic, ranges={0: (1, 2)}) == ["purchased_sword"]
+
+
+def test_batches_within_a_budget(kafka: Connection, decoder: str) -> None:
+    """Tables one after another, whose rows are those of the frame; rejects go aside or stop the walk."""
+    topic = values(kafka, *(b'{"n": %d, "pad": "%s"}' % (i, b"x" * 500) for i in range(5000)), b"{", partitions=2)
+    aside: list[int] = []
+    tables = list(read_batches(kafka, topic, memory=1 << 20, decoder=decoder, aside=lambda p, d: aside.append(p)))
+    assert sum(len(table) for table in tables) == 5000
+    assert max(table.nbytes for table in tables) < 1 << 20
+    assert aside == [0]
+    found = pd.concat([table.to_pandas() for table in tables]).sort_values(["partition", "offset"])
+    assert found["n"].tolist() == read_topic(kafka, topic).events["n"].tolist()
+    with pytest.raises(LabError, match="partition 0, offset 2500 is no row: not JSON"):
+        list(read_batches(kafka, topic))
+
+
+def test_a_range_that_is_not_there_yet(kafka: Connection) -> None:
+    """At the deadline the error names partition, position and end."""
+    topic = values(kafka, b"{}", b"{}")
+    with pytest.raises(LabError, match=r"partition 0 is at 2 of 5"):
+        read_topic(kafka, topic, ranges={0: (0, 5)}, timeout=1.5)
+
+
+def test_unknown_settings(kafka: Connection) -> None:
+    """A decoder or isolation that is none is an error with the names."""
+    with pytest.raises(LabError, match="decoder 'rust' is unknown"):
+        read_topic(kafka, "events", decoder="rust")
+    with pytest.raises(LabError, match="isolation 'none' is unknown"):
+        read_topic(kafka, "events", isolation="none")
+
+
+def test_the_way_round_gives_the_same(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where plain sockets do not apply from some offset on, KafkaConsumer continues there, and the result says so."""
+    topic = new_topic(kafka, 2)
+    write(kafka, topic, {p: [(b"k", b'{"n": %d}' % i) for i in range(3000)] for p in range(2)})
+    write(kafka, topic, {0: [(b"\xff", None), (None, b"{"), (None, b'{"n": "text"}')]})
+    write(kafka, topic, {0: [(None, b'{"n": 1, "pad": "%s"}' % (b"x" * 900_000))] * 12})  # more than one answer
+    expected = read_topic(kafka, topic)
+    fetch, taken = Fetcher._taken, []
+
+    def gives_up(self: Fetcher, link: Link) -> object:
+        taken.append(link)
+        return fetch(self, link) if len(taken) < 2 else (Fetched([], link, bytearray()), Unsupported("error 99"))
+
+    monkeypatch.setattr(Fetcher, "_taken", gives_up)
+    found = read_topic(kafka, topic)
+    assert found.decoder == "consumer: error 99"
+    for name in ("events", "rejects", "tombstones"):
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
+    assert (found.ranges, found.mixed) == (expected.ranges, expected.mixed)
+
+
+def test_security_is_left_to_the_consumer(kafka: Connection) -> None:
+    """A connection with TLS never sees our plain sockets: KafkaConsumer is asked, and here finds no TLS."""
+    with pytest.raises(topics.BrokerGone, match="no broker answers"):
+        read_topic({**kafka, "security_protocol": "SSL"}, "events", timeout=2)
