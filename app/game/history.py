@@ -1,13 +1,19 @@
 """What happened before this game was started, as events: the topic, then what an outbox still has to deliver."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
-from app.game.events import EVENT_TYPES, Event
+from app.game.events import EVENT_TYPES, OWN_FIELDS, REQUIRED, Event
+from app.stream.chunk import Decoded
 from app.stream.connection import Connection
 from app.stream.log import EventLog
 from app.stream.reader import read_batches
 from app.stream.schema import EVENTS
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = [*REQUIRED, *OWN_FIELDS]  # all that the rules look at
 
 
 def history(connection: Connection, topic: str, log: EventLog) -> Iterator[Event]:
@@ -17,12 +23,14 @@ def history(connection: Connection, topic: str, log: EventLog) -> Iterator[Event
     """
     # first the rows that wait, then the topic: what the relay moves meanwhile is in both, never in neither
     waiting = [Event.from_bytes(value) for _, _, value in log.pending()]
-    for table in read_batches(connection, topic, EVENTS):
-        yield from map(_event, table.select(_COLUMNS).to_pylist())
+    for table in read_batches(connection, topic, EVENTS, columns=COLUMNS, aside=_pass_over):
+        yield from map(_event, table.select(COLUMNS).to_pylist())
     yield from waiting
 
 
-_COLUMNS = ["event_id", "event_type", "player", "at", *dict.fromkeys(f for own in EVENT_TYPES.values() for f in own)]
+def _pass_over(partition: int, decoded: Decoded) -> None:
+    for reject in decoded.rejects:
+        logger.warning("partition %d, offset %d is no event: %s", partition, reject.offset, reject.reason)
 
 
 def _event(row: dict[str, Any]) -> Event:
