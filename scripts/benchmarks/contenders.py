@@ -1,0 +1,140 @@
+"""The ways to log that are measured: the lab's five, and what people write by hand. One game process for each.
+
+Run as a program, it serves the lab's game with one of them: contenders.py NAME SERVERS TOPIC FOLDER
+It prints `ready URL`, and at its end (SIGTERM) the number of events it answered 200.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from app.home import PROJECT
+from app.stream.connection import Connection, addresses, connect_to, librdkafka
+from app.stream.log import WAYS, Counts, open_log
+
+PEERS = ("send() linger 0", "send() linger 5", "send().get()", "confluent each")
+CONTENDERS = (*WAYS, *PEERS)
+
+
+class Peer:
+    """The least that the game needs of a log; a peer's own `deliver` is what is measured."""
+
+    def __init__(self, connection: Connection, topic: str) -> None:
+        self.connection, self.topic = connection, topic
+        self._accepted = 0
+        self._lock = threading.Lock()
+
+    def append(self, key: str, value: bytes, event_id: str) -> None:
+        self.deliver(key, value)
+        with self._lock:
+            self._accepted += 1
+
+    def ready(self) -> bool:
+        return True
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(accepted=self._accepted)
+
+
+class KafkaPython(Peer):
+    """kafka-python with its defaults, but for linger; with `wait`, each request waits for its acknowledgement."""
+
+    def __init__(self, connection: Connection, topic: str, linger_ms: int, wait: bool) -> None:
+        super().__init__(connection, topic)
+        from kafka import KafkaProducer
+
+        self.producer = KafkaProducer(**connection, linger_ms=linger_ms)
+        self.producer.partitions_for(topic)
+        self.wait = wait
+
+    def deliver(self, key: str, value: bytes) -> None:
+        future = self.producer.send(self.topic, value, key.encode())
+        if self.wait:
+            future.get(30)
+
+    def close(self, timeout: float) -> None:
+        self.producer.close(timeout)
+
+
+class ConfluentEach(Peer):
+    """confluent-kafka as its examples have it: produce, then flush, in each request."""
+
+    def __init__(self, connection: Connection, topic: str) -> None:
+        super().__init__(connection, topic)
+        from confluent_kafka import Producer
+
+        settings = {**librdkafka(connection), "enable.idempotence": True, "linger.ms": 0}
+        self.producer = Producer(settings)
+
+    def deliver(self, key: str, value: bytes) -> None:
+        failed: list[Any] = []
+        self.producer.produce(self.topic, value, key, on_delivery=lambda error, _: error and failed.append(error))
+        self.producer.flush(30)
+        if failed:
+            raise RuntimeError(failed[0])
+
+    def close(self, timeout: float) -> None:
+        self.producer.flush(timeout)
+
+
+def contender(name: str, connection: Connection, topic: str, folder: Path) -> Any:
+    """The log of that name, connected."""
+    if name in WAYS:
+        settings = {"path": folder / "outbox.sqlite"} if name == "outbox" else {}
+        log = open_log(name, connection, topic, **settings)
+        log.connect()
+        return log
+    if name == "confluent each":
+        return ConfluentEach(connection, topic)
+    return KafkaPython(connection, topic, linger_ms=5 if name.endswith("5") else 0, wait=name.endswith("get()"))
+
+
+@contextmanager
+def playing(name: str, connection: Connection, topic: str, folder: Path) -> Iterator[tuple[str, list[Counts]]]:
+    """A game process that logs this way: its URL, and a list that holds its counts once the block has ended."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, __file__, name, addresses(connection), topic, str(folder)]
+    ended: list[Counts] = []
+    with subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, text=True) as game:
+        assert game.stdout is not None
+        try:
+            ready = game.stdout.readline().split()
+            if ready[:1] != ["ready"]:
+                raise RuntimeError(f"the game with {name} did not start")
+            yield ready[1], ended
+            game.send_signal(signal.SIGTERM)
+            ended.append(Counts(**json.loads(game.stdout.readline())))
+        finally:
+            game.terminate()
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(PROJECT)}
+
+
+def _serve(name: str, servers: str, topic: str, folder: str) -> int:
+    from app.game.server import GameServer
+    from app.game.web import create_app
+
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    log = contender(name, connect_to(servers), topic, Path(folder))
+    with GameServer(create_app(log)) as server:
+        print("ready", server.url, flush=True)
+        stopped.wait()
+    if hasattr(log, "close"):
+        log.close(timeout=30.0)
+    print(json.dumps(vars(log.counts)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(_serve(*sys.argv[1:]))
