@@ -1,6 +1,7 @@
-"""What Altair draws for each chart, wide or narrow. Altair is imported where it is used: it takes its time."""
+"""What Altair draws for each chart, wide or narrow. Altair is imported where it is used: it takes about a second."""
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ WIDE, NARROW = 736, 342  # pixels
 
 def over_time(rates: pd.DataFrame, width: float, narrow: bool) -> Any:
     """Area charts in steps, one below the other, on one scale."""
-    import altair as alt
+    alt = altair()
 
     long = stacked(rates, "from", "rate")
     # a step needs its last value twice: where its bin begins, and where it ends
@@ -39,7 +40,7 @@ def over_time(rates: pd.DataFrame, width: float, narrow: bool) -> Any:
 
 def by_player(counts: pd.DataFrame, median: float, narrow: bool) -> Any:
     """Stacked bars with the median as a line; upright on wide pages, lying on narrow ones."""
-    import altair as alt
+    alt = altair()
 
     types = typed(set(counts.columns) - {"all"})
     names = list(counts.index)
@@ -55,7 +56,8 @@ def by_player(counts: pd.DataFrame, median: float, narrow: bool) -> Any:
     player: Any = (alt.Y if narrow else alt.X)("player:N", sort=names, axis=player_axis)
     count: Any = (alt.X if narrow else alt.Y)("sum(events):Q", title="events", axis=events_axis)
     rule: Any = (alt.X if narrow else alt.Y)("median:Q")
-    text = {"align": "left", "dx": 4, "y": -8} if narrow else {"align": "right", "dy": -7, "x": WIDE - 50}
+    side = inward(median, counts["all"].max())
+    text = {**side, "y": -8} if narrow else {"align": "right", "dy": -7, "x": WIDE - 50}
     size = (NARROW - 100, 13 * len(names)) if narrow else (WIDE - 50, 200)
     bars = (
         alt.Chart(records(stacked(counts, "player")), width=size[0], height=size[1])
@@ -68,7 +70,7 @@ def by_player(counts: pd.DataFrame, median: float, narrow: bool) -> Any:
 
 def by_partition(counts: pd.DataFrame, even: float, narrow: bool) -> Any:
     """Lying stacked bars with their totals and the even share as a line."""
-    import altair as alt
+    alt = altair()
 
     types = typed(set(counts.columns) - {"all", "players"})
     keys = counts["players"].to_dict()
@@ -93,12 +95,12 @@ def by_partition(counts: pd.DataFrame, even: float, narrow: bool) -> Any:
         partition, alt.X("events:Q"), alt.Text("events:Q", format=",")
     )
     line = alt.Chart(records(pd.DataFrame({"even": [even], "label": [f"even share {even:,.0f}"]})))
-    return bars + labels + marked_line(line, alt.X("even:Q"), {"align": "center", "y": -6})
+    return bars + labels + marked_line(line, alt.X("even:Q"), {**inward(even, counts["all"].max()), "y": -6})
 
 
 def distributions(kinds: Mapping[str, "pd.Series[Any]"], narrow: bool) -> Any:
     """Two curves, told apart by their dashes; the first has its median and 99th percentile marked."""
-    import altair as alt
+    alt = altair()
 
     points = pd.concat([curve(values).assign(kind=name) for name, values in kinds.items()])
     names = list(kinds)
@@ -142,7 +144,7 @@ def distributions(kinds: Mapping[str, "pd.Series[Any]"], narrow: bool) -> Any:
 
 def guild_bars(counts: pd.DataFrame, narrow: bool) -> Any:
     """Two panels of lying bars over the same guilds."""
-    import altair as alt
+    alt = altair()
 
     rows = counts.rename_axis("guild").reset_index()
     order, width = list(counts.index), 105 if narrow else 300
@@ -160,17 +162,40 @@ def guild_bars(counts: pd.DataFrame, narrow: bool) -> Any:
     return alt.hconcat(panel("members", True), panel("swords", False), spacing=24)
 
 
+def altair() -> Any:
+    """The altair module, without one part of its import: a grammar of web addresses that takes longer than the rest.
+
+    jsonschema builds it (rfc3987_syntax, 1.6 of 2.9 s here) to check the format of addresses, and does without when it
+    is not installed. Whoever has imported jsonschema before keeps what is there.
+    """
+    unwanted = "rfc3987_syntax"
+    hidden = "jsonschema" not in sys.modules and unwanted not in sys.modules
+    if hidden:
+        sys.modules[unwanted] = None  # type: ignore[assignment]  # Python's own way to say: not here
+    try:
+        import altair
+    finally:
+        if hidden:
+            del sys.modules[unwanted]
+    return altair
+
+
 def coloured(types: list[str], *, legend: bool = True, columns: int = 4) -> Any:
     """Colour by event type: the same type has the same colour in every chart."""
-    import altair as alt
+    alt = altair()
 
     scale = alt.Scale(domain=types, range=[TYPES.get(name, OTHER) for name in types])
     return alt.Color("type:N", scale=scale, legend=alt.Legend(columns=columns) if legend else None)
 
 
+def inward(value: float, most: float) -> dict[str, Any]:
+    """Where a label stands beside its upright line: on the side where there is more room."""
+    return {"align": "right", "dx": -4} if value > most / 2 else {"align": "left", "dx": 4}
+
+
 def marked_line(base: Any, where: Any, text: Mapping[str, Any]) -> Any:
     """A dashed line with its label, in the accent colour."""
-    import altair as alt
+    alt = altair()
 
     rule = base.mark_rule(color=TOKENS["accent"], strokeDash=[4, 3], strokeWidth=1.25).encode(where)
     return rule + base.mark_text(color=TOKENS["accent"], fontWeight=600, **text).encode(where, alt.Text("label:N"))
@@ -178,14 +203,14 @@ def marked_line(base: Any, where: Any, text: Mapping[str, Any]) -> Any:
 
 def zoom() -> Any:
     """In JupyterLab a reader can zoom and move the time axis."""
-    import altair as alt
+    alt = altair()
 
     return alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
 
 
 def records(frame: pd.DataFrame) -> Any:
     """A frame as inline data, so that a chart carries its rows and nothing names them by a hash."""
-    import altair as alt
+    alt = altair()
 
     values: Any = frame.to_dict("records")
     return alt.InlineData(values=values)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from app.analysis.accounts import gaps, ledger, rejects, replay
 from app.analysis.counts import by_partition, by_player, guild_counts, share, typed
-from app.analysis.page import Column, Table, number
+from app.analysis.page import NO_EVENTS, Column, Table, number
 
 __all__ = [
     "cluster",
@@ -79,7 +79,7 @@ def requests_by_status(requests: pd.DataFrame) -> Table:
     """What was asked and how it was answered: a row for each action, a column for each status."""
     status = requests["status"].map(lambda code: "no answer" if pd.isna(code) else str(code))
     counts = pd.crosstab(requests["action"], status) if len(requests) else pd.DataFrame()
-    return counted("Requests by action and status", "action", counts, "in requests; the status is the HTTP answer's")
+    return counted("Requests by action and status", "action", counts, "in requests", empty="no requests")
 
 
 def columns_of(events: pd.DataFrame) -> Table:
@@ -159,14 +159,16 @@ def guilds(world: Any) -> Table:
     return Table("Guilds at the end", columns, rows, "the game's world after the last request", empty="no players")
 
 
-def counted(title: str, first: str, counts: pd.DataFrame, note: str, *, sums: bool = True) -> Table:
+def counted(
+    title: str, first: str, counts: pd.DataFrame, note: str, *, sums: bool = True, empty: str = NO_EVENTS
+) -> Table:
     """A frame of counts as a table, its index as the first column; `sums` adds the totals of rows and columns."""
     if sums and len(counts):
         counts = counts.assign(all=counts.sum(axis=1))
         counts.loc["all"] = counts.sum(axis=0)
     rows = tuple((str(name), *map(int, line)) for name, *line in counts.itertuples())
     columns = (Column(first), *(number(str(name)) for name in counts.columns))
-    return Table(title, columns, rows, note, total=sums and bool(rows))
+    return Table(title, columns, rows, note, total=sums and bool(rows), empty=empty)
 
 
 def clock(stamp: Any) -> str:

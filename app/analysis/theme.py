@@ -86,6 +86,7 @@ def config() -> dict[str, Any]:
 def page_svg(svg: str, css_class: str) -> str:
     """Vega's drawing as the page's: colours are tokens, text takes the page's font, labels are left to the page."""
     svg = re.sub(r' (?:aria-[a-z]+|role|font-family|class|version|xmlns(?::xlink)?|pointer-events)="[^"]*"', "", svg)
+    svg = re.sub(r'<defs>.*?</defs>| clip-path="[^"]*"', "", svg)  # only zooming needs them; their ids would clash
     svg = svg.replace(' opacity="1"', "").replace(' stroke-width="1"', "").replace('px"', '"')
     svg = re.sub(r'<path d="(?:M0,0h0v0h0Z)?"(?: display="none")?/>', "", svg)
     svg = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), svg)

@@ -1,0 +1,211 @@
+"""Charts are drawn for both widths and both themes, say what they show, and repeat."""
+
+import re
+import xml.etree.ElementTree as ET
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from app.analysis import charts
+from app.analysis.drawing import ledger_drawing
+from app.analysis.ledger import Ledger, close_ledger
+from app.analysis.page import FIGURE, VEGALITE, Figure
+from app.analysis.theme import CSS, TOKENS, TYPES, page_svg
+from app.game.rules import Player, World
+
+START = pd.Timestamp("2019-03-16T05:08:40.000Z")
+
+
+def run_of(size: int, *, players: int = 4, partitions: int = 2, lost: int = 0) -> tuple[pd.DataFrame, Any]:
+    """Requests a few milliseconds apart, each answered 200, and their rows but for the first `lost`."""
+    numbers = range(size)
+    sent = pd.Series([START + pd.Timedelta(7 * n, unit="ms") for n in numbers], dtype="datetime64[us, UTC]")
+    who = pd.Series([f"player-{n % players:02d}" for n in numbers], dtype="str")
+    ids = pd.Series([f"id{n}" for n in numbers], dtype="str")
+    status = pd.Series([200] * size, dtype="Int64")
+    requests = pd.DataFrame({"request_id": ids, "player": who, "sent_at": sent, "status": status, "latency_ms": 2.5})
+    kinds = pd.Series([list(TYPES)[n % 3] for n in numbers], dtype="str")
+    rows = pd.DataFrame({"event_id": ids, "player": who, "event_type": kinds, "offset": numbers})
+    rows = rows.assign(partition=[n % players % partitions for n in numbers], at=sent, timestamp=sent)
+    rejects = pd.DataFrame({"partition": [], "offset": [], "reason": [], "raw": []})
+    return requests, SimpleNamespace(events=rows.astype({"partition": "int64"}).iloc[lost:], rejects=rejects)
+
+
+REQUESTS, TOPIC = run_of(120)
+WORLD = World({"ann": Player(3, "red"), "bob": Player(1, "blue"), "cy": Player(1)})
+DRAWN = {
+    "over time": lambda events: charts.events_over_time(events),
+    "by player": lambda events: charts.events_by_player(events),
+    "by partition": lambda events: charts.events_by_partition(events),
+    "latency": lambda events: charts.latency(REQUESTS, events),
+}
+
+
+@pytest.fixture(scope="module", params=[*DRAWN, "guilds"])
+def figure(request: pytest.FixtureRequest) -> Figure:
+    """Each chart of chapter 03 in turn."""
+    return charts.guilds(WORLD) if request.param == "guilds" else DRAWN[request.param](TOPIC.events)
+
+
+def test_each_figure_is_whole(figure: Figure) -> None:
+    """A title, alt text that names the chart and its numbers, a reading, two drawings, and the data as a table."""
+    html = figure.html()
+    assert html.count('<figure class="figure">') == html.count('<p class="reading">') == 1
+    assert re.search(r'<div class="plot" role="img" aria-label="[^"]*chart[^"]*\d|distributions[^"]*\d', html)
+    assert html.count("<svg ") == html.count('aria-hidden="true"') == 2
+    assert '<details class="data">' in html
+    assert figure.data is not None
+    assert figure.data.rows
+
+
+def test_drawings_are_in_the_pages_colours(figure: Figure) -> None:
+    """Every colour is a token with its light value to fall back on, so that both themes share one drawing."""
+    colours = set(re.findall(r'(?:fill|stroke)="([^"]*)"', figure.wide + figure.narrow)) - {"none", "transparent"}
+    known = {f"var(--{token},{colour})" for token, colour in TOKENS.items()}
+    assert colours - known == set()
+
+
+def test_drawings_are_well_formed_and_fit(figure: Figure) -> None:
+    """Both drawings are XML; the narrow one fits a phone, and none names fonts, scripts or labels of its own."""
+    wide, narrow = (ET.fromstring(svg) for svg in (figure.wide, figure.narrow))
+    assert 600 < float(wide.attrib["width"]) <= 780
+    assert 250 < float(narrow.attrib["width"]) <= 360
+    assert not re.search(r"font-family|<script|<style|role=|aria-label", figure.wide + figure.narrow)
+
+
+def test_a_figure_is_interactive_in_jupyterlab(figure: Figure) -> None:
+    """The bundle has the page's fragment, Vega-Lite 5 with data and tooltips, an image, and text; no HTML."""
+    bundle, metadata = figure._repr_mimebundle_()
+    assert set(bundle) == {FIGURE, VEGALITE, "image/svg+xml", "text/plain"}
+    assert bundle[VEGALITE]["$schema"] == "https://vega.github.io/schema/vega-lite/v5.json"
+    assert '"tooltip": true' in str(bundle[VEGALITE]).replace("'", '"').replace("True", "true")
+    assert ET.fromstring(bundle["image/svg+xml"]).tag == "{http://www.w3.org/2000/svg}svg"
+    assert metadata == ({"measured": True} if figure.title in MEASURED else {})
+
+
+MEASURED = {"Events per second, by type", "From request to broker"}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_charts_repeat(name: str) -> None:
+    """The same events in another order give the same drawing, to the byte."""
+    shuffled = TOPIC.events.sample(frac=1, random_state=7)
+    assert DRAWN[name](shuffled).html() == DRAWN[name](TOPIC.events).html()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_events(name: str) -> None:
+    """An empty topic gives a figure that says so, with nothing left out of its markup."""
+    html = DRAWN[name](TOPIC.events.iloc[:0]).html()
+    assert "No events." in html
+    assert html.count("<svg ") == 2
+
+
+def test_nobody_in_the_world() -> None:
+    """A world without players gives a figure that says so."""
+    assert "No players." in charts.guilds(World()).html()
+
+
+def test_a_type_has_one_colour_everywhere() -> None:
+    """purchased_sword is the same token in each chart, also when other types are missing."""
+    only = TOPIC.events[TOPIC.events["event_type"] == "purchased_sword"]
+    for name in ("over time", "by player", "by partition"):
+        drawing = DRAWN[name](only).wide
+        assert "var(--t2," in drawing
+        assert not re.search(r"var\(--t[134],", drawing)
+
+
+def test_readings_are_computed() -> None:
+    """Numbers in the words are those of the frame."""
+    assert charts.events_by_player(TOPIC.events).reading == (
+        "The median player caused 30.0 events; the 4 busiest of 4 caused 100% of all, and player-00 alone 30."
+    )
+    assert charts.events_by_partition(TOPIC.events).reading == (
+        "Partition 0 holds 50% of the events, 1.00 times its even share: 2 of 4 keys hash to it."
+    )
+    assert charts.guilds(WORLD).reading == (
+        "3 players hold 5 swords; red has 60% of them, and 1 of the players joined no guild."
+    )
+
+
+def test_players_beyond_the_chart_are_told() -> None:
+    """With more players than bars, the busiest are shown and the rest is said."""
+    _, topic = run_of(130, players=60)
+    figure = charts.events_by_player(topic.events)
+    assert figure.note.startswith("the 50 busiest of 60, ")
+    assert figure.data is not None
+    assert len(figure.data.rows) == 50
+
+
+def test_player_names_cannot_act() -> None:
+    """A player's name is text in the drawing and in the words."""
+    events = TOPIC.events.assign(player='</text><script>"x"</script>-1')
+    html = charts.events_by_player(events).html()
+    assert "<script" not in html
+    ET.fromstring(charts.events_by_player(events).wide)
+
+
+def test_recolouring_leaves_unknown_colours_alone() -> None:
+    """Only the tokens' own colours become tokens."""
+    assert page_svg('<svg><path fill="#0072b2" stroke="#123456"/></svg>', "wide") == (
+        '<svg class="wide" aria-hidden="true"><path fill="var(--t1,#0072b2)" stroke="#123456"/></svg>'
+    )
+
+
+def account(size: int, **planted: int) -> Ledger:
+    requests, topic = run_of(size, **planted)
+    return close_ledger(requests, topic)
+
+
+def test_the_ledger_is_drawn_twice() -> None:
+    """Both drawings are XML, the ribbon has a band for each partition and the alt text every number."""
+    html = ledger_drawing(account(120, partitions=3))
+    wide, narrow = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    for svg in (wide, narrow):
+        assert len(ET.fromstring(svg).findall("path[@class='band']")) == 3
+    assert html.startswith('<figure class="figure ledger">')
+    assert "Over partitions: p0 60, p1 30, p2 30." in html
+    assert "120 requests, 120 accepted, – acknowledged, 120 offsets, 120 rows" in html
+    assert "gap off" not in html
+
+
+def test_what_is_lost_falls_off_in_red() -> None:
+    """An open ledger is marked as failed, and only the broken sign is off."""
+    html = ledger_drawing(account(100, lost=12))
+    assert html.startswith('<figure class="figure ledger failed">')
+    assert len(re.findall(r'class="fall"', html)) == len(re.findall(r'class="fall tail"', html)) == 2
+    assert re.findall(r'<text class="gap off"[^>]*>([^<]*)', html) == ["12 lost", "12 lost"]
+
+
+def test_what_was_refused_turns_away() -> None:
+    """Refused requests leave the ribbon without being a fault; each is one of the 20."""
+    requests, topic = run_of(20)
+    requests.loc[:4, "status"] = 409
+    ledger = close_ledger(requests, SimpleNamespace(events=topic.events.iloc[5:], rejects=topic.rejects))
+    html = ledger_drawing(ledger)
+    assert ledger.closed
+    assert html.count('class="fall turned"') == 2
+    assert html.count(">5 refused<") == 3
+    assert "gap off" not in html
+
+
+def test_an_empty_ledger_is_drawn() -> None:
+    """Nothing asked and nothing written: five stations with 0 and no ribbon."""
+    html = ledger_drawing(account(0))
+    assert "No requests and no events." in html
+    assert 'class="band"' not in html
+    assert html.count(">0</text>") == 8
+
+
+def test_the_ribbon_keeps_its_breadth() -> None:
+    """Whatever is lost or refused, all strips together are as broad as the ribbon."""
+    html = ledger_drawing(account(100, lost=30))
+    low, high = re.findall(r'<path class="gate" d="M1 ([\d.]+)L1 ([\d.]+)"/>', html)[0]
+    assert float(high) - float(low) == pytest.approx(104 + 14)
+
+
+def test_the_pages_extra_rules_are_css() -> None:
+    """The rules that the drawings add close what they open."""
+    assert CSS.count("{") == CSS.count("}") > 0
