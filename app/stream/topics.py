@@ -105,14 +105,21 @@ def describe(connection: Connection, name: str, timeout: float = PATIENCE) -> To
 
 
 def end_offsets(connection: Connection, name: str, timeout: float = PATIENCE) -> dict[int, int]:
-    """The end offset of each partition now; raises a `LabError` naming the partitions that have no leader."""
+    """The end offset of each partition now.
+
+    Waits for the election of missing leaders; a `LabError` names the partitions that have none after `timeout`.
+    """
+    deadline = time.monotonic() + timeout
     with _admin(connection, timeout) as admin:
         raw = _partitions(admin, name)
-        if leaderless := [p["partition_index"] for p in raw if p["leader_id"] < 0]:
-            raise LabError(
-                f"partitions {leaderless} of topic {name!r} have no leader",
-                "Wait for an election, or restart the broker.",
-            )
+        while leaderless := [p["partition_index"] for p in raw if p["leader_id"] < 0]:
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"partitions {leaderless} of topic {name!r} have no leader",
+                    "Wait for an election, or restart the broker.",
+                )
+            time.sleep(RETRY)
+            raw = _partitions(admin, name)
         return _offsets(admin, [TopicPartition(name, p["partition_index"]) for p in raw], OffsetSpec.LATEST)
 
 
