@@ -80,8 +80,11 @@ class Keeper:
         self.publish()
 
     def publish(self) -> None:
-        """Write what is so now into the state file."""
+        """Write what is so now into the state file; one that was taken away is not written again, it means the end."""
         with self.lock:
+            if self.state.brokers and not self.file.exists():
+                self.ending.set()
+                return
             self.state = replace(
                 self.state,
                 cluster_id=self.fleet.cluster_id,
@@ -111,8 +114,7 @@ class Keeper:
         """End the brokers, cleanly where they let us, and leave nothing but a start-up cache."""
         with self.lock:
             self.state = replace(self.state, status="stopping")
-            if self.file.exists():
-                self.publish()
+            self.publish()
         self.forced, self.trained = self.fleet.end()
         self.close(keep=self.order.keep)
 

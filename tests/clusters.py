@@ -1,0 +1,74 @@
+"""What the cluster's tests share: a home of their own, users in processes of their own, and a look for what is left."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.cluster import state
+from app.cluster.state import State
+from app.home import PROJECT
+
+USER = "from app.cluster import attach; import time; c = attach('embedded', user='driver'); print('up', flush=True); "
+
+
+@contextmanager
+def user(code: str = "time.sleep(120)", **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that attaches, says so, and then does `code`."""
+    command = [sys.executable, "-c", USER + code]
+    with subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **options
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def now(home: Path, instance: str = "") -> State:
+    """The state, which must be there."""
+    found = state.read(state.state_file(instance, home))
+    assert found is not None
+    return found
+
+
+def pids(found: State) -> list[int]:
+    """Keeper and brokers."""
+    return [found.keeper.pid, *(broker.process.pid for broker in found.brokers if broker.process)]
+
+
+def eventually(fact: Callable[[], bool], seconds: float = 30.0) -> bool:
+    """Does it become true in time?"""
+    deadline = time.monotonic() + seconds
+    while not fact():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def gone(found: State) -> bool:
+    """Are keeper and brokers all gone?"""
+    known = [found.keeper, *(broker.process for broker in found.brokers)]
+    return not any(state.lives(one) for one in known)
+
+
+def leaves_nothing(found: State, home: Path) -> bool:
+    """No process, no state file, no run directory, soon."""
+    return eventually(
+        lambda: gone(found) and not state.state_file("", home).exists() and not list((home / "run").iterdir())
+    )
+
+
+def link_jars(cache: Path) -> None:
+    """A cache folder of one's own that has the real jars and nothing else."""
+    (cache / "jars").mkdir(parents=True)
+    from app.cluster import jars
+
+    for jar in jars.class_path():
+        os.link(jar, cache / "jars" / jar.name)

@@ -1,0 +1,242 @@
+"""The cluster's life: who uses it, what ends it, and that nothing is left, whatever happens to whom."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from clusters import eventually, gone, leaves_nothing, now, pids, user
+
+from app.cluster import ClusterError, attach, running, state
+from app.cluster.ending import stop
+from app.home import PROJECT
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A lab home of this test's own, with a short grace time; whatever a test leaves running ends with it."""
+    monkeypatch.setenv("LAB_HOME", str(tmp_path))
+    monkeypatch.setenv("LAB_GRACE", "0.4")
+    yield tmp_path
+    for name in list(state.instances(tmp_path)):
+        stop(state.state_file(name, tmp_path), lambda line: None)
+
+
+def test_a_second_user_attaches_and_the_last_one_to_leave_ends_it(home: Path) -> None:
+    """Two users, one cluster: it outlives the first that leaves, and goes with the second."""
+    with attach("embedded", user="one") as one:
+        first = now(home)
+        with user() as other:
+            both = now(home)
+            assert [(u.name, u.process and u.process.pid) for u in both.users] == [
+                ("one", os.getpid()),
+                ("driver", other.pid),
+            ]
+            one.close()
+            assert [u.name for u in now(home).users] == ["driver"]
+            assert pids(now(home)) == pids(first)
+            assert running() == one.connection
+    assert leaves_nothing(first, home)
+    assert running() is None
+
+
+@pytest.mark.parametrize("ending", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_a_driver_that_ends_in_any_way_leaves_no_jvm(home: Path, ending: str) -> None:
+    """Ctrl-C (its whole process group), a polite end, kill -9."""
+    with user(start_new_session=True) as driver:
+        found = now(home)
+        os.killpg(driver.pid, getattr(signal, ending))
+        driver.wait(10)
+    assert leaves_nothing(found, home)
+
+
+def test_a_driver_whose_code_fails_leaves_no_jvm(home: Path) -> None:
+    """A failed chapter is a process that ends with a traceback."""
+    with user("found = c.state; raise SystemExit(1)") as driver:
+        found = now(home)
+        assert driver.wait(30) == 1
+    assert leaves_nothing(found, home)
+
+
+@pytest.mark.parametrize("way", ["interrupt and shut down", "kill"])
+def test_a_kernel_that_ends_leaves_no_jvm(home: Path, way: str) -> None:
+    """A real kernel attaches in a cell, is interrupted in the next one, and ends."""
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(PROJECT))
+    try:
+        code = "from app.cluster import attach; c = attach('embedded', user='kernel')"
+        assert client.execute_interactive(code, timeout=60)["content"]["status"] == "ok"
+        found = now(home)
+        assert [u.name for u in found.users] == ["kernel"]
+        if way == "kill":
+            os.kill(found.users[0].process.pid, signal.SIGKILL)  # type: ignore[union-attr]
+        else:
+            client.execute("import time; time.sleep(60)")
+            manager.interrupt_kernel()
+            assert not gone(found)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=way == "kill")
+        manager.context.destroy()
+    assert leaves_nothing(found, home)
+
+
+def test_when_the_keeper_is_killed_its_guard_ends_the_jvm(home: Path) -> None:
+    """SIGKILL cannot be caught, so somebody else must notice; the next start finds the rest and begins afresh."""
+    with attach("embedded"):
+        found = now(home)
+        os.kill(found.keeper.pid, signal.SIGKILL)
+        assert eventually(lambda: gone(found), 5)
+        assert running() is None
+    with attach("embedded"):
+        assert now(home).token != found.token
+        assert len(list((home / "run").iterdir())) == 1
+
+
+def test_orphans_of_a_killed_keeper_and_guard_are_ended_by_the_next_start(home: Path) -> None:
+    """The state file names the JVM by pid and start time: enough to end it, and to end nothing else."""
+    with attach("embedded"):
+        found = now(home)
+        guard = [one.pid for one in psutil.Process(found.keeper.pid).children() if one.pid not in pids(found)]
+        assert len(guard) == 1
+        os.kill(guard[0], signal.SIGKILL)
+        os.kill(found.keeper.pid, signal.SIGKILL)
+        assert eventually(lambda: not state.lives(found.keeper))
+        assert state.lives(found.brokers[0].process)
+    with attach("embedded"):
+        assert gone(found)
+
+
+def test_a_pid_that_is_now_something_else_is_left_alone(home: Path) -> None:
+    """A stale state file names our own pid with another start time: nobody is harmed, and a cluster starts."""
+    with attach("embedded") as first:
+        found = now(home)
+        first.close(wait=True)
+    sleeper = subprocess.Popen(["sleep", "60"])
+    stranger = state.Known(sleeper.pid, 1.0)
+    stale = replace(found, keeper=stranger, brokers=tuple(replace(b, process=stranger) for b in found.brokers))
+    state.write(state.state_file("", home), stale)
+    try:
+        assert running() is None
+        with attach("embedded") as cluster:
+            assert cluster.describe().cluster_id != found.cluster_id
+        assert sleeper.poll() is None
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"status": "running"}'])
+def test_a_broken_state_file_is_as_good_as_none(home: Path, content: bytes) -> None:
+    """Half a file, or somebody else's."""
+    state.state_file("", home).write_bytes(content)
+    assert running() is None
+    assert stop(state.state_file("", home), lambda line: None) is None
+
+
+def test_the_state_file_is_private_and_round_trips(home: Path) -> None:
+    """It holds the keeper's token; and what it holds comes back equal."""
+    with attach("embedded"):
+        assert stat.S_IMODE(state.state_file("", home).stat().st_mode) == 0o600
+        found = now(home)
+        assert state.State.from_json(found.to_json()) == found
+
+
+def test_the_keeper_answers_nobody_without_the_token(home: Path) -> None:
+    """A stranger on loopback cannot stop the cluster, and a silent one does not block it."""
+    from app.cluster.channel import ask
+
+    with attach("embedded"):
+        found = now(home)
+        with pytest.raises(OSError, match="without an answer"):
+            ask(found.address, "guess", "stop")
+        assert ask(found.address, found.token, "ping")["users"] == 1
+
+
+def test_two_starts_at_the_same_moment_end_with_one_cluster(home: Path) -> None:
+    """Four processes start together; all get the same brokers."""
+    code = "from app.cluster import attach; c = attach('embedded'); print(c.state.keeper.pid, flush=True); input()"
+    starts = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    keepers = {start.stdout.readline() for start in starts}  # type: ignore[union-attr]
+    found = now(home)
+    assert keepers == {f"{found.keeper.pid}\n".encode()}
+    assert len(found.users) == 4
+    for start in starts:
+        start.communicate(b"\n", timeout=20)
+    assert leaves_nothing(found, home)
+
+
+def test_taking_the_state_file_away_ends_the_cluster(home: Path) -> None:
+    """Whoever removes the lab's folder must not leave a JVM that nobody knows of."""
+    with attach("embedded"):
+        found = now(home)
+        state.state_file("", home).unlink()
+        assert leaves_nothing(found, home)
+
+
+def test_a_keeper_that_is_asked_to_end_ends_its_brokers_first(home: Path) -> None:
+    """SIGTERM, as a machine's shutdown sends it."""
+    with attach("embedded"):
+        found = now(home)
+        os.kill(found.keeper.pid, signal.SIGTERM)
+        assert leaves_nothing(found, home)
+
+
+def test_waiting_for_the_end_returns_when_it_is_the_end(home: Path) -> None:
+    """The report's last act: no grace time, and no process when it returns; closing twice is fine."""
+    cluster = attach("embedded")
+    found = now(home)
+    cluster.close(wait=True)
+    assert gone(found)
+    cluster.close(wait=True)
+    with pytest.raises(ClusterError, match="gone"):
+        cluster.describe()
+
+
+def test_a_broker_that_dies_is_named_with_the_end_of_its_log(home: Path) -> None:
+    """Nobody asked for it: the next to attach, and those who ask, are told; stop cleans up."""
+    with attach("embedded") as cluster:
+        found = now(home)
+        os.kill(found.brokers[0].process.pid, signal.SIGKILL)  # type: ignore[union-attr]
+        assert eventually(lambda: now(home).brokers[0].status == "dead")
+        for ask in (cluster.describe, lambda: attach("embedded")):
+            with pytest.raises(ClusterError, match=r"broker 1 died.*\n.* INFO ") as raised:
+                ask()
+            assert "cluster.py stop" in raised.value.cure
+    assert stop(state.state_file("", home), lambda line: None) is not None or gone(found)
+
+
+def test_a_frozen_keeper_is_ended_by_force_and_stop_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not answer within the deadline, so its pid is among the forced."""
+    from app.cluster import channel
+
+    monkeypatch.setattr(channel.ask, "__defaults__", (1.0,))
+    with attach("embedded"):
+        found = now(home)
+        os.kill(found.keeper.pid, signal.SIGSTOP)
+        end = stop(state.state_file("", home), lambda line: None)
+        assert end is not None
+        assert end.forced[0] == found.keeper.pid
+        assert eventually(lambda: gone(found), 5)
+
+
+def test_stop_by_one_ends_the_cluster_of_another(home: Path) -> None:
+    """`cluster.py stop` means it, whoever uses it; the other's close is quiet."""
+    with attach("embedded"):
+        found = now(home)
+        threads = threading.active_count()
+        end = stop(state.state_file("", home), lambda line: None)
+        assert (end.forced if end else None) == ()
+        assert gone(found)
+        assert threading.active_count() == threads
