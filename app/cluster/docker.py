@@ -90,9 +90,10 @@ class Project:
         return {row["Service"]: _container(row) for row in rows}
 
     def log(self, service: str, lines: int = 12) -> str:
-        """The last lines of a service's log."""
-        answer = self._run(["logs", "--no-color", "--no-log-prefix", "--tail", str(lines), service])
-        return answer.stdout.strip()
+        """The last lines of a service's log, without the frames of stack traces: what they say, not where."""
+        answer = self._run(["logs", "--no-color", "--no-log-prefix", "--tail", "200", service])
+        words = [line for line in answer.stdout.splitlines() if line.strip() and not re.match(r"\s*at \S+\(", line)]
+        return "\n".join(words[-lines:])
 
     def command(self, *arguments: str) -> list[str]:
         """The command line for `arguments`, as a person would type it."""
@@ -180,7 +181,7 @@ def known(words: str) -> LabError | None:
             f"docker has no compose plugin: {tail(words, 1)}",
             "Install it (Docker Desktop has it; from Docker's own Debian repository: docker-compose-plugin).",
         )
-    if re.search(r"port is already allocated|address already in use|ports are not available", words):
+    if re.search(r"port is already allocated|address already in use|[Pp]orts are not available", words):
         return _taken(words)
     return None
 

@@ -1,0 +1,401 @@
+"""The compose files on a real engine: they start, they hold the assignment's steps, their failures are told apart."""
+
+import itertools
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaError, Message, Producer
+
+from app.cluster import compose, docker
+from app.cluster.compose import ComposeCluster
+from app.cluster.composefile import explain
+from app.cluster.docker import Project
+from app.cluster.history import Line, beside_today
+from app.errors import LabError
+from app.home import PROJECT
+from app.stream import topics
+from app.stream.connection import librdkafka
+
+FILES = ("docker-compose.yml", "compose/trio.yml", "compose/2019.yml")
+OWN = f"lab-test-{os.getpid()}"  # no container of the user's is called that
+
+
+@pytest.fixture(scope="module")
+def engine() -> None:
+    """A Docker engine, or a skip with the reason; in CI its absence is a failure."""
+    try:
+        docker.check()
+    except LabError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(error.problem)
+
+
+@pytest.fixture
+def ports() -> dict[str, str]:
+    """The files' variables with free ports, so that a running lab is not in the way."""
+    names = ("KAFKA_PORT", "KAFKA_PORT_2", "KAFKA_PORT_3", "GAME_PORT", "JUPYTER_PORT")
+    holders = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+    found = {name: str(holder.getsockname()[1]) for name, holder in zip(names, holders, strict=True)}
+    for holder in holders:
+        holder.close()
+    return found
+
+
+@pytest.fixture(params=["compose", "compose:2019"])
+def boxed(request: pytest.FixtureRequest, engine: None, ports: dict[str, str]) -> Iterator[ComposeCluster]:
+    """A whole compose file, up: the broker and the tools box."""
+    with own(request.param, ports) as cluster:
+        try:
+            built(cluster).up(["lab"], 60)
+            yield cluster
+        finally:
+            cluster.project.down(volumes=True)
+
+
+def own(name: str, ports: dict[str, str]) -> ComposeCluster:
+    return compose.attach(name, project=OWN, ports=ports)
+
+
+def built(cluster: ComposeCluster) -> Project:
+    """The project, with the tools box built from what is here now."""
+    done = docker.run(cluster.project.command("build", "lab"), 600, cluster.project.environment)
+    assert done.returncode == 0, done.stderr
+    return cluster.project
+
+
+def leftovers() -> str:
+    """Whatever container, volume or network of the tests' own projects is still there."""
+    mine = ["--filter", f"name={OWN}", "--quiet"]
+    kinds = (["ps", "--all"], ["volume", "ls"], ["network", "ls"])
+    return "".join(docker.run(["docker", *kind, *mine]).stdout for kind in kinds)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_has_no_warning(engine: None, file: str) -> None:
+    """`docker compose config` has nothing to say, with every profile on."""
+    command = ["docker", "compose", "--file", str(PROJECT / file), "--profile", "*", "config", "--quiet"]
+    done = docker.run(command)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_pins_and_publishes_with_care(file: str) -> None:
+    """Every image has a version, and nothing is published beyond this machine."""
+    lines = [line.split(" #")[0].strip() for line in (PROJECT / file).read_text().splitlines()]
+    images = [line.split()[1] for line in lines if line.startswith("image:")]
+    published = [line for line in lines if re.match(r"- .*:\d+$", line)]
+    assert all(re.search(r":(\d+\.\d+\.\d+|local)$", image) for image in images)
+    assert published
+    assert all(line.startswith("- 127.0.0.1:${") for line in published)
+
+
+# The outputs that the assignment shows; only the times are not these, and Kafka dropped the quotes around the topic.
+CREATED = 'Created topic "events".'
+FIRST_LOG = """\
+127.0.0.1 - - [TIME] "GET / HTTP/1.1" 200 -
+127.0.0.1 - - [TIME] "GET / HTTP/1.1" 200 -
+127.0.0.1 - - [TIME] "GET /purchase_a_sword HTTP/1.1" 200 -
+127.0.0.1 - - [TIME] "GET / HTTP/1.1" 200 -
+127.0.0.1 - - [TIME] "GET /purchase_a_sword HTTP/1.1" 200 -
+127.0.0.1 - - [TIME] "GET /purchase_a_sword HTTP/1.1" 200 -"""
+READ = "default\npurchased_sword\npurchased_sword"
+
+
+def timeless(log: str) -> str:
+    return re.sub(r"\[\d\d/\w{3}/\d{4} \d\d:\d\d:\d\d\]", "[TIME]", log)
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_the_assignments_commands_give_the_assignments_output(boxed: ComposeCluster) -> None:
+    """Its steps 1 to 6 in the box `lab`, today and on ZooKeeper: the same topic, access log and three lines."""
+    lines = beside_today(boxed)
+    by_step: dict[str, Line] = {line.step: line for line in lines}
+    assert all(line.ran and line.today.startswith("docker compose ") for line in lines)
+    assert by_step["Create the topic"].output == CREATED.replace('"', "")
+    assert timeless(by_step["Serve source code 1"].output) == FIRST_LOG
+    assert lines[3].output == "This is the default response. No purchase or sale!"
+    assert by_step["Read the topic"].output == READ
+    # ... and the claims about 2019's lines are true of the tools in these images
+    tool = "kafka-topics" if boxed.name == "compose:2019" else "/opt/kafka/bin/kafka-topics.sh"
+    old = boxed.project.command("exec", "-T", "kafka", tool, "--list", "--zookeeper", "zookeeper:32181")
+    assert "zookeeper is not a recognized option" in docker.run(old).stderr
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_the_game_is_reachable_from_this_machine(engine: None, ports: dict[str, str]) -> None:
+    """The profiles `game` and `jupyter` serve: the game answers here and in the box, JupyterLab wants its token."""
+    token = {**ports, "JUPYTER_TOKEN": "a-token"}
+    with own("compose", token) as cluster:
+        try:
+            built(cluster).up(["lab", "game", "jupyter"], 60)
+            assert curl(f"http://127.0.0.1:{ports['GAME_PORT']}/") == "\nThis is the default response!\n"
+            inside = cluster.project.tell(
+                "exec", "-T", "lab", "curl", "--silent", "http://localhost:5000/purchase_a_sword"
+            )
+            assert inside == "\nSword Purchased!\n"
+            assert sum(topics.end_offsets(cluster.connection, "game-events").values()) == 2
+            notebooks = f"http://127.0.0.1:{ports['JUPYTER_PORT']}/api/contents"
+            assert "Forbidden" in curl(notebooks)
+            assert '"type"' in curl(f"{notebooks}?token=a-token")
+        finally:
+            cluster.project.down(volumes=True)
+
+
+def curl(url: str) -> str:
+    command = ["curl", "--silent", "--noproxy", "127.0.0.1", url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_started_attached_and_stopped(engine: None, ports: dict[str, str]) -> None:
+    """Who started the containers stops them, who attached does not; the data goes only when asked."""
+    first = own("compose", ports)
+    try:
+        assert first.ready_seconds is not None
+        assert first.connection == {"bootstrap_servers": [f"127.0.0.1:{ports['KAFKA_PORT']}"]}
+        assert first.describe().version == "4.3.1"
+        topics.create(first.connection, "kept")
+        with own("compose", ports) as second:
+            assert (second.ready_seconds, second.connection) == (None, first.connection)
+        assert list(first.project.containers()) == ["kafka"]
+        first.close()
+        first.close()
+        assert first.project.containers() == {}
+        with own("compose", ports) as third:
+            assert topics.names(third.connection) == ["kept"]
+            third.close(volumes=True)
+    finally:
+        first.project.down(volumes=True)
+    assert leftovers() == ""
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_one_of_three_brokers_dies_and_nothing_confirmed_is_lost(engine: None, ports: dict[str, str]) -> None:
+    """The leader is killed under confirmed load: each acknowledged value is in the topic once, and the pause ends."""
+    with own("compose:trio", ports) as trio:
+        try:
+            topics.create(trio.connection, "load", replication_factor=3)
+            leader = topics.describe(trio.connection, "load").partitions[0].leader
+            assert leader is not None
+            acknowledged, pause = load_with_a_death(trio, leader)
+            end = topics.end_offsets(trio.connection, "load")[0]
+            read = kcat(trio, "load", end)
+            trio.restart(leader)
+            whole = wait_for_three(trio)
+        finally:
+            trio.project.down(volumes=True)
+    assert len(acknowledged) > 100
+    assert sorted(read) == sorted(set(read))
+    assert set(acknowledged) - set(read) == set()
+    assert 0 < pause < 20, f"the longest silence was {pause:.1f} s"
+    assert whole == (1, 2, 3)
+
+
+def load_with_a_death(trio: ComposeCluster, leader: int) -> tuple[list[str], float]:
+    """A value every 10 ms, the leader killed after 2 s, then 12 s more: the acknowledged, and the longest silence."""
+    acknowledged: list[str] = []
+    times: list[float] = []
+
+    def report(error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            acknowledged.append((message.value() or b"").decode())
+            times.append(time.monotonic())
+
+    # infinite patience for one record: a delivery that expires may have arrived all the same
+    producer = Producer(
+        {**librdkafka(trio.connection), "enable.idempotence": True, "message.timeout.ms": 0, "linger.ms": 0}
+    )
+    began, killed, number = time.monotonic(), False, 0
+    while (now := time.monotonic() - began) < 14:
+        if now > 2 and not killed:
+            trio.kill(leader)
+            killed = True
+        producer.produce("load", str(number).encode(), on_delivery=report)
+        producer.poll(0.01)
+        number += 1
+    assert producer.flush(30) == 0
+    assert len(acknowledged) == number
+    return acknowledged, max(later - earlier for earlier, later in itertools.pairwise(times))
+
+
+def kcat(cluster: ComposeCluster, topic: str, count: int) -> list[str]:
+    """An independent reader: every value of the topic."""
+    servers = ",".join(cluster.connection["bootstrap_servers"])
+    command = ["kcat", "-C", "-b", servers, "-t", topic, "-o", "beginning", "-c", str(count), "-q"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+
+
+def wait_for_three(trio: ComposeCluster) -> tuple[int, ...]:
+    """The in-sync replicas, once there are three again (or after 30 s)."""
+    deadline = time.monotonic() + 30
+    while len(found := topics.describe(trio.connection, "load").partitions[0].isr) < 3 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
+
+
+@pytest.mark.docker
+def test_a_taken_port_is_named(engine: None, ports: dict[str, str]) -> None:
+    """The port and its way round are in the error, and nothing is left half-way."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = str(holder.getsockname()[1])
+        with pytest.raises(docker.PortTaken) as raised:
+            own("compose", {**ports, "KAFKA_PORT": port})
+    assert raised.value.problem.startswith(f"port {port} is taken")
+    assert "KAFKA_PORT=" in raised.value.cure
+    Project(OWN, PROJECT / "docker-compose.yml", {**os.environ, **ports}).down(volumes=True)
+    assert leftovers() == ""
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_an_unhealthy_container_shows_the_end_of_its_log(engine: None, tmp_path: Path) -> None:
+    """A broker with a broken setting: its own last words are in the error."""
+    file = tmp_path / "broken.yml"
+    file.write_text((PROJECT / "docker-compose.yml").read_text().replace("1@kafka:29093", "nonsense"))
+    project = Project(f"{OWN}-broken", file, {**os.environ, "KAFKA_PORT": "0", "GAME_PORT": "0"})
+    try:
+        with pytest.raises(docker.Unhealthy) as raised:
+            project.up(["kafka"], 60)
+    finally:
+        project.down(volumes=True)
+    assert re.match(r"container kafka of broken.yml does not serve \(exited\)", raised.value.problem)
+    assert "nonsense" in raised.value.problem
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_containers_of_another_folder_are_not_touched(engine: None, tmp_path: Path, ports: dict[str, str]) -> None:
+    """The same project name, made from another file: an error names that file, and its container stays."""
+    (tmp_path / "docker-compose.yml").write_text("services: {kafka: {image: apache/kafka:4.3.1, command: sleep 600}}")
+    theirs = Project(OWN, tmp_path / "docker-compose.yml")
+    try:
+        theirs.tell("up", "--detach")
+        before = docker.run(["docker", "ps", "--quiet", "--filter", f"name={OWN}"]).stdout
+        with pytest.raises(LabError, match=re.escape(str(tmp_path))):
+            own("compose", ports)
+        assert docker.run(["docker", "ps", "--quiet", "--filter", f"name={OWN}"]).stdout == before != ""
+    finally:
+        theirs.down(volumes=True)
+
+
+def test_no_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without a docker command the error says so, and names the cluster that needs none."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(docker.DockerMissing, match="-p cluster embedded"):
+        compose.attach("compose")
+
+
+@pytest.mark.docker
+def test_no_daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: None) -> None:
+    """A docker command with nothing behind it."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(docker.DaemonDown, match="Start Docker"):
+        compose.attach("compose")
+
+
+@pytest.mark.docker
+def test_no_compose_plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: None) -> None:
+    """A real docker that finds no plugin; where one is installed for the whole machine there is nothing to hide."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    if docker.run(["docker", "compose", "version"]).returncode == 0:
+        pytest.skip("the compose plugin is installed for the whole machine")
+    with pytest.raises(docker.ComposeMissing, match="docker-compose-plugin"):
+        compose.attach("compose")
+
+
+@pytest.mark.docker
+def test_no_permission(engine: None) -> None:
+    """The real engine, asked by a user who is not in its group."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("only root can become another user")
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    words = docker.run([*nobody, "docker", "version"]).stderr
+    assert isinstance(docker.known(words), docker.NotAllowed)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("Got permission denied while trying to connect to the Docker daemon socket at unix:///x", docker.NotAllowed),
+        ("Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?", docker.DaemonDown),
+        ("error during connect: open //./pipe/docker_engine: The system cannot find the file", docker.DaemonDown),
+        ("docker: 'compose' is not a docker command.", docker.ComposeMissing),
+        ("docker: unknown command: docker compose", docker.ComposeMissing),
+        ("Bind for 127.0.0.1:9092 failed: port is already allocated", docker.PortTaken),
+        ("listen tcp4 127.0.0.1:9092: bind: address already in use", docker.PortTaken),
+        ("Ports are not available: exposing port TCP 127.0.0.1:9092", docker.PortTaken),
+        ("no configuration file provided: not found", type(None)),
+    ],
+)
+def test_dockers_words_are_told_apart(
+    words: str, error: type[LabError], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What engines of several years and systems say, sorted by what a person can do about it."""
+    monkeypatch.setattr(docker, "_holder", lambda port: "")
+    assert isinstance(docker.known(words), error)
+
+
+def test_the_assignments_file_is_explained() -> None:
+    """Its two images with the version that ended them and what replaces them; its other lines of the past, too."""
+    found = {finding.line: finding for finding in explain(SEED)}
+    assert [(n, f.text) for n, f in found.items()] == [
+        (2, "version: '2'"),
+        (4, "zookeeper:"),
+        (5, "image: confluentinc/cp-zookeeper:latest"),
+        (11, "image: confluentinc/cp-kafka:latest"),
+        (15, "KAFKA_BROKER_ID: 1"),
+        (16, "KAFKA_ZOOKEEPER_CONNECT: zookeeper:32181"),
+        (20, "image: midsw205/base:0.1.8"),
+        (24, '- "5000:5000"'),
+    ]
+    assert all("Confluent Platform 8.0" in found[line].since for line in (5, 11))
+    assert "cp-zookeeper:7.9.2" in found[5].cure
+    assert "apache/kafka:4.3.1" in found[11].cure
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_our_own_files_need_no_explanation(file: str) -> None:
+    """The checker has nothing to say about a file of today, nor about 2019 when it is pinned."""
+    assert explain((PROJECT / file).read_text()) == []
+
+
+# The assignment's file, as it stands there: without its indentation (and without the lines that no rule looks at).
+SEED = """\
+---
+version: '2'
+services:
+zookeeper:
+image: confluentinc/cp-zookeeper:latest
+environment:
+ZOOKEEPER_CLIENT_PORT: 32181
+ZOOKEEPER_TICK_TIME: 2000
+
+kafka:
+image: confluentinc/cp-kafka:latest
+depends_on:
+- zookeeper
+environment:
+KAFKA_BROKER_ID: 1
+KAFKA_ZOOKEEPER_CONNECT: zookeeper:32181
+KAFKA_ADVERTISED_LISTENERS: PLAINTEXT://kafka:29092
+
+mids:
+image: midsw205/base:0.1.8
+volumes:
+- ~/w205:/w205
+ports:
+- "5000:5000"
+"""
