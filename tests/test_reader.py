@@ -12,6 +12,7 @@ from topics_of import new_topic, producer, values, write
 from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import Connection
+from app.stream.consumed import Consuming
 from app.stream.fetch import Fetched, Fetcher
 from app.stream.reader import read_batches, read_text, read_topic
 from app.stream.schema import EVENTS, Schema
@@ -286,7 +287,17 @@ def test_the_way_round_gives_the_same(kafka: Connection, monkeypatch: pytest.Mon
     assert (found.ranges, found.mixed) == (expected.ranges, expected.mixed)
 
 
-def test_security_is_left_to_the_consumer(kafka: Connection) -> None:
-    """A connection with TLS never sees our plain sockets: KafkaConsumer is asked, and here finds no TLS."""
-    with pytest.raises(topics.BrokerGone, match="no broker answers"):
-        read_topic({**kafka, "security_protocol": "SSL"}, "events", timeout=2)
+def test_security_is_left_to_the_consumer(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection with TLS or SASL never sees our plain sockets; all of it comes through KafkaConsumer."""
+
+    def plainly(connection: Connection, *names: str, **settings: object) -> Consuming:
+        return Consuming({**connection, "security_protocol": "PLAINTEXT"}, *names, **settings)  # the broker has no SASL
+
+    monkeypatch.setattr("app.stream.reading.Consuming", plainly)
+    topic = values(kafka, b'{"n": 1}', b"{", None, b'{"n": 2}', partitions=2)
+    found = read_topic({**kafka, "security_protocol": "SASL_PLAINTEXT"}, topic, start=datetime(2020, 1, 1, tzinfo=UTC))
+    assert found.decoder == "consumer: the connection is SASL_PLAINTEXT"
+    expected = read_topic(kafka, topic)
+    assert found.ranges == expected.ranges
+    pd.testing.assert_frame_equal(found.events, expected.events)
+    pd.testing.assert_frame_equal(found.rejects, expected.rejects)
