@@ -1,0 +1,36 @@
+"""Measures the lab against its peers, on this machine, with a real broker.
+
+python3 scripts/bench.py read       a topic to a DataFrame
+python3 scripts/bench.py request    one request through the game and its log
+python3 scripts/bench.py lag        from the log to a consumer
+python3 scripts/bench.py start      from nothing to the first acknowledged record
+
+Each has its own options: python3 scripts/bench.py read --help
+"""
+
+import importlib
+import sys
+
+import bootstrap
+
+bootstrap.enter()
+
+from app.cli import run
+from app.errors import LabError
+
+KINDS = ("read", "request", "lag", "start")
+
+
+def main() -> int:
+    """Hand over to `benchmarks.<kind>.main(arguments)`."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    kind = sys.argv[1]
+    if kind not in KINDS:
+        raise LabError(f"there is no benchmark {kind!r}", f"Use one of: {', '.join(KINDS)}.")
+    return int(importlib.import_module(f"benchmarks.{kind}").main(sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

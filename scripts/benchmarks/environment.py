@@ -1,0 +1,67 @@
+"""The peers' own Python environment under .lab, made from the hashed lock; and what machine this is."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from app.errors import LabError
+from app.home import PROJECT, lab_home
+
+LOCK = PROJECT / "requirements-bench.txt"
+
+
+def peers_python() -> Path:
+    """The interpreter that has every peer; made on first use and when the lock has changed (half a minute)."""
+    home = lab_home() / "bench"
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp, wanted = home / "lock.sha256", hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return python
+    sys.stderr.write(f"Setting up the peers in {home} from {LOCK.name}, once.\n")
+    home.parent.mkdir(parents=True, exist_ok=True)
+    uv = [sys.executable, "-m", "uv", "--quiet"]
+    _step([*uv, "venv", "--clear", "--python", sys.executable, str(home)])
+    _step([*uv, "pip", "sync", "--python", str(python), "--require-hashes", str(LOCK)])
+    stamp.write_text(wanted)
+    return python
+
+
+def machine() -> dict[str, Any]:
+    """What figures depend on: processor, cores, memory, system, Python."""
+    import psutil
+
+    return {
+        "processor": _processor(),
+        "cores": psutil.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / (1 << 30)),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def free_mb() -> int:
+    """Memory that can be had now, in MB."""
+    import psutil
+
+    return int(psutil.virtual_memory().available / (1 << 20))
+
+
+def _processor() -> str:
+    if sys.platform == "darwin":
+        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _step(command: list[str]) -> None:
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        words = " / ".join(ran.stderr.strip().splitlines()[-3:])
+        raise LabError(f"the peers cannot be installed: {words}", "Check the network and run the same command again.")
