@@ -1,0 +1,235 @@
+"""What happens to a read when the cluster changes under it: on real brokers, three where it takes three."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient, TopicPartition
+from topics_of import new_topic, soon, values, write
+
+from app.cluster import Cluster, attach
+from app.stream import topics
+from app.stream.connection import Connection
+from app.stream.fetch import Fetched, Fetcher
+from app.stream.missing import OffsetsGone, ReadTimeout
+from app.stream.reader import read_topic
+from app.stream.wire import Link, Unsupported
+
+LARGE = b'{"n": %d, "pad": "' + b"x" * 900_000 + b'"}'
+MANY = 40  # large records: several answers of 8 MB
+
+
+@pytest.fixture(scope="module")
+def trio() -> Iterator[Cluster]:
+    """Three brokers of this module's own, to be killed."""
+    with attach("embedded", brokers=3, instance="reader") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]], None]:
+    """Do something in the middle of the next read: when its n-th answer has come."""
+
+    def arrange(answers: int, act: Callable[[], Any]) -> None:
+        taken: list[Link] = []
+        take = Fetcher._taken
+
+        def taken_then(self: Fetcher, link: Link) -> tuple[Fetched, Exception | None]:
+            found = take(self, link)
+            taken.append(link)
+            if len(taken) == answers:
+                act()
+            return found
+
+        monkeypatch.setattr(Fetcher, "_taken", taken_then)
+
+    return arrange
+
+
+def large(connection: Connection, **config: str) -> str:
+    """A topic that takes several answers, on one partition."""
+    topic = new_topic(connection, **config)
+    write(connection, topic, {0: [(None, LARGE % i) for i in range(MANY)]})
+    return topic
+
+
+def leader(connection: Connection, topic: str) -> int:
+    """The broker that leads partition 0."""
+    with KafkaAdminClient(**connection) as admin:
+        return int(admin.describe_topics([topic])[0]["partitions"][0]["leader_id"])
+
+
+def test_the_leader_is_killed(trio: Cluster, after: Any) -> None:
+    """The read goes on at the next leader from the offset that it had reached, without a gap or a double."""
+    topic = large(trio.connection, replication="3")
+    first = leader(trio.connection, topic)
+    after(2, lambda: trio.kill(broker=first))
+    try:
+        found = read_topic(trio.connection, topic)
+    finally:
+        trio.restart(broker=first)
+    assert found.events["n"].tolist() == list(range(MANY))
+    assert found.decoder in ("native", "python: the native core is not built here")
+
+
+def test_the_only_replica_is_killed_and_comes_back(trio: Cluster, after: Any) -> None:
+    """A broker that is away for a while costs time, no rows."""
+    topic = large(trio.connection)
+    only = leader(trio.connection, topic)
+    back = threading.Thread(target=lambda: trio.restart(broker=only))
+
+    def kill() -> None:
+        trio.kill(broker=only)
+        back.start()
+
+    after(2, kill)
+    found = read_topic(trio.connection, topic)
+    back.join()
+    assert found.events["n"].tolist() == list(range(MANY))
+
+
+def test_the_leader_moves(trio: Cluster, after: Any) -> None:
+    """Leadership given away in mid-read, without a failure, is followed."""
+    topic = large(trio.connection, replication="3")
+    before = leader(trio.connection, topic)
+    others = [broker for broker in (1, 2, 3) if broker != before]
+
+    def move() -> None:
+        with KafkaAdminClient(**trio.connection) as admin:
+            admin.alter_partition_reassignments({TopicPartition(topic, 0): others})
+        assert soon(lambda: leader(trio.connection, topic) != before)
+
+    after(2, move)
+    assert read_topic(trio.connection, topic).events["n"].tolist() == list(range(MANY))
+
+
+def test_several_leaders(trio: Cluster) -> None:
+    """Six partitions on three brokers are read from all of them."""
+    topic = new_topic(trio.connection, 6)
+    write(trio.connection, topic, {p: [(None, b'{"n": %d}' % (p * 1000 + i)) for i in range(1000)] for p in range(6)})
+    with Fetcher(trio.connection, topic, committed=False, deadline=time.monotonic() + 10) as fetcher:
+        assert len(set(fetcher._located().leaders.values())) == 3
+    found = read_topic(trio.connection, topic)
+    assert found.events["n"].tolist() == list(range(6000))
+
+
+def test_a_frozen_broker(trio: Cluster, after: Any) -> None:
+    """A broker that answers no more: the deadline holds, and the error names partition, position and end."""
+    topic = large(trio.connection)
+    only = leader(trio.connection, topic)
+    after(1, lambda: trio.pause(broker=only))
+    started = time.monotonic()
+    try:
+        with pytest.raises(
+            ReadTimeout, match=rf"'{topic}' was not read in 3 s: partition 0 is at \d+ of {MANY} \(last"
+        ):
+            read_topic(trio.connection, topic, timeout=3)
+    finally:
+        trio.resume(broker=only)
+    assert time.monotonic() - started < 5
+
+
+def test_the_topic_is_deleted(kafka: Connection, after: Any) -> None:
+    """Deleted in mid-read: named as missing, within seconds."""
+    topic = large(kafka)
+    after(1, lambda: delete(kafka, topic))
+    started = time.monotonic()
+    with pytest.raises(topics.TopicMissing, match=topic):
+        read_topic(kafka, topic)
+    assert time.monotonic() - started < 6
+
+
+def test_the_topic_is_made_anew(kafka: Connection, after: Any) -> None:
+    """Another topic of the same name is not what the range meant."""
+    topic = large(kafka)
+
+    def anew() -> None:
+        delete(kafka, topic)
+        assert soon(lambda: topic not in topics.names(kafka))
+        topics.create(kafka, topic)
+        write(kafka, topic, {0: [(None, LARGE % -1) for _ in range(MANY)]})
+
+    after(1, anew)
+    with pytest.raises(OffsetsGone, match=f"'{topic}' was deleted and made anew"):
+        read_topic(kafka, topic)
+
+
+def test_records_are_deleted(kafka: Connection, after: Any) -> None:
+    """Retention that overtakes the read: which offsets are gone, and what the log still holds."""
+    topic = large(kafka)
+
+    def truncate() -> None:
+        with KafkaAdminClient(**kafka) as admin:
+            admin.delete_records({TopicPartition(topic, 0): MANY - 1})
+
+    after(1, truncate)
+    with pytest.raises(OffsetsGone, match=r"partition 0: offsets \d+ to 39 were deleted; the log holds \[39, 40\)"):
+        read_topic(kafka, topic)
+
+
+def test_records_are_appended(kafka: Connection, after: Any) -> None:
+    """The end is the end at the start."""
+    topic = large(kafka)
+    after(1, lambda: write(kafka, topic, {0: [(None, b'{"n": -1}')] * 100}))
+    assert read_topic(kafka, topic).events["n"].tolist() == list(range(MANY))
+
+
+def test_a_log_that_is_shorter_than_the_range(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an unclean election: the log ends before the range does, and stays so."""
+    monkeypatch.setattr("app.stream.fetch._STALL", 0.5)
+    topic = values(kafka, b"{}", b"{}")
+    with pytest.raises(OffsetsGone, match="partition 0: the log ends at offset 2, not 5"):
+        read_topic(kafka, topic, ranges={0: (0, 5)})
+
+
+def test_offsets_beyond_the_log(kafka: Connection) -> None:
+    """A position that the log never had."""
+    with pytest.raises(OffsetsGone, match=r"offset 7 was truncated; the log holds \[0, 1\)"):
+        read_topic(kafka, values(kafka, b"{}"), ranges={0: (7, 9)})
+
+
+def test_the_oldest_versions_in_common(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever versions a broker speaks, the rows are the same: here the oldest ones that carry what we need."""
+    topic = values(kafka, *(b'{"n": %d}' % i for i in range(100)), partitions=2)
+    expected = read_topic(kafka, topic)
+    newest = Link.version
+    used = {}
+
+    def oldest(self: Link, request: Any, least: int = 0) -> int:
+        low, _ = self._ranges[request.API_KEY]
+        used[request.__name__] = newest(self, request, least), max(low, least)
+        return max(low, least)
+
+    monkeypatch.setattr(Link, "version", oldest)
+    assert read_topic(kafka, topic).events.equals(expected.events)
+    assert all(low < high for high, low in used.values())
+    assert len(used) == 3
+
+
+def test_no_version_in_common(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker from another age: KafkaConsumer may know what to do."""
+    topic = values(kafka, b'{"n": 1}')
+
+    def strange(self: Link, request: Any, least: int = 0) -> int:
+        raise Unsupported("the broker speaks versions 99 to 100 of FetchRequest")
+
+    monkeypatch.setattr(Link, "version", strange)
+    found = read_topic(kafka, topic)
+    assert found.decoder == "consumer: the broker speaks versions 99 to 100 of FetchRequest"
+    assert found.events["n"].tolist() == [1]
+
+
+def test_nothing_is_left_open(kafka: Connection) -> None:
+    """No thread outlives a read."""
+    topic = values(kafka, *[b"{}"] * 10, partitions=2)
+    before = threading.active_count()
+    read_topic(kafka, topic)
+    assert threading.active_count() == before
+
+
+def delete(connection: Connection, topic: str) -> None:
+    """Delete a topic."""
+    with KafkaAdminClient(**connection) as admin:
+        admin.delete_topics([topic])
