@@ -42,7 +42,7 @@ CSS = """
 .plot .part.halo { paint-order: stroke; stroke: var(--band); stroke-width: 3px; stroke-linejoin: round; }
 """
 
-TEXT_CLASSES = {TOKENS["ink-2"]: "tick", TOKENS["accent"]: "marktext"}
+TEXT_CLASSES = {TOKENS["ink-2"]: "tick", TOKENS["accent"]: "marktext", TOKENS["ink"]: "halo"}
 
 
 def config() -> dict[str, Any]:
