@@ -93,7 +93,7 @@ class Project:
         """The last lines of a service's log, without the frames of stack traces: what they say, not where."""
         answer = self._run(["logs", "--no-color", "--no-log-prefix", "--tail", "200", service])
         words = [line for line in answer.stdout.splitlines() if line.strip() and not re.match(r"\s*at \S+\(", line)]
-        return "\n".join(words[-lines:])
+        return "\n".join(line[:200] for line in words[-lines:])
 
     def command(self, *arguments: str) -> list[str]:
         """The command line for `arguments`, as a person would type it."""
