@@ -69,32 +69,36 @@ def create_app(
 def _command(action: str, clock: Callable[[], datetime], ids: Callable[[], object]) -> Command:
     """The request as a command; RuleBroken (400) names what is wrong with it."""
     fields = ("player", "guild") if action == "join_a_guild" else ("player",)
-    if request.content_length and not request.form:
-        rule = "fields come in the query or as a form (application/x-www-form-urlencoded)"
-        raise RuleBroken("Content-Type", request.headers.get("Content-Type", ""), rule, 400)
-    for name in request.values:
-        if name not in fields:
-            raise RuleBroken(name, request.values[name], f"this command takes: {', '.join(fields)}", 400)
+    given = _fields(fields)
+    headers = request.environ  # read from here; werkzeug's Headers would search for each name
     return Command(
         action=action,
-        player=_field("player", "anonymous") or "",
-        request_id=_request_id(ids),
+        player=given.get("player", "anonymous"),
+        request_id=_request_id(headers.get("HTTP_X_REQUEST_ID"), ids),
         at=clock(),
-        guild=_field("guild"),
-        host=request.headers.get("Host", "")[:LONGEST_HEADER],
-        user_agent=request.headers.get("User-Agent", "")[:LONGEST_HEADER],
+        guild=given.get("guild"),
+        host=headers.get("HTTP_HOST", "")[:LONGEST_HEADER],
+        user_agent=headers.get("HTTP_USER_AGENT", "")[:LONGEST_HEADER],
     )
 
 
-def _field(name: str, default: str | None = None) -> str | None:
-    values = request.values.getlist(name)
-    if len(values) > 1:
-        raise RuleBroken(name, values[1], f"{name} comes once", 400)
-    return values[0] if values else default
+def _fields(allowed: tuple[str, ...]) -> dict[str, str]:
+    """The fields of query and form by name; RuleBroken (400) for one that is unknown, or comes twice."""
+    given = request.args
+    if request.content_length:
+        if not request.form:
+            rule = "fields come in the query or as a form (application/x-www-form-urlencoded)"
+            raise RuleBroken("Content-Type", request.headers.get("Content-Type", ""), rule, 400)
+        given = request.values
+    for name, values in given.lists():
+        if name not in allowed:
+            raise RuleBroken(name, values[0], f"this command takes: {', '.join(allowed)}", 400)
+        if len(values) > 1:
+            raise RuleBroken(name, values[1], f"{name} comes once", 400)
+    return given.to_dict()
 
 
-def _request_id(ids: Callable[[], object]) -> str:
-    given = request.headers.get("X-Request-Id")
+def _request_id(given: str | None, ids: Callable[[], object]) -> str:
     if given is None:
         return str(ids())
     if not (0 < len(given) <= LONGEST_ID and given.isascii() and given.isprintable()):
