@@ -12,7 +12,7 @@ from app.cluster import state
 from app.cluster.state import State
 from app.home import PROJECT
 
-USER = "from app.cluster import attach; import time; c = attach('embedded', user='driver'); print('up', flush=True); "
+USER = "import time; from app.cluster import attach; c = attach(user='driver'); print('up', flush=True); "
 
 
 @contextmanager

@@ -48,9 +48,9 @@ class Fleet:
         warm = self.cache.usable() or self.template.file.exists()
         try:
             self._start(on_change, warm)
-        except ClusterError:
+        except ClusterError as error:
             taken = any("Address already in use" in broker.tail() for broker in self.brokers)
-            if not warm and not (taken and self.order.port is None):
+            if "out of memory" in error.problem or not (warm or (taken and self.order.port is None)):
                 raise
             self.end_now()
             self._start(on_change, warm=warm and taken)

