@@ -10,6 +10,7 @@ import pytest
 from app.stream import topics
 from app.stream.buffered import Buffered
 from app.stream.connection import Connection
+from app.stream.held import OVERHEAD
 from app.stream.log import Counts, Refused
 
 
@@ -28,7 +29,7 @@ def value(number: int) -> bytes:
 
 def test_a_full_queue_refuses_and_close_delivers_the_rest(kafka: Connection, topic: str) -> None:
     """With a long linger nothing leaves: the queue fills, refuses, and close delivers exactly what was accepted."""
-    log = Buffered(kafka, topic, memory=100 << 10)
+    log = Buffered(kafka, topic, memory=80 * (OVERHEAD + len(value(79))))
     log.linger = 30.0
     for number in range(80):
         log.append("p", value(number), f"e{number}")

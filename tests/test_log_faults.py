@@ -13,6 +13,7 @@ import pytest
 from app.cluster import attach
 from app.stream import topics
 from app.stream.confirmed import Confirmed
+from app.stream.held import OVERHEAD
 from app.stream.log import Counts, Refused, Undecided, open_log
 from app.stream.outcome import Outcome
 from app.stream.readback import find
@@ -162,7 +163,9 @@ def test_the_queue_stays_within_its_memory_while_the_broker_is_away(broker: Any,
                 except Refused:
                     refused.add(f"e{number}")
             assert not log.ready()
-            assert 0 <= (4 << 20) - sum(1024 + len(event(number)[1]) for number in range(len(accepted))) < 1100
+            assert (
+                0 <= (4 << 20) - sum(OVERHEAD + len(event(number)[1]) for number in range(len(accepted))) < 2 * OVERHEAD
+            )
             assert psutil.Process().memory_info().rss - before < 2 * (
                 4 << 20
             )  # with room for what the test itself keeps

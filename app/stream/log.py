@@ -17,7 +17,7 @@ from app.stream.connection import Connection
 from app.stream.held import Held
 from app.stream.outcome import Outcome
 
-MEMORY = 32 << 20  # bytes that undelivered events may take, each counted as its value plus 1 KB
+MEMORY = 32 << 20  # bytes that undelivered events may take, each counted as its value plus 1.5 KB
 LARGEST = 512 << 10  # bytes of one event; well below a broker's message.max.bytes, so that no broker refuses it later
 WAYS = ("none", "fire-and-forget", "buffered", "confirmed", "outbox")
 
