@@ -57,7 +57,7 @@ def look(cell: Any, failed: bool) -> dict[str, Any]:
     return {
         "hidden": not failed and ("test" in names or not cell.source.strip()),
         "fold": "" if failed else label(cell, names, lines),
-        "reading": not failed and ("reading" in names or is_reading(cell)),
+        "reading": not failed and is_reading(cell, names),
         "long": lines > LONG,
     }
 
@@ -85,15 +85,21 @@ def only_imports(source: str) -> bool:
         return False
 
 
-def is_reading(cell: Any) -> bool:
-    """Whether a cell only says a computed sentence: its source is one `Markdown(...)` and nothing else came out."""
+def is_reading(cell: Any, names: set[str]) -> bool:
+    """Whether a cell only says computed prose: machinery or one `Markdown(...)`, and only Markdown came out."""
+    if not cell.outputs or not all("text/markdown" in output.get("data", {}) for output in cell.outputs):
+        return False
+    return "machinery" in names or is_markdown_call(cell.source)
+
+
+def is_markdown_call(source: str) -> bool:
+    """Whether a cell's whole source is one call of `Markdown`."""
     try:
-        body = ast.parse(cell.source).body
+        body = ast.parse(source).body
     except SyntaxError:
         return False
     call = body[0].value if len(body) == 1 and isinstance(body[0], ast.Expr) else None
-    is_markdown = isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == "Markdown"
-    return is_markdown and all("text/markdown" in output.get("data", {}) for output in cell.outputs)
+    return isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == "Markdown"
 
 
 def raised(cell: Any) -> bool:

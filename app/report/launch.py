@@ -13,6 +13,7 @@ from contextlib import suppress
 from app.report.imports import skip_iri_grammar
 
 FOR = "--for="
+DRAWS = "app.analysis.charts"  # imports these two where it draws
 
 
 def main() -> None:
@@ -28,7 +29,8 @@ def main() -> None:
 
 def preload(modules: Iterable[str]) -> None:
     """Import what can be imported; an error belongs to the cell that will meet it again."""
-    for name in modules:
+    names = list(modules)
+    for name in [*names, *(["altair", "vl_convert"] if DRAWS in names else [])]:
         with suppress(Exception):
             importlib.import_module(name)
 

@@ -28,7 +28,9 @@ LEXERS = {
     "json": JsonLexer,
     "yaml": YamlLexer,
 }
-HEADING = re.compile(r"(<h[2-4]\b.*?</h[2-4]>)", re.DOTALL)
+WIDE = r'<pre class="code".*?</pre>|<figure class="term">.*?</figure>|<div class="table".*?</table></div>'
+APART = re.compile(rf"(<h[2-4]\b.*?</h[2-4]>|{WIDE})", re.DOTALL)
+NESTED = re.compile(r"<(/?)(?:ul|ol|blockquote)\b")
 
 
 class Renderer(mistune.HTMLRenderer):
@@ -80,12 +82,23 @@ def markdown(renderer: Renderer) -> Any:
 
 
 def in_prose(markup: str) -> Iterator[str]:
-    """Clean `markup` in pieces: headings on their own, everything between them at the width of reading."""
-    for piece in HEADING.split(clean(markup)):
-        if piece.startswith(("<h2", "<h3", "<h4")):
+    """Clean `markup` in pieces: headings, code, terminals and tables on their own, the rest at the width of reading."""
+    text, depth = "", 0
+    for piece in APART.split(clean(markup)):
+        if depth == 0 and APART.fullmatch(piece):
+            yield from as_prose(text)
             yield piece
-        elif piece.strip():
-            yield f'<div class="prose">\n{piece.strip()}\n</div>'
+            text = ""
+        else:
+            text += piece
+            depth += sum(-1 if close else 1 for close in NESTED.findall(piece))
+    yield from as_prose(text)
+
+
+def as_prose(text: str) -> Iterator[str]:
+    """`text` at the width of reading; nothing for nothing."""
+    if text.strip():
+        yield f'<div class="prose">\n{text.strip()}\n</div>'
 
 
 def code_as_html(source: str, language: str = "python") -> str:

@@ -107,10 +107,16 @@ def facts(run: record.Run) -> list[Fact]:
         counts |= {"unexpected": n} if (n := ledger["unexpected"] - ledger["unconfirmed"]) else {}
         found = [*(Fact(name, f"{count:,}", off=bool(count)) for name, count in counts.items()), *found]
     if run.cluster:
-        found.append(Fact("cluster", cluster({**run.cluster, "cluster_id": None}), long=True))
+        found.append(Fact("cluster", where(run), long=True))
     if "seed" in run.parameters:
         found.append(Fact("seed", str(run.parameters["seed"])))
     return found
+
+
+def where(run: record.Run) -> str:
+    """The cluster in few words, with the name that was asked for."""
+    name = cluster({**(run.cluster or {}), "cluster_id": None})
+    return f"{name}, {run.parameters['cluster']}" if "cluster" in run.parameters else name
 
 
 def cluster(description: Mapping[str, Any] | None) -> str:

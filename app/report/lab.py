@@ -1,0 +1,56 @@
+"""JupyterLab on the chapters, with the kernel of this environment whatever else is installed."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from app.home import PROJECT, lab_home
+
+PORTABLE = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Open JupyterLab on notebooks/ until Ctrl-C; further arguments go to JupyterLab."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.update(environment(kernel_folder(lab_home()), os.environ))
+    from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
+
+    LabApp.launch_instance([*options(PROJECT / "notebooks"), *given])
+    return 0
+
+
+def kernel_folder(home: Path) -> Path:
+    """Write the kernel where only this JupyterLab looks; the folder for `JUPYTER_PATH`."""
+    folder = home / "jupyter"
+    spec = folder / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(
+        {
+            "argv": [sys.executable, *PORTABLE],
+            "display_name": "Python 3 (lab)",
+            "language": "python",
+            "env": {"PYTHONPATH": str(PROJECT)},
+        }
+    )
+    spec.write_text(text, encoding="utf-8")
+    return folder
+
+
+def environment(folder: Path, current: Mapping[str, str]) -> dict[str, str]:
+    """`JUPYTER_PATH` comes before all other places where Jupyter looks for kernels."""
+    return {"JUPYTER_PATH": os.pathsep.join(filter(None, [str(folder), current.get("JUPYTER_PATH", "")]))}
+
+
+def options(notebooks: Path) -> list[str]:
+    """This machine only, with a token, one Ctrl-C to end, and no question to any server about news."""
+    return [
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.root_dir={notebooks}",
+        "--ServerApp.answer_yes=True",
+        "--MultiKernelManager.default_kernel_name=python3",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
+    ]
