@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.game.rules import RuleBroken
 
-REMEMBERED = 100_000  # answers; the oldest are forgotten first. About 60 MB when full.
+REMEMBERED = 100_000  # answers; the oldest are forgotten first. About 35 MB when full.
 
 Intent = tuple[str, str, str | None]  # player, action, guild
 
