@@ -16,7 +16,7 @@ from app.stream.connection import Connection
 
 logger = logging.getLogger(__name__)
 
-DEADLINE = 180.0  # seconds from `up` to healthy; images that are not here yet are downloaded within it
+DEADLINE = 300.0  # seconds from `up` to healthy; images that are not here yet are downloaded within it
 INSIDE = 9092  # the port in each broker's container that the file publishes for the host
 
 
@@ -105,7 +105,7 @@ class ComposeCluster(Cluster):
 def attach(
     name: str = "compose", *, project: str | None = None, ports: Mapping[str, str] | None = None
 ) -> ComposeCluster:
-    """A cluster by name: attached to if its containers serve, else started and awaited (at most 180 s).
+    """A cluster by name: attached to if its containers serve, else started and awaited (at most 300 s).
 
     `project` (or LAB_COMPOSE_PROJECT) stands in for `streaming-lab` in the project's name, `ports` for variables of the
     file such as KAFKA_PORT. Raises the `docker` module's errors: no docker, no daemon, no compose plugin, no
