@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from app.stream import infer
 from app.stream.chunk import Reject
 from app.stream.reading import Part
-from app.stream.schema import Plan, table_schema
+from app.stream.schema import TEXT, Plan, table_schema
 from app.stream.topics import Ranges
 
 RAW_KEPT = 64 << 10  # bytes of a reject's value that are kept
@@ -23,7 +23,7 @@ _PANDAS: Mapping[
 ] = {  # missing integers and booleans stay what they are; text is backed by Arrow: quick, and without a copy
     pa.int64(): pd.Int64Dtype(),
     pa.bool_(): pd.BooleanDtype(),
-    pa.string(): pd.StringDtype("pyarrow", na_value=np.nan),
+    TEXT: pd.StringDtype("pyarrow", na_value=np.nan),
     pa.null(): pd.StringDtype("pyarrow", na_value=np.nan),
 }
 
@@ -133,7 +133,7 @@ def _series(name: str, cells: pa.ChunkedArray, anything: bool) -> Any:
 
 def _keys(cells: pa.ChunkedArray) -> pd.Series:
     try:
-        return pd.Series(_PANDAS[pa.string()].__from_arrow__(cells.cast(pa.string())))
+        return pd.Series(_PANDAS[TEXT].__from_arrow__(cells.cast(TEXT)))
     except pa.ArrowInvalid:
         return pd.Series([_text(key) for key in cells.to_pylist()], dtype=object)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.stream.rows import RowRejected, canonical, load_object
-from app.stream.schema import ARROW, Plan, table_schema
+from app.stream.schema import ARROW, TEXT, Plan, table_schema
 
 META = 3  # a decoder's table begins with offset, timestamp, key
 _INT64 = range(-(2**63), 2**63)
@@ -67,7 +67,7 @@ def _cast(cells: pa.ChunkedArray, before: str, kind: str) -> pa.ChunkedArray:
         return cells
     if kind != "json" or before == "null":
         return cells.cast(ARROW[kind], safe=False)
-    return pa.chunked_array([[None if cell is None else canonical(cell) for cell in cells.to_pylist()]], pa.string())
+    return pa.chunked_array([[None if cell is None else canonical(cell) for cell in cells.to_pylist()]], TEXT)
 
 
 def _type(cell: Any) -> str:

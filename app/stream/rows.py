@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.stream.chunk import Reject, Stray
-from app.stream.schema import ARROW, Column, Plan
+from app.stream.schema import ARROW, TEXT, Column, Plan
 
 _INT64 = range(-(2**63), 2**63)
 _DIGITS = 4000  # Python refuses to read longer integers; they are beyond any column, float64 included
@@ -102,7 +102,7 @@ def suspects(plan: Plan, table: pa.Table) -> np.ndarray:
         if column.required and cells.null_count:
             bad |= cells.is_null().to_numpy()
         if column.one_of is not None:
-            known = pc.is_in(cells, pa.array(sorted(column.one_of), pa.string()))
+            known = pc.is_in(cells, pa.array(sorted(column.one_of), TEXT))
             bad |= ~pc.or_(known, cells.is_null()).to_numpy()
         if column.type == "float64" and cells.null_count < len(cells):
             bad |= ~pc.fill_null(pc.is_finite(cells), True).to_numpy()

@@ -11,14 +11,16 @@ from app.game.events import COLUMNS, EVENT_TYPES, REQUIRED
 
 META = ("partition", "offset", "timestamp", "key")  # come from the record itself; always the first columns
 
+TEXT = pa.large_string()  # 64-bit positions, as pandas has them: text goes over without a copy
+
 # Type names and what they are in Arrow. "json" keeps any value as canonical JSON text; "null": only missing so far.
 ARROW = {
-    "string": pa.string(),
+    "string": TEXT,
     "int64": pa.int64(),
     "float64": pa.float64(),
     "bool": pa.bool_(),
     "timestamp": pa.timestamp("us", "UTC"),
-    "json": pa.string(),
+    "json": TEXT,
     "null": pa.null(),
 }
 
