@@ -1,0 +1,123 @@
+"""The chapters as notebooks: clean when committed, readable by rule, and each runs alone as papermill runs it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.report.measured import comparable
+
+PROJECT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+LONGEST = 15  # lines of a code cell
+
+
+def cells(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf8"))["cells"]
+    return found
+
+
+def tagged(cell: dict[str, Any], tag: str) -> bool:
+    return tag in cell["metadata"].get("tags", [])
+
+
+def lesson(path: Path) -> list[dict[str, Any]]:
+    """The cells a reader sees: without imports, parameters, readings and hidden guards."""
+    return [cell for cell in cells(path) if not any(tagged(cell, tag) for tag in ("machinery", "parameters", "test"))]
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem[:2])
+def notebook(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+def test_is_committed_without_outputs(notebook: Path) -> None:
+    """No outputs, no counts: what a chapter shows is computed when it runs."""
+    assert [
+        c["id"] for c in cells(notebook) if c["cell_type"] == "code" and (c["outputs"] or c["execution_count"])
+    ] == []
+
+
+def test_has_hand_written_ids(notebook: Path) -> None:
+    """Cell ids are words: they become anchors of the page, and are unique in the chapter."""
+    ids = [cell["id"] for cell in cells(notebook)]
+    assert [
+        one for one in ids if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", one) or re.fullmatch(r"[0-9a-f]{8}", one)
+    ] == []
+    assert len(set(ids)) == len(ids)
+
+
+def test_begins_as_every_chapter_does(notebook: Path) -> None:
+    """H1 and a one-line promise, then the imports, then the parameters."""
+    title, imports, parameters = cells(notebook)[:3]
+    assert re.fullmatch(r"# [^\n]+\n\n[^\n]+", "".join(title["source"]))
+    assert all(re.match(r"(from|import) |\s*$", line) for line in imports["source"])
+    assert tagged(parameters, "parameters")
+
+
+def test_is_read_in_small_steps(notebook: Path) -> None:
+    """Short code cells, never more than two in a row, and prose that leads into code ends in a colon or a full stop."""
+    code = [cell for cell in cells(notebook) if cell["cell_type"] == "code"]
+    assert [cell["id"] for cell in code if len(cell["source"]) > LONGEST and not tagged(cell, "machinery")] == []
+    runs = [
+        len(list(run)) for kind, run in groupby(lesson(notebook), key=lambda cell: cell["cell_type"]) if kind == "code"
+    ]
+    assert max(runs) <= 2
+
+
+def test_nothing_is_installed_or_asked(notebook: Path) -> None:
+    """No !pip, no input(): a chapter runs unattended."""
+    source = "\n".join("".join(cell["source"]) for cell in cells(notebook) if cell["cell_type"] == "code")
+    assert not re.search(r"^\s*[!%]|\binput\(", source, re.MULTILINE)
+
+
+def papermill(path: Path, out: Path, *parameters: str) -> dict[str, Any]:
+    """Run a chapter with papermill's own command line, outside the report; returns the executed notebook."""
+    environment = {name: value for name, value in os.environ.items() if name != "LAB_BUILD"}
+    command = [sys.executable, "-m", "papermill", str(path), str(out), "--kernel", "python3", "--no-progress-bar"]
+    ran = subprocess.run(
+        [*command, *parameters], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    executed: dict[str, Any] = json.loads(out.read_text(encoding="utf8"))
+    return executed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["01", "02"])
+def test_runs_alone(number: str, tmp_path: Path) -> None:
+    """A chapter by itself, by plain papermill: it starts what it needs, and leaves nothing in build/."""
+    (path,) = (one for one in NOTEBOOKS if one.stem.startswith(number))
+    executed = papermill(path, tmp_path / "out.ipynb")
+    errors = [
+        o for c in executed["cells"] if c["cell_type"] == "code" for o in c["outputs"] if o["output_type"] == "error"
+    ]
+    assert errors == []
+
+
+@pytest.mark.slow
+def test_two_runs_agree_in_all_that_is_not_measured(tmp_path: Path) -> None:
+    """Chapter 03 twice with the same parameters, the second on the used topic: equal but for times, ports and ids."""
+    (path,) = (one for one in NOTEBOOKS if one.stem.startswith("03"))
+    parameters = ["-p", "requests", "300", "-p", "players", "20"]
+    first, second = (comparable(papermill(path, tmp_path / f"{n}.ipynb", *parameters)) for n in (1, 2))
+    assert [a["id"] for a, b in zip(first, second, strict=True) if a != b and "id" in a] == []
+    assert first == second
+
+
+def test_two_other_crowds_differ(tmp_path: Path) -> None:
+    """The comparison can fail: another seed is another report."""
+    (path,) = (one for one in NOTEBOOKS if one.stem.startswith("03"))
+    one, other = (
+        comparable(papermill(path, tmp_path / f"{seed}.ipynb", "-p", "requests", "60", "-p", "seed", seed))
+        for seed in ("1", "2")
+    )
+    changed = {a["id"] for a, b in zip(one, other, strict=True) if a != b and "id" in a}
+    assert {"events-by-type", "top-players", "replay-equals-world"} <= changed
