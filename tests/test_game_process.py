@@ -1,0 +1,160 @@
+"""The game in a process of its own: it says when it is ready, what it left behind, and comes back knowing its past."""
+
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from app.cluster import attach
+from app.cluster.base import Cluster
+from app.stream import topics
+from app.stream.connection import Connection, addresses
+
+
+@pytest.fixture
+def topic(kafka: Connection) -> str:
+    """A topic of this test's own."""
+    name = f"game-{uuid.uuid4().hex[:8]}"
+    topics.create(kafka, name, partitions=2)
+    return name
+
+
+@pytest.fixture
+def broker(kafka: Connection) -> Iterator[Cluster]:
+    """The session's broker, to freeze; it runs again afterwards."""
+    with attach("embedded") as cluster:
+        yield cluster
+        cluster.resume()
+
+
+@dataclass
+class Running:
+    """A game process."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def ask(self, target: str, request_id: str | None = None) -> tuple[int, str]:
+        """Status, and the text or the word of a 503."""
+        headers = {"X-Request-Id": request_id} if request_id else {}
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.get(self.url + target, headers=headers, timeout=20)
+        return answer.status_code, answer.json()["value"] if answer.status_code >= 400 else answer.text.strip()
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Exit code and stderr after a signal."""
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=30)
+        return self.process.returncode, errors
+
+
+@contextmanager
+def game(kafka: Connection, topic: str, *options: str) -> Iterator[Running]:
+    """A game that says it is ready; killed at the end if it still runs."""
+    command = [sys.executable, "-m", "app.game", "--bootstrap", addresses(kafka), "--topic", topic, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            word, _, url = process.stdout.readline().strip().partition(" ")
+            assert word == "ready", process.communicate(timeout=30)[1]
+            yield Running(process, url)
+        finally:
+            process.kill()
+
+
+def rows(kafka: Connection, topic: str) -> int:
+    return sum(topics.end_offsets(kafka, topic).values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("way", ["confirmed", "fire-and-forget", "buffered", "outbox"])
+def test_a_signal_ends_it_with_everything_delivered(
+    kafka: Connection, topic: str, tmp_path: Path, way: str, number: int
+) -> None:
+    """Each way drains at the end: exit code 0, nothing on stderr, the rows are there."""
+    with game(kafka, topic, "--way", way, "--outbox", str(tmp_path / "outbox.sqlite")) as running:
+        assert {running.ask("/purchase_a_sword") for _ in range(20)} == {(200, "Sword Purchased!")}
+        assert running.stop(number) == (0, "")
+    assert rows(kafka, topic) == 20
+
+
+def test_it_comes_back_with_its_world_and_its_ids(kafka: Connection, topic: str) -> None:
+    """After SIGKILL: what was bought can be sold, and an answered id is answered again without a second event."""
+    with game(kafka, topic) as running:
+        running.ask("/purchase_a_sword?player=ann", "r-1")
+        running.ask("/join_a_guild?player=bob&guild=owls", "r-2")
+        running.process.kill()
+    with game(kafka, topic) as running:
+        assert running.ask("/purchase_a_sword?player=ann", "r-1") == (200, "Sword Purchased!")
+        assert running.ask("/sell_a_sword?player=ann", "r-1") == (422, "r-1")
+        assert running.ask("/join_a_guild?player=bob&guild=owls") == (409, "owls")
+        assert [running.ask("/sell_a_sword?player=ann")[0] for _ in range(2)] == [200, 409]
+    assert rows(kafka, topic) == 3
+
+
+def test_it_starts_empty_when_asked_to(kafka: Connection, topic: str) -> None:
+    """--fresh passes the topic's history over."""
+    with game(kafka, topic) as running:
+        running.ask("/purchase_a_sword")
+    with game(kafka, topic, "--fresh") as running:
+        assert running.ask("/sell_a_sword") == (409, "anonymous")
+
+
+def test_a_missing_topic_is_two_lines_and_exit_code_2(kafka: Connection, topic: str) -> None:
+    """Problem and cure, before anything is served."""
+    command = [sys.executable, "-m", "app.game", "--bootstrap", addresses(kafka), "--topic", topic[:-1]]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 2)
+    assert f"topic '{topic[:-1]}' does not exist" in ran.stderr
+
+
+def test_a_time_out_is_unknown_and_one_event_in_the_end(kafka: Connection, topic: str, broker: Cluster) -> None:
+    """Broker frozen, one request, broker back, the same id again: two requests, one event."""
+    with game(kafka, topic, "--timeout", "1") as running:
+        running.ask("/")
+        broker.pause()
+        assert running.ask("/purchase_a_sword", "r-1") == (503, "unknown")
+        assert running.ask("/sell_a_sword", "r-2") == (503, "refused")
+        broker.resume()
+        answers = [running.ask("/purchase_a_sword", "r-1")]
+        while answers[-1] != (200, "Sword Purchased!") and len(answers) < 1000:
+            answers.append(running.ask("/purchase_a_sword", "r-1"))
+        assert set(answers[:-1]) <= {(503, "unknown")}
+        assert running.ask("/sell_a_sword", "r-2") == (200, "Sword Sold!")
+        assert running.stop() == (0, "")
+    assert rows(kafka, topic) == 3
+
+
+def test_what_cannot_be_delivered_is_named(kafka: Connection, topic: str, broker: Cluster) -> None:
+    """Stopped while the broker is frozen: exit code 1, the event's id on stderr, within --drain."""
+    with game(kafka, topic, "--timeout", "0.5", "--drain", "1") as running:
+        running.ask("/")
+        broker.pause()
+        assert running.ask("/purchase_a_sword", "r-1") == (503, "unknown")
+        assert running.stop() == (1, "1 event(s) were not delivered:\n  r-1\n")
+
+
+def test_the_outbox_survives_the_game_and_the_outage(
+    kafka: Connection, topic: str, broker: Cluster, tmp_path: Path
+) -> None:
+    """Answered 200 while the broker is frozen, then SIGKILL: the next game has the sword, and the event."""
+    options = ("--way", "outbox", "--outbox", str(tmp_path / "outbox.sqlite"))
+    with game(kafka, topic, *options) as running:
+        running.ask("/")
+        broker.pause()
+        assert running.ask("/purchase_a_sword?player=ann", "r-1") == (200, "Sword Purchased!")
+        running.process.kill()
+    broker.resume()
+    with game(kafka, topic, *options) as running:
+        assert running.ask("/purchase_a_sword?player=ann", "r-1") == (200, "Sword Purchased!")
+        assert [running.ask("/sell_a_sword?player=ann")[0] for _ in range(2)] == [200, 409]
+        assert running.stop() == (0, "")
+    assert rows(kafka, topic) >= 3  # at least once: default, bought, sold
