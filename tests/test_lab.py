@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,13 +62,26 @@ def asked(url: str, path: str) -> Any:
     """What the server answers to its own token."""
     base, token = url.split("/lab?token=")
     request = urllib.request.Request(f"{base}{path}", headers={"Authorization": f"token {token}"})
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
         return json.load(answer)
+
+
+def wait_for(url: str, seconds: float = 60.0) -> None:
+    """Wait until the server listens: it prints its address first."""
+    place = urllib.parse.urlsplit(url)
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.create_connection((place.hostname, place.port or 0), timeout=5).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, f"nobody listens at {url}"
+            time.sleep(0.05)
 
 
 def test_the_lab_opens_on_the_chapters_with_the_right_kernel_and_ends(lab: "subprocess.Popen[str]") -> None:
     """The notebooks are its root, its python3 is this Python, strangers are refused, Ctrl-C is clean."""
     url = address(lab)
+    wait_for(url)
     specs = asked(url, "/api/kernelspecs")
     assert specs["default"] == "python3"
     assert specs["kernelspecs"]["python3"]["spec"]["argv"][0] == sys.executable
@@ -79,6 +94,6 @@ def test_the_lab_opens_on_the_chapters_with_the_right_kernel_and_ends(lab: "subp
     assert set(listening) == {"127.0.0.1"}
     family = psutil.Process(lab.pid).children(recursive=True)
     lab.send_signal(signal.SIGINT)
-    _, complaints = lab.communicate(timeout=20)
+    _, complaints = lab.communicate(timeout=60)
     assert (lab.returncode, "Traceback" in complaints) == (0, False)
     assert psutil.wait_procs(family, timeout=5)[1] == []

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import book
@@ -244,3 +245,22 @@ def test_the_notebooks_are_never_written_over(tmp_path: Path) -> None:
     result = book.report(tmp_path / "build")
     assert (result.exit_code, path.read_bytes() == before) == (2, True)
     assert "holds the notebooks themselves" in result.err
+
+
+def test_a_dead_kernel_leaves_no_cluster_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Case E02: the driver's cluster ends with its run, though the kernel that used it, too, was killed."""
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
+    cells = [
+        parameters('cluster: str = "embedded"  # where Kafka runs'),
+        code("from app.cluster import attach\nkafka = attach(cluster)", "attach"),
+        code("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "die"),
+    ]
+    book.write(tmp_path / "nb", "01-death", prose("# Death"), *cells)
+    result = book.report(tmp_path / "nb")
+    assert (result.exit_code, result.record["chapters"][0]["failure"]["cell"]) == (1, "die")
+    deadline = time.monotonic() + 60
+    while living := [
+        one for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(one.info["cmdline"] or [])
+    ]:
+        assert time.monotonic() < deadline, living
+        time.sleep(0.2)
