@@ -70,9 +70,7 @@ def body() -> list[Any]:
         code("seed: int = 205  # of all chance", "parameters", "parameters"),
         prose("The first game only [answers](https://kafka.apache.org/documentation/#kraft):\n\n- one\n- two `code`"),
         code("print(answers)", "answers", outputs=[stream(EVIL + "\n"), stream("look out\n", "stderr")]),
-        prose(
-            "## A part\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```console\n$ kcat -C\ndefault\n```\n\n```python\nx = 1\n```"
-        ),
+        prose("## A part\n\n| a |\n|---|\n| 1 |\n\n```console\n$ kcat -C\ndefault\n```\n\n```py\nx = 1\n```"),
         code("tables.events(rows)", "table", outputs=[shown({"text/html": events._repr_html_(), "text/plain": "t"})]),
         code("charts.events(rows)", "chart", outputs=[figure("Events per second")]),
         code("charts.more(rows)", "chart-2", outputs=[figure("Events per player")]),
