@@ -1,4 +1,4 @@
-"""Someone else's brokers: reached before anything is sent, and checked to be reachable where they send their clients."""
+"""Someone else's brokers: reached before anything is sent, also where they send their clients."""
 
 from app.cluster import reach
 from app.cluster.base import Cluster, Description
@@ -21,7 +21,7 @@ def attach(servers: str) -> ExternalCluster:
     """The cluster at `host:port[,host:port]`.
 
     Of a name with several addresses (localhost is ::1 and 127.0.0.1) the first at which Kafka answers is taken. Raises
-    `ClusterError` that names the addresses when none does within 10 s, and when a broker advertises one we cannot reach.
+    `ClusterError` naming the addresses when none does within 10 s, or when a broker advertises one out of reach.
     """
     asked = list(connect_to(servers)["bootstrap_servers"])
     found = reach.find(asked)

@@ -201,8 +201,10 @@ def _seen(broker: BrokerProcess) -> BrokerState:
 def main() -> None:
     """Read the order, answer one line on stdout (the state file's path, or a problem with its cure), and keep."""
     order = Order.from_json(json.load(sys.stdin))
-    if hasattr(os, "fork") and os.fork():
-        os._exit(0)  # the starter is not our parent then, and need not collect us
+    if hasattr(os, "fork"):
+        if os.fork():
+            os._exit(0)  # the starter is not our parent then, and need not collect us
+        os.setsid()  # leads its own group again, so that it can be ended as one
     keeper = Keeper(order)
     for name in ("SIGTERM", "SIGINT"):
         signal.signal(getattr(signal, name), lambda *_: keeper.ending.set())

@@ -1,7 +1,7 @@
-"""Can Kafka be reached from here, and where does it send its clients? Asked on plain sockets, so that each answer has a name.
+"""Can Kafka be reached from here, and where does it send its clients? Asked on plain sockets, step by step.
 
-Clients connect twice: to a bootstrap address, and then to the addresses that the brokers advertise. The second one is where
-laptops, containers and VPNs go wrong, and where client libraries only report a time-out.
+Clients connect twice: to a bootstrap address, and then to the addresses that the brokers advertise. The second one is
+where laptops, containers and VPNs go wrong, and where client libraries only report a time-out.
 """
 
 import socket
@@ -46,7 +46,7 @@ def find(servers: list[str]) -> Found:
 
 
 def check_advertised(found: Found) -> None:
-    """Raise `ClusterError` when a broker sends its clients to a place that cannot be reached from here, saying which."""
+    """Raise `ClusterError` when a broker sends its clients to a place out of reach, saying which."""
     deadline = time.monotonic() + DEADLINE
     for _, host, port in found.brokers:
         failures: list[str] = []
@@ -71,7 +71,7 @@ def check_advertised(found: Found) -> None:
 
 
 def resolve(host: str, port: int, failures: list[str]) -> list[tuple[str, int]]:
-    """The numeric addresses of a host name, IPv6 and IPv4, in the system's order; none and a failure noted if unknown."""
+    """The numeric addresses of a host name, IPv6 and IPv4, in the system's order; unknown: none, noted in `failures`."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -81,7 +81,7 @@ def resolve(host: str, port: int, failures: list[str]) -> list[tuple[str, int]]:
 
 
 def ask(address: tuple[str, int]) -> tuple[tuple[int, str, int], ...]:
-    """The brokers that the one at `address` knows (Metadata, version 1); raises OSError or ValueError if it is not Kafka."""
+    """The brokers that the one at `address` knows (Metadata, version 1); OSError or ValueError if it is not Kafka."""
     from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 
     request = MetadataRequest[1](topics=[])

@@ -2,7 +2,7 @@
 
 python3 scripts/bench.py start [--rounds N] [--json FILE]
 
-Both begin at the first exec of a JVM and end when a producer has its first acknowledgement, with kafka-python imported before.
+Both begin at the first exec of a JVM and end at the first acknowledgement, with kafka-python imported before.
 "plain" is what the documentation says: `StorageTool format`, then `kafka.Kafka`, with no JVM flags. "lab" is a keeper's
 cluster with its start-up cache, formatting included (a copy of what StorageTool wrote once). Rounds are interleaved.
 """
