@@ -272,7 +272,7 @@ def test_an_unhealthy_container_shows_the_end_of_its_log(engine: None, tmp_path:
     finally:
         project.down(volumes=True)
     assert re.match(r"container kafka of broken.yml does not serve \(exited\)", raised.value.problem)
-    assert "nonsense" in raised.value.problem
+    assert "Invalid configuration value for controller.quorum.voters" in raised.value.problem
 
 
 @pytest.mark.docker

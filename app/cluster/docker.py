@@ -74,9 +74,10 @@ class Project:
 
     def down(self, *, volumes: bool = False) -> None:
         """Remove this project's containers and network; its named volumes, the data, only if `volumes`."""
+        every = ["--profile", "*"]  # without it the game and JupyterLab would stay
         # Kafka's images declare volumes without names; `down` alone would leave two of them behind each time.
-        self._checked(["rm", "--force", "--stop", "--volumes"])
-        self._checked(["down", "--timeout", "10", *(["--volumes"] if volumes else [])])
+        self._checked([*every, "rm", "--force", "--stop", "--volumes"])
+        self._checked([*every, "down", "--timeout", "10", *(["--volumes"] if volumes else [])])
 
     def tell(self, *command: str) -> str:
         """Any other subcommand (`kill`, `pause`, `exec` ...); returns what it printed."""
