@@ -71,7 +71,7 @@ def check_advertised(found: Found) -> None:
 
 
 def resolve(host: str, port: int, failures: list[str]) -> list[tuple[str, int]]:
-    """The numeric addresses of a host name, IPv6 and IPv4, in the system's order; unknown: none, noted in `failures`."""
+    """The numeric addresses of a host name, IPv6 and IPv4, in the system's order; else none, and a failure."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
