@@ -21,6 +21,7 @@ _FEW = 16  # rows that are not worth another try of pyarrow
 _TRIES = 256  # failed tries per chunk; after them, the rest is read row by row
 _WIDE = 64  # bytes; a gap from here on is blanked by itself
 _SPACE, _NEWLINE = 0x20, 0x0A
+_NO_COLUMN = pa.schema([("", pa.null())])  # pyarrow needs one to count rows
 _NONE: Ints = np.empty(0, np.int64)
 
 
@@ -46,18 +47,18 @@ def decode_records(plan: Plan, partition: int, records: Records, next_offset: in
 
 def _payload(plan: Plan, records: Records) -> tuple[pa.Table, Ints]:
     """The payload's columns with a row per record, and the rows in them that have yet to be read one by one."""
-    taken, tables, places = np.zeros(len(records), np.bool_), [plan.payload.empty_table()], [_NONE]
+    taken, tables, places = np.zeros(len(records), np.bool_), [], [_NONE]
     for rows, table in _parsed(plan, records):
         taken[rows] = True
         taken[rows[suspects(plan, table)]] = False
-        tables.append(table)
+        tables.append(table.select(plan.payload.names))
         places.append(rows)
-    whole = pa.concat_tables(tables)
-    if len(whole) < len(records):
+    whole = pa.concat_tables(tables) if tables else plan.payload.empty_table()
+    if plan.columns and len(whole) < len(records):
         place = np.full(len(records), -1)
         place[np.concatenate(places)] = np.arange(len(whole))
         whole = whole.take(pa.array(place, mask=place < 0))
-    return whole.combine_chunks(), np.flatnonzero(~taken)
+    return whole, np.flatnonzero(~taken)
 
 
 def _looks_plain(records: Records) -> Flags:
@@ -73,17 +74,31 @@ def _looks_plain(records: Records) -> Flags:
 
 def _parsed(plan: Plan, records: Records) -> Iterator[tuple[Ints, pa.Table]]:
     """(rows, their columns) for the runs of rows that pyarrow and json.loads understand alike."""
-    rows = np.flatnonzero(_looks_plain(records)) if plan.columns and not plan.has_json else _NONE
+    rows = np.flatnonzero(_looks_plain(records)) if not plan.has_json else _NONE
+    if not len(rows):
+        return
     text, starts, stops = _blanked(records, rows)
-    if barred := _not_json(text, starts, stops):
-        rows = np.delete(rows, sorted(barred))
+    if barred := _not_utf8(text, starts, stops):
+        rows = np.delete(rows, barred)
         text, starts, stops = _blanked(records, rows)
+    table = _read(plan, text, len(rows), "error")
+    if table is not None:
+        yield rows, table
+    elif plan.all_keys:
+        yield from _runs(plan, rows, text, starts, stops, "error")
+    else:
+        rows = np.delete(rows, _constants(text, starts))
+        yield from _runs(plan, rows, *_blanked(records, rows), "ignore")
+
+
+def _runs(
+    plan: Plan, rows: Ints, text: bytes, starts: Ints, stops: Ints, others: str
+) -> Iterator[tuple[Ints, pa.Table]]:
+    """Halve what does not parse until what remains is few rows; give up when that does not get anywhere."""
     tries, runs = _TRIES, [(0, len(rows))]
-    while runs:
+    while runs and tries:
         low, high = runs.pop()
-        if low == high or not tries:
-            continue
-        table = _read(plan, text[starts[low] : stops[high - 1] + 1], high - low)
+        table = _read(plan, text[starts[low] : stops[high - 1] + 1], high - low, others) if low < high else None
         if table is not None:
             yield rows[low:high], table
         elif high - low > _FEW:
@@ -111,24 +126,28 @@ def _blanked(records: Records, rows: Ints) -> tuple[bytes, Ints, Ints]:
     return view.tobytes(), starts, stops
 
 
-def _not_json(text: bytes, starts: Ints, stops: Ints) -> set[int]:
-    """The rows with what pyarrow takes and JSON does not have: NaN, Infinity and bad UTF-8, also where nobody looks."""
-    barred = {int(np.searchsorted(starts, at, "right")) - 1 for at in _constants(text)}
-    if not text.isascii() and not _is_utf8(text, 0, len(text)):
-        spans = zip(starts.tolist(), stops.tolist(), strict=True)
-        barred |= {row for row, (start, stop) in enumerate(spans) if not _is_utf8(text, start, stop)}
-    return barred
+def _not_utf8(text: bytes, starts: Ints, stops: Ints) -> list[int]:
+    """The rows that hold bytes which pyarrow would take for text."""
+    if text.isascii() or _is_utf8(text, 0, len(text)):
+        return []
+    spans = zip(starts.tolist(), stops.tolist(), strict=True)
+    return [row for row, (start, stop) in enumerate(spans) if not _is_utf8(text, start, stop)]
 
 
-def _constants(text: bytes) -> Iterator[int]:
-    """Where NaN, Inf or Infinity may stand as a value: text that only looks like it costs speed, no more."""
+def _constants(text: bytes, starts: Ints) -> list[int]:
+    """The rows where NaN, Inf or Infinity may stand as a value: text that only looks like it costs speed, no more.
+
+    pyarrow takes them for JSON, also where nobody looks; in a column of the plan they are found as not finite.
+    """
+    found = set()
     for word in (b"NaN", b"Infinity", b"Inf"):
         at = text.find(word)
         while at >= 0:
             after = at + len(word)
             if text[at - 1] in b":,[- \t\r\n" and text[after] in b",]} \t\r\n":
-                yield at
+                found.add(int(np.searchsorted(starts, at, "right")) - 1)
             at = text.find(word, after)
+    return sorted(found)
 
 
 def _is_utf8(text: bytes, low: int, high: int) -> bool:
@@ -140,15 +159,16 @@ def _is_utf8(text: bytes, low: int, high: int) -> bool:
     return True
 
 
-def _read(plan: Plan, text: bytes, rows: int) -> pa.Table | None:
-    """The rows as columns, or None when any of them is not what the plan says."""
-    known = "error" if plan.all_keys else "ignore"
+def _read(plan: Plan, text: bytes, rows: int, others: str) -> pa.Table | None:
+    """The rows as columns, or None when any is not what the plan says; `others`: what to do with other keys."""
     try:
         table = pj.read_json(
             pa.BufferReader(text),
             read_options=pj.ReadOptions(block_size=len(text), use_threads=False),
-            parse_options=pj.ParseOptions(explicit_schema=plan.wire, unexpected_field_behavior=known),
+            parse_options=pj.ParseOptions(
+                explicit_schema=plan.wire if plan.columns else _NO_COLUMN, unexpected_field_behavior=others
+            ),
         )
     except pa.ArrowInvalid:
         return None
-    return table.rename_columns(plan.payload.names) if table.num_rows == rows else None
+    return table.rename_columns(plan.payload.names or [""]) if table.num_rows == rows else None

@@ -31,7 +31,7 @@ Source: TypeAlias = Fetcher | Consuming
 Work: TypeAlias = Fetched | Consumed
 Opened = TypeVar("Opened", Fetcher, Consuming)
 
-SAMPLE = 1000  # values of each partition's first chunk from which a schema is inferred
+SAMPLE = 200  # values of each chunk of the first answer from which a schema is inferred; later news widens it
 _THREADS = min(2, os.cpu_count() or 1)  # pyarrow and the C core work without Python's lock
 _AHEAD = _THREADS + 1  # answers that wait for a decoder
 _ISOLATION = ("read_uncommitted", "read_committed")
