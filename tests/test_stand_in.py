@@ -1,0 +1,13 @@
+"""Where no JVM can run, another cluster stands in for the embedded one."""
+
+import pytest
+
+from app.cluster import attach
+from app.stream.connection import Connection, addresses
+
+
+def test_the_environment_names_a_stand_in(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container the chapters' default cluster is the one that LAB_CLUSTER names."""
+    monkeypatch.setenv("LAB_CLUSTER", addresses(kafka))
+    with attach("embedded") as cluster:
+        assert (cluster.kind, addresses(cluster.connection)) == ("external", addresses(kafka))
