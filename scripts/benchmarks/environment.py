@@ -1,4 +1,4 @@
-"""The peers' own Python environment under .lab, made from the hashed lock; and what machine this is."""
+"""The peers' own Python environment under .lab/cache, made from the hashed lock; and what machine this is."""
 
 import hashlib
 import os
@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from app.cluster.jars import cache_folder
 from app.errors import LabError
-from app.home import PROJECT, lab_home
+from app.home import PROJECT
 
 LOCK = PROJECT / "requirements-bench.txt"
 
 
 def peers_python() -> Path:
     """The interpreter that has every peer; made on first use and when the lock has changed (half a minute)."""
-    home = lab_home() / "bench"
+    home = cache_folder() / "bench"
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp, wanted = home / "lock.sha256", hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:

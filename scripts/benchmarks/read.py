@@ -177,7 +177,7 @@ def _run(name: str, way: Way, task: Task, python: Path) -> tuple[dict[str, Any] 
     interpreter = sys.executable if name in OURS or name == "roof" else str(python)
     given = json.dumps({**asdict(task), "way": way.way})
     command = [interpreter, str(FOLDER / f"{way.script}.py"), given]
-    patience = 60 + task.events / 5_000
+    patience = 120 + task.events / 2_000  # ten times what the slowest peer takes on a calm machine
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False, cwd=PROJECT)
     except subprocess.TimeoutExpired:

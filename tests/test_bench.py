@@ -1,0 +1,81 @@
+"""The benchmark of reading: a tiny real run, and the rules that make its figures worth something."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.errors import LabError
+from app.stream.connection import Connection, addresses
+
+PROJECT = Path(__file__).parent.parent
+sys.path.insert(0, str(PROJECT / "scripts"))
+from benchmarks import read  # noqa: E402 - the scripts' own folder is no package of the project
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "scripts/bench.py", *arguments]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
+
+
+def run(seconds: float, **others: object) -> dict[str, object]:
+    """One run of one way, as its process reports it."""
+    return {"seconds": seconds, "cpu_seconds": 1.0, "import_seconds": 0.5, "peak_rss_mb": 100 * seconds, **others}
+
+
+@pytest.mark.slow
+def test_tiny_run(kafka: Connection, tmp_path: Path) -> None:
+    """Ours, the naive loop, two C-client peers and the roof: the same frames, and all figures in the file."""
+    ways = ("ours", "ours_pure", "batches", "naive", "confluent_arrow", "kafkarrow", "roof")
+    file = tmp_path / "read.json"
+    options = ["--events", "2000", "--rounds", "1", "--ways", ",".join(ways), "--json", str(file)]
+    ran = bench("read", "--bootstrap", addresses(kafka), *options)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(file.read_text())
+    assert (set(found["read"]), found["failed"]) == (set(ways), {})
+    assert found["read"]["naive"]["x_naive"] == 1.0
+    assert all(each["seconds"] > 0 and each["peak_rss_mb"] > 0 for each in found["read"].values())
+    assert "every frame held the same" in ran.stdout
+
+
+def test_unequal_frames_give_no_times() -> None:
+    """One wrong column in one round, and nothing is printed but its name."""
+    ours, naive = ({"rows": "2", "price": price} for price in ("aa", "ab"))
+    runs = {"ours": [run(1, content=ours)], "naive": [run(9, content=ours), run(9, content=naive)]}
+    with pytest.raises(LabError, match="naive and ours do not agree in price"):
+        read.check_equal(runs)
+
+
+def test_ratios() -> None:
+    """Ratios are of medians; the best peer is the fastest of the C client's pipelines, whoever else is faster."""
+    seconds = {"ours": 0.5, "naive": 20.0, "aiokafka": 1.0, "confluent_json": 8.0, "kafkarrow": 2.0, "roof": 0.25}
+    found = read.figures({name: [run(each - 0.1), run(each), run(each + 9)] for name, each in seconds.items()})
+    ours = found["ours"]
+    assert (ours["seconds"], ours["range"], ours["x_naive"], ours["x_best_peer"]) == (0.5, [0.4, 9.5], 40.0, 4.0)
+    assert (ours["of_roof"], ours["memory_of_naive"], found["kafkarrow"]["best_peer"]) == (0.5, 0.025, True)
+
+
+def test_a_peer_that_fails_is_named() -> None:
+    """Its last words stand below the table; the others' figures stay."""
+    machine = {"processor": "x", "cores": 2, "system": "y", "python": "3.11"}
+    setting = {"events": 1, "bytes_per_event": 1, "partitions": 1, "codec": "none", "batch_bytes": 1, "rounds": 1}
+    failed = {"kcat_arrow": "kcat is not installed"}
+    text = read.table({"read": {}, "failed": failed, "setting": setting, "machine": machine})
+    assert "not run: kcat pipe + pyarrow: kcat is not installed" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("reed",), "there is no benchmark 'reed'\nUse one of: read, request, lag, start."),
+        (("read", "--ways", "ours,pandas"), "unknown: pandas; use ours, ours_pure"),
+        (("read", "--events", "many"), "'many' is not a whole number of at least 1"),
+    ],
+)
+def test_wrong_arguments(arguments: tuple[str, ...], said: str) -> None:
+    """Answered before anything starts, with what can be said instead."""
+    ran = bench(*arguments)
+    assert ran.returncode == 2
+    assert said in ran.stderr
