@@ -1,1 +1,1 @@
-"""The reproducible streaming lab: a real Kafka, a game that logs to it, and a DataFrame that accounts for every event."""
+"""The reproducible streaming lab: a real Kafka, a game that logs to it, a DataFrame that accounts for all."""

@@ -7,7 +7,7 @@ from app.errors import LabError
 
 
 def run(main: Callable[[], int]) -> int:
-    """Call `main`; a `LabError` becomes two plain lines on stderr and 2, Ctrl-C becomes 130; a bug keeps its traceback."""
+    """Call `main`; a `LabError` becomes two plain lines and 2, Ctrl-C becomes 130; a bug keeps its traceback."""
     try:
         return main()
     except LabError as error:

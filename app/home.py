@@ -7,7 +7,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def lab_home() -> Path:
-    """The lab's own folder: `LAB_HOME`, else `.lab` in the project. Holds jars, caches, and the running cluster's state."""
+    """The lab's own folder: `LAB_HOME`, else `.lab` in the project. Holds jars, caches, the running cluster's state."""
     return Path(os.environ.get("LAB_HOME") or PROJECT / ".lab")
 
 

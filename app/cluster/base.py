@@ -1,6 +1,7 @@
 """What every cluster can do, wherever its brokers run."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
@@ -50,9 +51,12 @@ class Cluster(ABC):
     def describe(self) -> Description:
         """Ask the brokers for version, cluster id and members; raises `ClusterError` when none answers in time."""
 
-    def close(self, wait: bool = False) -> None:
-        """Stop using the cluster; may be called twice. `wait`: return when what this ends is really gone."""
-        del wait
+    def close(self, wait: bool = False, say: Callable[[str], None] | None = None) -> None:
+        """Stop using the cluster; may be called twice.
+
+        `wait`: return when what this ends is really gone; `say` is told what takes long.
+        """
+        del wait, say
 
     def kill(self, broker: int = 1) -> None:
         """SIGKILL one broker; its port stays reserved for `restart`."""

@@ -4,7 +4,7 @@ import atexit
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,7 +62,7 @@ class ComposeCluster(Cluster):
         image = self.project.containers()[self.services[0]].image
         return replace(describe(self.connection, role), version=_version(image))
 
-    def close(self, wait: bool = False, *, volumes: bool = False) -> None:
+    def close(self, wait: bool = False, say: Callable[[str], None] | None = None, *, volumes: bool = False) -> None:
         """Stop what was started for this cluster (`docker compose down`, which waits); its data goes only if `volumes`.
 
         Containers that joined the project later (the tools box, the game) need the broker: then nothing is stopped.

@@ -29,7 +29,7 @@ class Line:
 
 
 _V1 = "`docker-compose` (v1) ended in 2023; it is `docker compose` now."
-_BOX = f"{_V1} The box `mids` is called `lab`."
+_BOX = "The box `mids` is called `lab` now, as `docker-compose` is `docker compose`."
 _MIDS = "docker-compose exec mids "
 
 # Sources: Docker's end of Compose v1 (July 2023), Apache Kafka 3.0's notes (no --zookeeper in the tools), kcat 1.7.0.
@@ -43,7 +43,7 @@ _THEN: tuple[tuple[str, str, str], ...] = (
         "Create the topic",
         "docker-compose exec kafka kafka-topics --create --topic events --partitions 1 --replication-factor 1 "
         "--if-not-exists --zookeeper zookeeper:32181",
-        f"{_V1} `--zookeeper` left the tools with Kafka 3.0 (2021): they ask the broker, `--bootstrap-server`.",
+        "`--zookeeper` left the tools with Kafka 3.0 (2021): they ask the broker, `--bootstrap-server`.",
     ),
     (
         "Serve source code 1",
@@ -117,7 +117,8 @@ def _create(cluster: Cluster) -> Answer:
         return answer(command, typed(cluster, f"exec {line}"), cluster.project.environment)
     shown = f'create(connection, "{TOPIC}", partitions=1, replication_factor=1)'
     try:
-        return Answer(shown, str(topics.create(cluster.connection, TOPIC, partitions=1, replication_factor=1)))
+        made = topics.create(cluster.connection, TOPIC, partitions=1, replication_factor=1)
+        return Answer(shown, f'Created topic "{TOPIC}".' if made else f'Topic "{TOPIC}" was there already.')
     except topics.TopicClash as clash:
         return Answer(shown, clash.problem)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,14 @@ def run(plan: Plan, progress: Progress) -> record.Run:
     finally:
         with suppress(KeyboardInterrupt):
             run_sync(kernels.end)()
-        if cluster:
-            cluster.close()
+        ending = in_background(partial(cluster.close, wait=True, say=progress.say)) if cluster else None
     progress.begin("  the page")
     warm.join()
     result = provenance.assemble(plan, course.results, facts, started, time.monotonic() - began, course.stopped)
     result = write(plan, result, course.notebooks)
     progress.end()
+    if ending:
+        ending.join()  # its own waits have deadlines
     return result
 
 

@@ -75,9 +75,7 @@ def _ask(url: str, events: int) -> dict[str, float]:
         answer.read()
         answered[event] = time.perf_counter()
         if answer.status != 200:
-            raise LabError(
-                f"the game answered {answer.status}", "Look at the broker: nothing else runs here."
-            )
+            raise LabError(f"the game answered {answer.status}", "Look at the broker: nothing else runs here.")
     client.close()
     return answered
 
