@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.stream.rows import Misfit, RowRejected, parse_row
+from app.stream.cells import Misfit, RowRejected
+from app.stream.rows import parse_row
 from app.stream.schema import Schema, compile_plan
 
 PLAN = compile_plan(

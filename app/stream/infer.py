@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.stream.rows import RowRejected, canonical, load_object
+from app.stream.cells import RowRejected, canonical
+from app.stream.rows import load_object
 from app.stream.schema import ARROW, TEXT, Plan, table_schema
 
 META = 3  # a decoder's table begins with offset, timestamp, key

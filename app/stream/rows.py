@@ -10,24 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from app.stream.cells import Misfit, RowRejected, kind_of, read_cell, unencodable
 from app.stream.chunk import Reject, Stray
-from app.stream.schema import ARROW, TEXT, Column, Plan
+from app.stream.schema import ARROW, TEXT, Plan
 
-_INT64 = range(-(2**63), 2**63)
 _DIGITS = 4000  # Python refuses to read longer integers; they are beyond any column, float64 included
-_EXACT = 2**53  # beyond it a float no longer holds every integer
 _MICROSECOND_RANGE = tuple(
     pa.scalar(moment, ARROW["timestamp"])
     for moment in (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 )
-
-
-class RowRejected(Exception):
-    """The value is no row of this plan; the message says why."""
-
-
-class Misfit(RowRejected):
-    """The value is a JSON object that an inferred plan has no room for yet: a new key, or another type."""
 
 
 def load_object(value: bytes) -> dict[str, Any]:
@@ -42,7 +33,7 @@ def load_object(value: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise RowRejected("nested too deeply") from error
     if not isinstance(found, dict):
-        raise RowRejected(f"not a JSON object but {_kind(found)}")
+        raise RowRejected(f"not a JSON object but {kind_of(found)}")
     return found
 
 
@@ -54,10 +45,10 @@ def parse_row(plan: Plan, value: bytes) -> dict[str, Any]:
     found = load_object(value)
     if plan.all_keys and not found.keys() <= plan.names:
         new = sorted(found.keys() - plan.names)
-        if any(_unencodable(name) for name in new):
+        if any(unencodable(name) for name in new):
             raise RowRejected("a key with half a surrogate pair")
         raise Misfit(f"new key: {', '.join(new)}")
-    return {column.label: _cell(plan, column, found.get(column.name)) for column in plan.columns}
+    return {column.label: read_cell(plan, column, found.get(column.name)) for column in plan.columns}
 
 
 @dataclass(frozen=True)
@@ -125,110 +116,6 @@ def _integer(digits: str) -> int | float:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_integer)
-
-
-def _cell(plan: Plan, column: Column, found: Any) -> Any:
-    if found is None:
-        if column.required:
-            raise RowRejected(f"{column.name} is missing")
-        return None
-    try:
-        cell = _CASTS[column.type](found)
-    except _NoFit:
-        raise _mismatch(plan, column, found) from None
-    except (ValueError, OverflowError) as error:  # a reason that another type would not cure
-        raise RowRejected(f"{column.name}: {error}") from error
-    if column.one_of is not None and cell not in column.one_of:
-        raise RowRejected(f"{column.name} {_short(found)} is not one of {', '.join(sorted(column.one_of))}")
-    return cell
-
-
-class _NoFit(Exception):
-    """The value is of another type than the column."""
-
-
-def _mismatch(plan: Plan, column: Column, found: Any) -> RowRejected:
-    reason = f"{column.name}: {_short(found)} is {_kind(found)}, not {column.type}"
-    return Misfit(reason) if plan.inferred else RowRejected(reason)
-
-
-def _string(found: Any) -> str:
-    if not isinstance(found, str):
-        raise _NoFit
-    return _encodable(found)
-
-
-def _int64(found: Any) -> int:
-    if isinstance(found, float) and found.is_integer() and abs(found) <= _EXACT:
-        return int(found)  # pandas writes integers with missing values as 2.0
-    if not isinstance(found, int) or isinstance(found, bool) or found not in _INT64:
-        raise _NoFit
-    return found
-
-
-def _float64(found: Any) -> float:
-    if not isinstance(found, (int, float)) or isinstance(found, bool):
-        raise _NoFit
-    number = float(found)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError("a number beyond float64")
-    return number
-
-
-def _bool(found: Any) -> bool:
-    if not isinstance(found, bool):
-        raise _NoFit
-    return found
-
-
-def _timestamp(found: Any) -> datetime:
-    if not isinstance(found, str):
-        raise _NoFit
-    try:
-        moment = datetime.fromisoformat(found)
-    except ValueError:
-        raise ValueError(f"{_short(found)} is not an ISO 8601 time") from None
-    return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(UTC)
-
-
-def canonical(found: Any) -> str:
-    """The one JSON text of a value, as json.dumps writes it; a float that is not finite raises ValueError."""
-    return _encodable(json.dumps(found, ensure_ascii=False, allow_nan=False))
-
-
-def _null(found: Any) -> None:
-    raise _NoFit
-
-
-_CASTS = {
-    "string": _string,
-    "int64": _int64,
-    "float64": _float64,
-    "bool": _bool,
-    "timestamp": _timestamp,
-    "json": canonical,
-    "null": _null,
-}
-
-
-def _encodable(text: str) -> str:
-    if _unencodable(text):
-        raise ValueError("text with half a surrogate pair")
-    return text
-
-
-def _unencodable(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def _kind(found: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", int: "an integer", float: "a number"}
-    return names.get(type(found), "null")
-
-
-def _short(found: Any) -> str:
-    shown = repr(found)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _outside_time(cells: pa.ChunkedArray) -> Any:
