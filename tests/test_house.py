@@ -50,7 +50,7 @@ def imported(module: str) -> Iterator[str]:
 
 def allowed(module: str, other: str) -> bool:
     room = module.split(".")[0]
-    rules = MAY_IMPORT[module] if module in MAY_IMPORT else MAY_IMPORT.get(room, set()) | {room}
+    rules = MAY_IMPORT[module] if "." in module and module in MAY_IMPORT else MAY_IMPORT.get(room, set()) | {room}
     return any(other == rule or other.startswith(rule + ".") for rule in rules | FOUNDATION)
 
 
