@@ -131,3 +131,12 @@ def test_no_column_at_all() -> None:
     found = decode_chunk(compile_plan(Schema({})), chunk(batch([b'{"a": 1}', b"{}", b"{", b'{"": 5}', b'{"a": NaN}'])))
     assert found.table["offset"].to_pylist() == [0, 1, 3]
     assert [reject.offset for reject in found.rejects] == [2, 4]
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"Infinity", b"-Infinity", b"[1, NaN]", b'{"a":NaN}'])
+def test_what_is_not_json_where_nobody_looks(value: bytes) -> None:
+    """pyarrow takes NaN and Infinity for JSON, also under a key that is no column."""
+    odd = with_(extra="@").replace(b'"@"', value)
+    found = decode_chunk(PLAN, chunk(batch([with_(extra="NaN, Infinity ]")] * 40 + [odd] + [with_(extra=1)] * 40)))
+    assert [(reject.offset, reject.raw) for reject in found.rejects] == [(40, odd)]
+    assert found.table.num_rows == 80
