@@ -146,6 +146,12 @@ _SILENT = (
     kafka_errors.NodeNotReadyError,
     kafka_errors.RequestTimedOutError,
 )
+# A leader that was just elected does not know the end of its log yet, or is not where it was.
+_MOVED = (
+    kafka_errors.OffsetNotAvailableError,
+    kafka_errors.NotLeaderForPartitionError,
+    kafka_errors.LeaderNotAvailableError,
+)
 
 
 @contextmanager
@@ -203,8 +209,16 @@ def _names(admin: KafkaAdminClient) -> list[str]:
 
 
 def _offsets(admin: KafkaAdminClient, partitions: Iterable[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
-    found = admin.list_partition_offsets(dict.fromkeys(partitions, spec))
-    return {partition.partition: at.offset for partition, at in sorted(found.items())}
+    asked, deadline = dict.fromkeys(partitions, spec), time.monotonic() + PATIENCE
+    while True:
+        try:
+            found = admin.list_partition_offsets(asked)
+        except _MOVED:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY)
+        else:
+            return {partition.partition: at.offset for partition, at in sorted(found.items())}
 
 
 def _partition(raw: Mapping[str, Any], begin: Mapping[int, int], end: Mapping[int, int]) -> Partition:
