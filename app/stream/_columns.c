@@ -270,9 +270,9 @@ static int32_t hex4(const uint8_t *p, const uint8_t *end) {
     if (end - p < 4) return -1;
     int32_t code = 0;
     for (int i = 0; i < 4; i++) {
-        int digit = hex_digit(p[i]);
-        if (digit < 0) return -1;
-        code = code << 4 | digit;
+        int value = hex_digit(p[i]);
+        if (value < 0) return -1;
+        code = code << 4 | value;
     }
     return code;
 }
