@@ -11,6 +11,7 @@ import psutil
 from app.cluster import embedded, state
 from app.cluster.ending import stop
 from app.cluster.state import State
+from app.stream import native
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +65,7 @@ def lines(one: State) -> list[str]:
             f"  user        {user.name}{f', pid {user.process.pid}' if user.process else ', until stop'}"
             for user in one.users
         ),
+        f"  reader      {native.status()}",
         f"  files       {one.run}",
     ]
 
