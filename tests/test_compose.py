@@ -1,11 +1,13 @@
 """The compose files on a real engine: they start, they hold the assignment's steps, their failures are told apart."""
 
 import itertools
+import json
 import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,6 +246,25 @@ def wait_for_three(trio: ComposeCluster) -> tuple[int, ...]:
     while len(found := topics.describe(trio.connection, "load").partitions[0].isr) < 3 and time.monotonic() < deadline:
         time.sleep(0.2)
     return found
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_the_chapters_run_on_containers(engine: None, ports: dict[str, str], tmp_path: Path) -> None:
+    """`report.py -p cluster compose`: the same chapters and ledger, on containers that it starts and removes."""
+    command = [sys.executable, str(PROJECT / "scripts/report.py"), "01", "02", "03"]
+    ran = subprocess.run(
+        [*command, "-p", "cluster", "compose", "-p", "requests", "300"],
+        env={**os.environ, **ports, "LAB_BUILD": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-2000:]
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert [chapter["status"] for chapter in record["chapters"]] == ["passed"] * 3
+    assert (record["cluster"]["version"], record["ledger"]["requests"]) == ("4.3.1", 300)
+    assert record["ledger"]["closed"]
 
 
 @pytest.mark.docker
