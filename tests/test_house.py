@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "stream": {"game.events"},
     "cluster": {"stream"},
     "analysis": {"cluster", "stream", "game", "report.measured"},
+    "faults": {"analysis", "cluster", "stream", "game"},
     "report": {"analysis", "cluster", "stream", "game"},
 }
 

@@ -6,6 +6,7 @@ Exit codes: 0 everything delivered (or safe in the outbox), 1 events were left b
 """
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace, connection: Connection) -> int:
+    if options.leash:
+        threading.Thread(target=_end_with_stdin, name="leash", daemon=True).start()
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -53,6 +56,13 @@ def _serve(options: argparse.Namespace, connection: Connection) -> int:
         log.close(timeout=0)
         raise
     return _farewell(log, log.close(max(0.0, deadline - time.monotonic())), options.way)
+
+
+def _end_with_stdin() -> None:
+    # os.read, since a thread that holds sys.stdin's lock would disturb the interpreter's end
+    while os.read(0, 1024):
+        pass
+    os._exit(3)
 
 
 def _history(options: argparse.Namespace, connection: Connection, log: EventLog) -> Iterable[Event]:
@@ -76,6 +86,8 @@ def _farewell(log: EventLog, left: int, way: str) -> int:
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     settings: dict[str, Any] = {"timeout": options.timeout}
+    if options.way == "fire-and-forget":
+        settings |= {"patience": options.patience}
     if options.way == "outbox":
         settings |= {"path": options.outbox, "quota": options.quota}
     return settings
@@ -95,6 +107,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--threads", type=int, default=THREADS, help="requests in hand at once (default: %(default)s)")
     parser.add_argument("--timeout", type=float, default=2.0, help="seconds that one request waits for its event")
+    parser.add_argument("--patience", type=float, default=120.0, help="seconds until fire-and-forget gives an event up")
     parser.add_argument(
         "--drain", type=float, default=10.0, help="seconds that the end may take (default: %(default)s)"
     )
@@ -104,6 +117,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fresh", action="store_true", help="start with an empty world, whatever the topic holds")
     parser.add_argument("--outbox", metavar="FILE", help="the outbox's file (default: in the lab's home, by topic)")
     parser.add_argument("--quota", type=int, default=256 << 20, help="largest size of the outbox, bytes")
+    parser.add_argument(
+        "--leash", action="store_true", help="end at once when standard input closes, as it does with its parent"
+    )
     return parser.parse_args(argv)
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import groupby
+from typing import TypeAlias
 
 import pandas as pd
 import requests as http
@@ -32,6 +33,9 @@ DTYPES = {
     "error": "str",
     "attempts": "int64",
 }
+
+
+Turn: TypeAlias = tuple[float, Move]  # seconds after the start, before which the move must not be made
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +65,24 @@ def play(
     retries: int = 0,
     timeout: float = 5.0,
     progress: bool = True,
+    rate: float = 0.0,
+    stopped: threading.Event | None = None,
 ) -> pd.DataFrame:
     """Fire the crowd's requests, `concurrency` at a time, each player's in order; one row each, by player and sequence.
 
     A dead server becomes rows with an `error`. With `retries`, a 503 or no answer is asked again that many times under
     the same X-Request-Id, after a growing pause. `timeout` (seconds) bounds each attempt. A bar shows after 5 seconds.
+    With a `rate` no request starts before its turn, `rate` of them a second; who is late catches up. Once `stopped` is
+    set, nobody starts another one.
     Columns: `DTYPES`. The same seed gives the same requests; `run` sets the ids of two runs apart.
     """
     for name, value in {"players": players, "requests": requests + 1, "concurrency": concurrency}.items():
         if value < 1:
             raise LabError(f"{name}={value} is too few", "Ask for at least one.")
-    crowd = sorted(moves(players, requests, seed, run), key=lambda move: _seat(move, concurrency))
-    seats = [list(group) for _, group in groupby(crowd, key=lambda move: _seat(move, concurrency))]
-    crew = _Crew(url.rstrip("/"), retries, timeout)
+    turns = ((number / rate if rate else 0.0, move) for number, move in enumerate(moves(players, requests, seed, run)))
+    crowd = sorted(turns, key=lambda turn: _seat(turn[1], concurrency))
+    seats = [list(group) for _, group in groupby(crowd, key=lambda turn: _seat(turn[1], concurrency))]
+    crew = _Crew(url.rstrip("/"), retries, timeout, stopped or threading.Event())
     replies = crew.fire(seats, requests, progress)
     rows = sorted(replies, key=lambda reply: (reply.player, reply.sequence))
     return pd.DataFrame([asdict(reply) for reply in rows], columns=list(DTYPES)).astype(DTYPES)
@@ -87,22 +96,24 @@ def _seat(move: Move, concurrency: int) -> int:
 class _Crew:
     """As many threads as seats, each with a session and its players' requests."""
 
-    def __init__(self, url: str, retries: int, timeout: float) -> None:
+    def __init__(self, url: str, retries: int, timeout: float, stopped: threading.Event) -> None:
         self._url = url
         self._retries = retries
         self._timeout = timeout
-        self._stopped = threading.Event()
+        self._stopped = stopped
+        self._began = time.perf_counter()
         self._replies: list[Reply] = []  # append is atomic
 
-    def fire(self, seats: Sequence[Sequence[Move]], total: int, progress: bool) -> list[Reply]:
+    def fire(self, seats: Sequence[Sequence[Turn]], total: int, progress: bool) -> list[Reply]:
         if not seats:
             return []
         with ThreadPoolExecutor(len(seats), "player") as pool, _Bar(total=total, delay=5, disable=not progress) as bar:
             futures = [pool.submit(self._sit, seat) for seat in seats]
             try:
                 self._watch(futures, bar)
-            finally:
+            except BaseException:
                 self._stopped.set()  # on Ctrl-C nobody starts another request
+                raise
         for future in futures:
             future.result()
         return self._replies
@@ -112,13 +123,13 @@ class _Crew:
             bar.update(len(self._replies) - bar.n)
         bar.update(len(self._replies) - bar.n)
 
-    def _sit(self, seat: Sequence[Move]) -> None:
+    def _sit(self, seat: Sequence[Turn]) -> None:
         with http.Session() as session:
             session.trust_env = False  # loopback needs no proxy, and looking for one costs a third of the time
             # prepared once: only the target and the id change, and both need no quoting
             request = http.Request("GET", self._url, {"User-Agent": USER_AGENT}).prepare()
-            for move in seat:
-                if self._stopped.is_set():
+            for due, move in seat:
+                if self._stopped.wait(max(0.0, self._began + due - time.perf_counter()) if due else 0.0):
                     return
                 request.url = self._url + move.target
                 request.headers["X-Request-Id"] = move.request_id

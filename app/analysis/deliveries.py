@@ -1,0 +1,189 @@
+"""The tables and charts of chapter 04: ways to deliver beside each other, under a fault.
+
+Counts under a fault are measured, since no two outages are alike; a promised zero is not. `counts` has a row for each
+way and experiment, as `app.faults.account` gives it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import pandas as pd
+
+from app.analysis.charts import figure, nothing
+from app.analysis.counts import STEPS
+from app.analysis.page import Column, Figure, Table, number
+from app.analysis.timeline import panels
+from app.report.measured import measured
+
+# What an answer was, from good to bad; each request of a crowd has one.
+ANSWERS = ("200", "refused by the rules", "503 refused", "503 unknown", "no answer")
+LOST = "200, lost"  # in a chart: a 200 whose event is not in the topic
+BINS = 30  # at most, in a chart over time
+
+# Title -> column of `counts`, in the order of the table.
+COLUMNS: Mapping[str, str] = {
+    "200": "200",
+    "refused by the rules": "refused by the rules",
+    "503 refused": "503 refused",
+    "503 unknown": "503 unknown",
+    "no answer": "no answer",
+    "in the topic": "in topic",
+    "lost after a 200": "lost",
+    "there without a 200": "unpromised",
+    "duplicates": "duplicates",
+    "after de-duplication": "left",
+    "named at the end": "named",
+}
+
+
+class Moment(Protocol):
+    """An action of a fault and when it began and ended, in seconds."""
+
+    @property
+    def action(self) -> str: ...
+    @property
+    def begin(self) -> float: ...
+    @property
+    def end(self) -> float: ...
+
+
+def promises(ways: Mapping[str, str]) -> Table:
+    """Each way's sentence: what its 200 means."""
+    return Table("What a 200 means", (Column("way"), Column("its promise", "long")), tuple(ways.items()))
+
+
+def outcome(counts: pd.DataFrame) -> Table:
+    """One fault: a row for each contender, summed over its repetitions; where `safe` nothing may be lost."""
+    fault, times = counts["fault"].iloc[0], counts.groupby("contender").size().max()
+    summed = together(counts)
+    rows = tuple(
+        (row["contender"], *(value(row, name) for name in COLUMNS.values()), measured(row["stall"]))
+        for row in summed.to_dict("records")
+    )
+    columns = (Column("way"), *(number(title) for title in COLUMNS), number("longest stall (s)", 1))
+    asked = f"{summed['requests'].iloc[0]:,} requests to each game"
+    again = f", in {times} experiments" if times > 1 else ""
+    return Table(f"{fault[:1].upper()}{fault[1:]}", columns, rows, f"{asked}{again}; then in events")
+
+
+def together(counts: pd.DataFrame) -> pd.DataFrame:
+    """Repetitions as one row for each fault and contender, in their order: counts summed, the longest stall."""
+    numbers = dict.fromkeys(["requests", *COLUMNS.values(), "again"], "sum") | {"stall": "max", "safe": "all"}
+    return counts.groupby(["fault", "contender"], sort=False).agg(numbers).reset_index()
+
+
+def value(row: Mapping[Any, Any], name: str) -> Any:
+    """A cell: what is promised repeats from run to run, all else is measured."""
+    count = int(row[name])
+    promised = name == "left" or (name == "lost" and row["safe"])
+    return count if promised else measured(count)
+
+
+def spoken(counts: pd.DataFrame) -> Callable[[str, str], Any]:
+    """For a reading: (contender, column of `counts`) -> the sum over all rows, as it is to be shown."""
+    rows = counts.groupby("contender").agg(dict.fromkeys(COLUMNS.values(), "sum") | {"again": "sum", "safe": "all"})
+
+    def shown(contender: str, name: str) -> Any:
+        return value({**rows.loc[contender], "contender": contender}, name)
+
+    return shown
+
+
+def lost(counts: pd.DataFrame) -> Table:
+    """Events lost after a 200: a row for each contender, a column for each fault; empty where it did not take part."""
+    summed = together(counts)
+    faults, contenders = summed["fault"].unique(), summed["contender"].unique()
+    cells = {(row["contender"], row["fault"]): value(row, "lost") for row in summed.to_dict("records")}
+    rows = tuple((name, *(cells.get((name, fault)) for fault in faults)) for name in contenders)
+    note = "every way under every fault, in events"
+    return Table("Lost after a 200", (Column("way"), *(number(fault) for fault in faults)), rows, note)
+
+
+def lost_events(found: pd.DataFrame, most: int = 12) -> Table:
+    """The first lost events of each fault and contender, by name; columns as `app.faults.promises.lost_events`."""
+    kinds = found.groupby(["fault", "contender"], sort=False)
+    each = max(1, most // max(1, kinds.ngroups))
+    shown = kinds.head(each)
+    columns = (
+        Column("fault", measured=True),
+        Column("way", measured=True),
+        Column("event id", "code", measured=True),
+        Column("player", measured=True),
+        number("request", measured=True),
+        Column("asked for", "code", measured=True),
+    )
+    names = ["fault", "contender", "event_id", "player", "sequence", "action"]
+    rows = tuple(shown[names].itertuples(index=False, name=None))
+    return Table("Lost, event by event", columns, rows, "the first of each way and fault", empty="nothing was lost")
+
+
+def over_time(answers: pd.DataFrame, moments: Sequence[Moment], fault: str) -> Figure:
+    """Answers over the time of one experiment, a panel for each contender, the fault's moments marked.
+
+    `answers` has a row for each request: contender, seconds, answer (one of `ANSWERS`, or `LOST`).
+    """
+    title = f"Answers over time: {fault}"
+    if answers.empty:
+        return nothing(title, "no requests")
+    width = bin_width(float(answers["seconds"].max()))
+    binned = in_bins(answers, width)
+    told = in_words(moments)
+    return figure(
+        title,
+        f"requests by the moment of their answer, in bins of {width:g} s; each panel has its own scale; "
+        f"dashed lines: {told or 'nothing happened'}",
+        alt=f"{binned['contender'].nunique()} panels of stacked bars over {answers['seconds'].max():.1f} seconds, one "
+        f"for each way, requests answered by kind of answer. {told or 'No fault'}. {longest(answers)}.",
+        reading=f"{longest(answers)}.",
+        data=data(title, binned),
+        draw=lambda narrow: panels(binned, moments, width, narrow),
+        measured=True,
+    )
+
+
+def bin_width(span: float) -> float:
+    """Seconds; a round number."""
+    return next(step for step in STEPS if step >= 0.1 and span / step <= BINS)
+
+
+def in_bins(answers: pd.DataFrame, width: float) -> pd.DataFrame:
+    """Requests by contender, bin (`from`, seconds) and answer."""
+    starts = (answers["seconds"] // width) * width
+    sizes = answers.assign(**{"from": starts.round(3)}).groupby(["contender", "from", "answer"], sort=False).size()
+    return sizes.rename("requests").reset_index()
+
+
+def data(title: str, binned: pd.DataFrame) -> Table:
+    """What the chart shows, as a table."""
+    kinds = [kind for kind in (*ANSWERS[:1], LOST, *ANSWERS[1:]) if (binned["answer"] == kind).any()]
+    order = {name: index for index, name in enumerate(binned["contender"].unique())}
+    wide = binned.pivot_table(index=["contender", "from"], columns="answer", values="requests", fill_value=0)[kinds]
+    lines = sorted(wide.itertuples(name=None), key=lambda line: (order[line[0][0]], line[0][1]))
+    columns = (Column("way"), number("from (s)", 2), *(number(kind) for kind in kinds))
+    return Table(title, columns, tuple((*index, *map(int, rest)) for index, *rest in lines))
+
+
+def longest(answers: pd.DataFrame) -> str:
+    """Each contender's longest time without any 200, in a sentence's words."""
+    return "Longest time without a 200: " + ", ".join(
+        f"{name} {gap(group):.1f} s" for name, group in answers.groupby("contender", sort=False)
+    )
+
+
+def gap(answers: pd.DataFrame) -> float:
+    """The longest time in seconds without a 200, from 0 to the last answer."""
+    good = answers["seconds"][answers["answer"].isin(["200", LOST])]
+    moments = pd.concat([pd.Series([0.0]), good, pd.Series([answers["seconds"].max()])]).sort_values()
+    return float(moments.diff().max())
+
+
+def in_words(moments: Iterable[Moment]) -> str:
+    """When each action was done."""
+    return ", ".join(
+        f"{moment.action} at {moment.begin:.1f} s" + (f", done at {moment.end:.1f} s" if slow(moment) else "")
+        for moment in moments
+    )
+
+
+def slow(moment: Moment) -> bool:
+    return moment.end - moment.begin > 0.25

@@ -1,0 +1,81 @@
+"""The crowds of an experiment: one for each game, all at once, in threads of this process."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Self
+
+import pandas as pd
+
+from app.errors import LabError
+from app.faults.plan import Contender
+from app.game.players import play
+
+TIMEOUT = 15.0  # seconds that a client waits for one answer; longer than any game takes
+
+
+@dataclass(frozen=True)
+class Load:
+    """What each crowd does: requests in all, how many a second, by how many players, and the seed of their moves."""
+
+    requests: int = 400
+    rate: float = 50.0
+    players: int = 20
+    seed: int = 2019
+    concurrency: int = 4
+
+
+class Crowds:
+    """`begin` lets them play; `result` waits for their answers. Left early, nobody starts another request."""
+
+    def __init__(self, load: Load, run: str) -> None:
+        self._load, self._run = load, run
+        self._stopped = threading.Event()
+        self._pool: ThreadPoolExecutor | None = None
+        self._playing: list[Future[pd.DataFrame]] = []
+
+    def begin(self, contenders: Sequence[Contender], urls: Sequence[str]) -> None:
+        """Start a crowd for each contender's game."""
+        self._pool = ThreadPoolExecutor(len(urls), "crowd")
+        self._playing = [
+            self._pool.submit(self._play, contender, url) for contender, url in zip(contenders, urls, strict=True)
+        ]
+
+    def pause(self, seconds: float) -> None:
+        """Let them play on; raises what a crowd raised."""
+        self._stopped.wait(max(0.0, seconds))
+        for crowd in self._playing:
+            if crowd.done():
+                crowd.result()
+
+    def result(self, timeout: float) -> list[pd.DataFrame]:
+        """Every crowd's frame, as `play` gives it; raises when one still plays after `timeout` seconds."""
+        late = wait(self._playing, timeout=timeout).not_done
+        if late:
+            raise LabError(f"{len(late)} crowd(s) still play after {timeout:g} s", "Ask for fewer requests.")
+        return [crowd.result() for crowd in self._playing]
+
+    def _play(self, contender: Contender, url: str) -> pd.DataFrame:
+        load = self._load
+        return play(
+            url,
+            players=load.players,
+            requests=load.requests,
+            concurrency=load.concurrency,
+            seed=load.seed,
+            run=f"{self._run}/{contender.name}",
+            retries=contender.retries,
+            timeout=TIMEOUT,
+            progress=False,
+            rate=load.rate,
+            stopped=self._stopped,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._stopped.set()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)

@@ -1,0 +1,129 @@
+"""One experiment: every way to deliver at once against one broker, a fault, and all that is left to be found."""
+
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from app.analysis.ledger import Ledger, close_ledger
+from app.cluster import Cluster
+from app.faults.crowds import Crowds, Load
+from app.faults.plan import LINEUP, WAIT, Contender, Fault
+from app.faults.plan import PATIENCE as GIVE_UP
+from app.faults.process import Farewell, GameProcess
+from app.faults.stage import Mark, Stage
+from app.game.history import history
+from app.game.rules import World
+from app.game.web import create_app
+from app.home import lab_home
+from app.stream import topics
+from app.stream.connection import Connection
+from app.stream.frames import TopicFrame
+from app.stream.log import open_log
+from app.stream.reader import read_topic
+from app.stream.schema import EVENTS
+
+PARTITIONS = 3
+LONGEST = 300.0  # seconds that a crowd may take beyond its own pace
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What one contender's crowd was answered (`asked`), what is in its topic, and how its game ended each time.
+
+    `restarted` is the world of a game that starts on the topic afterwards; `waiting` are the outbox's rows left.
+    """
+
+    contender: Contender
+    asked: pd.DataFrame
+    topic: TopicFrame
+    ledger: Ledger
+    farewells: tuple[Farewell, ...]
+    restarted: World
+    waiting: int
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """One fault with all its contenders; `began` is the moment (UTC) from which the marks count their seconds."""
+
+    fault: Fault
+    began: datetime
+    marks: tuple[Mark, ...]
+    results: tuple[Result, ...]
+
+    def of(self, name: str) -> Result:
+        """The result of one contender."""
+        return next(result for result in self.results if result.contender.name == name)
+
+
+def run(fault: Fault, kafka: Cluster, contenders: Sequence[Contender] = LINEUP, load: Load | None = None) -> Experiment:
+    """Start the games, let the crowds play, do the fault's steps, bring all back, stop the games, and read the topics.
+
+    Every wait has a deadline. However it ends, no game is left, and the broker runs.
+    """
+    load, name = load or Load(), uuid.uuid4().hex[:8]
+    wanted = [f"faults-{name}-{re.sub('[^a-z]+', '-', contender.name)}" for contender in contenders]
+    for topic in wanted:
+        topics.create(kafka.connection, topic, partitions=PARTITIONS, timeout=30.0)
+    (lab_home() / "faults").mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f"{name}-", dir=lab_home() / "faults") as folder:
+        games = [
+            GameProcess(kafka.connection, topic, one.way, Path(folder) / topic, options_of(one))
+            for one, topic in zip(contenders, wanted, strict=True)
+        ]
+        with Stage(kafka, games, fault.drain) as stage, Crowds(load, name) as crowds:
+            stage.perform("start games")
+            began = datetime.now(UTC)
+            asked = _played(stage, crowds, fault, contenders, load)
+        results = tuple(
+            _result(kafka.connection, *parts) for parts in zip(contenders, wanted, games, asked, strict=True)
+        )
+        return Experiment(fault, began, tuple(stage.marks[1:-1]), results)
+
+
+def repeat(
+    times: int, fault: Fault, kafka: Cluster, contenders: Sequence[Contender] = LINEUP, load: Load | None = None
+) -> list[Experiment]:
+    """The same experiment so many times, each with new games on new topics."""
+    return [run(fault, kafka, contenders, load) for _ in range(times)]
+
+
+def options_of(contender: Contender) -> tuple[str, ...]:
+    """The game's options: short patience for the ways that have one."""
+    return ("--timeout", str(WAIT), "--patience", str(GIVE_UP), *contender.options)
+
+
+def _played(
+    stage: Stage, crowds: Crowds, fault: Fault, contenders: Sequence[Contender], load: Load
+) -> list[pd.DataFrame]:
+    stage.begin()
+    crowds.begin(contenders, [game.url for game in stage.games])
+    for step in fault.steps:
+        crowds.pause(stage.until(step.at))
+        stage.perform(step.action)
+    stage.recover()
+    asked = crowds.result(load.requests / load.rate + LONGEST)
+    stage.perform("stop games")
+    return asked
+
+
+def _result(
+    connection: Connection,
+    contender: Contender,
+    topic: str,
+    game: GameProcess,
+    asked: pd.DataFrame,
+) -> Result:
+    read = read_topic(connection, topic, EVENTS)
+    log = open_log(contender.way, connection, topic, **({"path": game.outbox} if contender.way == "outbox" else {}))
+    waiting = len(list(log.pending()))
+    app = create_app(log, history=history(connection, topic, log))
+    return Result(
+        contender, asked, read, close_ledger(asked, read), tuple(game.farewells), app.extensions["game"].world, waiting
+    )

@@ -1,0 +1,130 @@
+"""A game in a process of its own, which can be killed, frozen, stopped, and started again at the same address."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import LabError
+from app.home import PROJECT
+from app.stream.connection import Connection, addresses
+
+LEFT = re.compile(r"^(\d+) event\(s\)", re.MULTILINE)  # what a game says at its end of events that it did not deliver
+
+
+class GameFailed(LabError):
+    """A game that did not start, or did not end, in time."""
+
+
+@dataclass(frozen=True)
+class Farewell:
+    """How a game ended: its exit code, and how many events it named as not delivered."""
+
+    code: int
+    left: int
+
+
+class GameProcess:
+    """`python -m app.game` on a leash: it ends with this process, however this process ends.
+
+    `launch` and `begin_stop` return at once, so that several games can be started or stopped side by side;
+    `await_ready` and `await_end` wait. What it says is in `out.txt` and `errors.txt` in `folder`, its outbox, too.
+    """
+
+    def __init__(self, connection: Connection, topic: str, way: str, folder: Path, options: Sequence[str] = ()) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.outbox = folder / "outbox.sqlite"
+        self.url = ""
+        self.farewells: list[Farewell] = []  # of each end after a SIGTERM
+        self._command = [sys.executable, "-m", "app.game", "--leash", "--bootstrap", addresses(connection)]
+        self._command += ["--topic", topic, "--way", way, "--outbox", str(self.outbox), *options]
+        self._drain = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Is there a process that has not ended?"""
+        return self._process is not None and self._process.poll() is None
+
+    def launch(self, drain: float) -> None:
+        """Start it, on the port that it had before; `drain` is the seconds that its end may take."""
+        self._drain = drain
+        port = self.url.rpartition(":")[2] or "0"
+        with self._file("out").open("wb") as out, self._file("errors").open("wb") as errors:
+            self._process = subprocess.Popen(
+                [*self._command, "--port", port, "--drain", str(drain)],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=errors,
+                cwd=PROJECT,
+            )
+
+    def await_ready(self, timeout: float = 60.0) -> None:
+        """Wait until it says that it is ready; one that gives up before (no broker yet) is started again, as often."""
+        deadline = time.monotonic() + timeout
+        while True:
+            word, _, url = self._file("out").read_text().partition(" ")
+            if word == "ready" and url.endswith("\n"):
+                self.url = url.strip()
+                return
+            if time.monotonic() > deadline:
+                self.kill()
+                raise GameFailed(f"the game was not ready after {timeout:g} s: {self.errors()}", "Try again.")
+            if not self.running:
+                self.launch(self._drain)
+            time.sleep(0.02)
+
+    def begin_stop(self) -> None:
+        """SIGTERM: requests in hand are answered, then events that wait are delivered, for `drain` seconds."""
+        self._signal(signal.SIGTERM)
+
+    def await_end(self) -> None:
+        """Wait for the end after `begin_stop`, and keep what it said it left behind."""
+        assert self._process is not None
+        try:
+            code = self._process.wait(self._drain + 30)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise GameFailed(f"the game did not end within {error.timeout:g} s of SIGTERM", "Try again.") from error
+        self._release()
+        named = LEFT.search(self.errors())
+        self.farewells.append(Farewell(code, int(named[1]) if named else 0))
+
+    def freeze(self) -> None:
+        """SIGSTOP: it keeps its connections and answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone; nothing when it does not run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._release()
+
+    def errors(self) -> str:
+        """What it wrote to stderr since its last start."""
+        return self._file("errors").read_text(errors="replace").strip()
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            os.kill(self._process.pid, number)
+
+    def _release(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process = None
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.txt"
