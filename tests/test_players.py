@@ -119,3 +119,16 @@ def test_no_requests_are_an_empty_frame() -> None:
     """Same columns, same types."""
     frame = play("http://127.0.0.1:1", requests=0)
     assert (len(frame), {name: str(dtype) for name, dtype in frame.dtypes.items()}) == (0, DTYPES)
+
+
+def test_a_rate_is_not_exceeded(game: GameServer) -> None:
+    """No request is sent before its turn: 40 at 100 a second take at least 0.39 s."""
+    sent = play(game.url, players=7, requests=40, concurrency=4, rate=100.0, progress=False)["sent_at"]
+    assert (sent.max() - sent.min()).total_seconds() >= 0.35
+
+
+def test_a_crowd_can_be_stopped(game: GameServer) -> None:
+    """Once `stopped` is set, nobody starts another request: those who had not begun have no row."""
+    stopped = threading.Event()
+    stopped.set()
+    assert len(play(game.url, players=7, requests=40, stopped=stopped, progress=False)) == 0

@@ -13,8 +13,9 @@ import pandas as pd
 from app.analysis.ledger import Ledger, close_ledger
 from app.cluster import Cluster
 from app.faults.crowds import Crowds, Load
-from app.faults.plan import LINEUP, WAIT, Contender, Fault
+from app.faults.plan import LINEUP, SAFE, WAIT, Contender, Fault
 from app.faults.plan import PATIENCE as GIVE_UP
+from app.faults.probe import Sight, look
 from app.faults.process import Farewell, GameProcess
 from app.faults.stage import Mark, Stage
 from app.game.history import history
@@ -36,7 +37,8 @@ LONGEST = 300.0  # seconds that a crowd may take beyond its own pace
 class Result:
     """What one contender's crowd was answered (`asked`), what is in its topic, and how its game ended each time.
 
-    `restarted` is the world of a game that starts on the topic afterwards; `waiting` are the outbox's rows left.
+    `restarted` is the world of a game that starts on the topic afterwards, `seen` what the one that ran before its end
+    showed of its own (for the ways whose 200 is for good); `waiting` are the outbox's rows left.
     """
 
     contender: Contender
@@ -45,6 +47,7 @@ class Result:
     ledger: Ledger
     farewells: tuple[Farewell, ...]
     restarted: World
+    seen: Sight | None
     waiting: int
 
 
@@ -81,8 +84,10 @@ def run(fault: Fault, kafka: Cluster, contenders: Sequence[Contender] = LINEUP, 
             stage.perform("start games")
             began = datetime.now(UTC)
             asked = _played(stage, crowds, fault, contenders, load)
+            seen = [_look(*each) for each in zip(contenders, games, asked, strict=True)]
+            stage.perform("stop games")
         results = tuple(
-            _result(kafka.connection, *parts) for parts in zip(contenders, wanted, games, asked, strict=True)
+            _result(kafka.connection, *each) for each in zip(contenders, wanted, games, asked, seen, strict=True)
         )
         return Experiment(fault, began, tuple(stage.marks[1:-1]), results)
 
@@ -108,9 +113,11 @@ def _played(
         crowds.pause(stage.until(step.at))
         stage.perform(step.action)
     stage.recover()
-    asked = crowds.result(load.requests / load.rate + LONGEST)
-    stage.perform("stop games")
-    return asked
+    return crowds.result(load.requests / load.rate + LONGEST)
+
+
+def _look(contender: Contender, game: GameProcess, asked: pd.DataFrame) -> Sight | None:
+    return look(game.url, sorted(asked["player"].unique())) if contender.way in SAFE else None
 
 
 def _result(
@@ -119,11 +126,19 @@ def _result(
     topic: str,
     game: GameProcess,
     asked: pd.DataFrame,
+    seen: Sight | None,
 ) -> Result:
     read = read_topic(connection, topic, EVENTS)
     log = open_log(contender.way, connection, topic, **({"path": game.outbox} if contender.way == "outbox" else {}))
     waiting = len(list(log.pending()))
     app = create_app(log, history=history(connection, topic, log))
     return Result(
-        contender, asked, read, close_ledger(asked, read), tuple(game.farewells), app.extensions["game"].world, waiting
+        contender,
+        asked,
+        read,
+        close_ledger(asked, read),
+        tuple(game.farewells),
+        app.extensions["game"].world,
+        seen,
+        waiting,
     )

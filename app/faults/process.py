@@ -55,6 +55,7 @@ class GameProcess:
 
     def launch(self, drain: float) -> None:
         """Start it, on the port that it had before; `drain` is the seconds that its end may take."""
+        self._release()
         self._drain = drain
         port = self.url.rpartition(":")[2] or "0"
         with self._file("out").open("wb") as out, self._file("errors").open("wb") as errors:
@@ -68,7 +69,7 @@ class GameProcess:
 
     def await_ready(self, timeout: float = 60.0) -> None:
         """Wait until it says that it is ready; one that gives up before (no broker yet) is started again, as often."""
-        deadline = time.monotonic() + timeout
+        deadline, said = time.monotonic() + timeout, ""
         while True:
             word, _, url = self._file("out").read_text().partition(" ")
             if word == "ready" and url.endswith("\n"):
@@ -76,8 +77,9 @@ class GameProcess:
                 return
             if time.monotonic() > deadline:
                 self.kill()
-                raise GameFailed(f"the game was not ready after {timeout:g} s: {self.errors()}", "Try again.")
+                raise GameFailed(f"the game was not ready after {timeout:g} s: {self.errors() or said}", "Try again.")
             if not self.running:
+                said = self.errors()
                 self.launch(self._drain)
             time.sleep(0.02)
 

@@ -8,6 +8,7 @@ from app.analysis.replay import differences, in_order, replay
 from app.faults.account import answers
 from app.faults.experiment import Experiment, Result
 from app.faults.plan import SAFE
+from app.faults.probe import sight_of
 from app.game.events import Event
 from app.game.rules import World, evolve
 
@@ -59,6 +60,8 @@ def _for_safe_ways(result: Result) -> Iterator[str]:
         yield f"{result.waiting} rows are still in the outbox"
     if result.farewells[-1].left:
         yield f"{result.farewells[-1].left} events undecided at the end, although the broker was back"
+    if result.seen is not None and result.seen != sight_of(result.restarted, result.seen):
+        yield "the world of the game that ran is not that of one that starts on its topic"
     yield from disorder(result)
 
 

@@ -1,0 +1,42 @@
+"""The command `scripts/faults.py`: many random schedules, one after the other, with a line for each."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from app.cluster import attach
+from app.faults.schedules import schedule, violations
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the schedules; returns 1 when a promise was broken, and names the seeds."""
+    options = _options(argv)
+    seeds = range(options.first, options.first + options.schedules) if options.seed is None else [options.seed]
+    failed = []
+    with attach("embedded", instance="schedules") as kafka:
+        for seed in seeds:
+            one, start = schedule(seed), time.monotonic()
+            _say(str(one))
+            problems = violations(one, kafka)
+            _say(*(f"  BROKEN: {problem}" for problem in problems))
+            _say(f"  {'failed' if problems else 'kept'} in {time.monotonic() - start:.1f} s")
+            failed += [seed] if problems else []
+    _say(f"{len(seeds) - len(failed)} of {len(seeds)} schedules kept every promise")
+    if failed:
+        _say(f"again: python3 scripts/faults.py --seed {failed[0]}   (failed: {', '.join(map(str, failed))})")
+    return 1 if failed else 0
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("faults.py", description="Random fault schedules, each checked for its promises.")
+    parser.add_argument("--schedules", type=int, default=10, help="how many (default: %(default)s)")
+    parser.add_argument("--first", type=int, default=1, help="the first one's seed (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="this one only")
+    return parser.parse_args(argv)

@@ -1,0 +1,48 @@
+"""A running game looked at from outside, without changing it: what it still waits for, and what its world holds."""
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+import requests
+
+from app.errors import LabError
+from app.game.crowd import GUILDS
+from app.game.rules import World
+
+Sight: TypeAlias = Mapping[str, tuple[bool, str | None]]  # player -> (has a sword?, guild)
+
+OPEN = re.compile(r"^game_(?:events_queued|players_undecided) (\S+)$", re.MULTILINE)
+
+
+def look(url: str, players: Iterable[str], timeout: float = 60.0) -> Sight:
+    """The players as the game at `url` has them, once every event is decided: `LabError` after `timeout` seconds.
+
+    Asked with HEAD, which has the status that the command would have, and does nothing.
+    """
+    with requests.Session() as session:
+        session.trust_env = False
+        _await_decisions(session, url, timeout)
+        return {player: _look_at(session, url, player) for player in players}
+
+
+def sight_of(world: World, players: Iterable[str]) -> Sight:
+    """The same of a world at hand."""
+    return {name: (world.player(name).swords > 0, world.player(name).guild) for name in players}
+
+
+def _await_decisions(session: requests.Session, url: str, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while any(float(value) for value in OPEN.findall(session.get(f"{url}/metrics", timeout=15).text)):
+        if time.monotonic() > deadline:
+            raise LabError(f"the game at {url} has undecided events after {timeout:g} s", "Is the broker back?")
+        time.sleep(0.05)
+
+
+def _look_at(session: requests.Session, url: str, player: str) -> tuple[bool, str | None]:
+    def would(path: str) -> bool:
+        return session.head(f"{url}{path}", timeout=15).status_code == 200
+
+    joined = [guild for guild in GUILDS if not would(f"/join_a_guild?player={player}&guild={guild}")]
+    return would(f"/sell_a_sword?player={player}"), joined[0] if joined else None

@@ -1,0 +1,61 @@
+"""Random fault schedules: broker and games killed, frozen, restarted at random moments; one seed, one schedule."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.cluster import Cluster
+from app.faults.crowds import Load
+from app.faults.experiment import run
+from app.faults.plan import SAFE, Action, Contender, Fault, Step
+from app.faults.promises import broken
+
+LONGEST_PAUSE = 1.2  # seconds between two steps
+MOST_STEPS = 7
+
+# What can befall the broker and the games in each state, and the state after it.
+BROKER: Mapping[str, Mapping[Action, str]] = {
+    "up": {"kill broker": "down", "freeze broker": "frozen"},
+    "down": {"restart broker": "up"},
+    "frozen": {"resume broker": "up", "kill broker": "down"},
+}
+GAMES: Mapping[str, Mapping[Action, str]] = {
+    "up": {"kill games": "down", "freeze games": "frozen", "stop games": "down"},
+    "down": {"start games": "up"},
+    "frozen": {"resume games": "up", "kill games": "down"},
+}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a seed stands for: a fault, the two safe ways with clients who ask again or don't, and their load."""
+
+    seed: int
+    fault: Fault
+    contenders: tuple[Contender, ...]
+    load: Load
+
+    def __str__(self) -> str:
+        steps = ", ".join(f"{step.action} at {step.at:.2f} s" for step in self.fault.steps)
+        names = ", ".join(f"{one.way} {'asked again' if one.retries else 'asked once'}" for one in self.contenders)
+        return f"seed {self.seed}: {names}: {steps}"
+
+
+def schedule(seed: int) -> Schedule:
+    """The schedule of a seed; the experiment itself brings back what its steps leave broken."""
+    dice = random.Random(seed)  # noqa: S311  # no secret
+    steps, at = [], dice.uniform(0.1, 1.0)
+    states = {"broker": "up", "games": "up"}
+    for _ in range(dice.randint(2, MOST_STEPS)):
+        what, table = dice.choice((("broker", BROKER), ("games", GAMES)))
+        action, states[what] = dice.choice(list(table[states[what]].items()))
+        steps.append(Step(round(at, 3), action))
+        at += dice.uniform(0.0, LONGEST_PAUSE)
+    contenders = tuple(Contender(way, way, dice.choice((0, 60))) for way in SAFE)
+    load = Load(requests=120, rate=40.0, players=8, seed=seed)
+    return Schedule(seed, Fault(f"schedule {seed}", tuple(steps), drain=dice.choice((0.5, 5.0))), contenders, load)
+
+
+def violations(one: Schedule, kafka: Cluster) -> list[str]:
+    """Run a schedule; every promise that it broke."""
+    return broken(run(one.fault, kafka, one.contenders, one.load))

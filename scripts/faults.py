@@ -1,0 +1,15 @@
+"""Random fault schedules against the ways that promise to lose nothing; every broken promise is named.
+
+python3 scripts/faults.py --schedules 200     the long run, about ten seconds each
+python3 scripts/faults.py --seed 7            that schedule again, and only it
+"""
+
+import bootstrap
+
+bootstrap.enter()
+
+from app.cli import run
+from app.faults.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,126 @@
+"""Chapter 04's tables and charts: what is promised repeats from run to run, what a fault decides is measured."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from app.analysis import deliveries
+from app.analysis.deliveries import COLUMNS, LOST
+from app.analysis.page import FIGURE
+
+
+@dataclass(frozen=True)
+class Moment:
+    """An action of a fault."""
+
+    action: str
+    begin: float
+    end: float
+
+
+MOMENTS = [Moment("kill broker", 1.0, 1.1), Moment("restart broker", 2.0, 4.5)]
+
+
+def row(contender: str, **numbers: float) -> dict[str, object]:
+    """A row of counts; what is not named is 0."""
+    return {
+        "fault": "broker killed",
+        "contender": contender,
+        "safe": contender == "confirmed",
+        "requests": 10,
+        **dict.fromkeys(COLUMNS.values(), 0),
+        "again": 0,
+        "stall": 0.5,
+        **numbers,
+    }
+
+
+COUNTS = pd.DataFrame(
+    [
+        row("forget", **{"200": 10, "in topic": 7, "lost": 3}),
+        row("confirmed", **{"200": 8, "in topic": 9, "unpromised": 1, "503 unknown": 2}, stall=2.0),
+        row("forget", **{"200": 10, "in topic": 9, "lost": 1, "duplicates": 2}, stall=0.7),
+        row("confirmed", **{"200": 10, "in topic": 10}),
+    ]
+)
+
+ANSWERS = pd.DataFrame(
+    {
+        "contender": ["forget"] * 4 + ["confirmed"] * 4,
+        "seconds": [0.2, 1.2, 1.4, 5.0, 0.3, 2.1, 2.1, 4.9],
+        "answer": ["200", LOST, "200", "200", "200", "503 unknown", "503 refused", "200"],
+    }
+)
+
+
+def test_repetitions_are_one_row() -> None:
+    """Counts add up, the longest stall stays, in the order in which they came."""
+    table = deliveries.outcome(COUNTS)
+    lines = [[str(getattr(cell, "text", cell)) for cell in line] for line in table.rows]
+    assert lines == [
+        ["forget", "20", "0", "0", "0", "0", "16", "4", "0", "2", "0", "0", "0.70"],
+        ["confirmed", "18", "0", "0", "2", "0", "19", "0", "1", "0", "0", "0", "2.00"],
+    ]
+    assert table.note == "20 requests to each game, in 2 experiments; then in events"
+
+
+def test_only_promises_are_not_measured() -> None:
+    """A zero that was promised must repeat from run to run; what fire-and-forget lost need not."""
+    html = deliveries.lost(COUNTS)._repr_html_()
+    assert '<th scope="row">forget</th><td class=n><span class="measured">4</span></td>' in html
+    assert '<th scope="row">confirmed</th><td class=n>0</td>' in html
+    n = deliveries.spoken(COUNTS)
+    assert (f"{n('confirmed', 'lost')}", f"{n('forget', 'lost')}") == ("0", '<span class="measured">4</span>')
+
+
+def test_a_fault_in_which_a_way_took_no_part_is_empty() -> None:
+    """Ways x faults has a cell for each, an empty one where there was no experiment."""
+    other = pd.DataFrame([{**row("forget"), "fault": "broker frozen"}])
+    table = deliveries.lost(pd.concat([COUNTS, other]))
+    assert [column.name for column in table.columns] == ["way", "broker killed", "broker frozen"]
+    assert table.rows[1] == ("confirmed", 0, None)
+
+
+def test_lost_events_are_named_and_bounded() -> None:
+    """The first of each way and fault, at most a dozen in all; none at all is said."""
+    columns = ["fault", "contender", "event_id", "player", "sequence", "action", "detail"]
+    found = pd.DataFrame(
+        [("f", c, f"{c}-{n}", "ann", n, "default", "") for c in "ab" for n in range(9)], columns=columns
+    )
+    assert [line[2] for line in deliveries.lost_events(found).rows] == [f"{c}-{n}" for c in "ab" for n in range(6)]
+    assert "nothing was lost" in repr(deliveries.lost_events(found[:0]))
+
+
+def test_the_longest_time_without_a_200() -> None:
+    """From the first request to the last answer; a lost 200 was a 200 to whoever heard it."""
+    assert deliveries.longest(ANSWERS) == "Longest time without a 200: forget 3.6 s, confirmed 4.6 s"
+
+
+def test_answers_over_time_are_drawn_with_the_fault() -> None:
+    """A panel for each way, every moment named, the same numbers as a table, measured as a whole."""
+    drawn = deliveries.over_time(ANSWERS, MOMENTS, "broker killed")
+    assert drawn.measured
+    assert drawn.data is not None
+    assert [column.name for column in drawn.data.columns][2:] == ["200", LOST, "503 refused", "503 unknown"]
+    assert drawn.data.rows[:2] == (("forget", 0.0, 1, 0, 0, 0), ("forget", 1.0, 0, 1, 0, 0))
+    assert [name in drawn.wide for name in ("kill broker", "restart broker", "forget", "confirmed", LOST)] == [True] * 5
+    assert "restart broker at 2.0 s, done at 4.5 s" in drawn.alt
+    assert FIGURE in drawn._repr_mimebundle_()[0]
+
+
+def test_bars_stand_on_each_other() -> None:
+    """In each bin of a panel the bars lie between 0 and the number of its requests, without gap or overlap."""
+    drawn = deliveries.over_time(ANSWERS, MOMENTS, "broker killed")
+    assert drawn.spec is not None
+    layers = [panel["layer"][0] for panel in drawn.spec["vconcat"] if panel.get("title")]
+    bars = [drawn.spec["datasets"][layer["data"]["name"]] for layer in layers]
+    assert [[(bar["from"], bar["bottom"], bar["top"]) for bar in panel] for panel in bars] == [
+        [(0.0, 0, 1), (1.0, 0, 1), (1.25, 0, 1), (5.0, 0, 1)],
+        [(0.25, 0, 1), (2.0, 0, 1), (2.0, 1, 2), (4.75, 0, 1)],
+    ]
+
+
+def test_no_fault_and_no_requests_can_be_drawn() -> None:
+    """Nothing happened, or nobody asked: a figure all the same."""
+    assert "nothing happened" in deliveries.over_time(ANSWERS, [], "no fault").note
+    assert "no requests" in deliveries.over_time(ANSWERS[:0], [], "no fault").wide

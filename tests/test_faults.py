@@ -1,0 +1,226 @@
+"""Experiments with faults: what they count, that broken promises are found, and that nothing is left running."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.cluster import Cluster
+from app.cluster.embedded import attach
+from app.faults import plan
+from app.faults.account import ANSWERS, counts, timeline
+from app.faults.crowds import Crowds, Load
+from app.faults.experiment import Experiment, run
+from app.faults.plan import Contender, Fault, Step
+from app.faults.process import GameFailed, GameProcess
+from app.faults.promises import assert_kept, broken, lost_events
+from app.stream import topics
+from app.stream.connection import Connection
+
+LOAD = Load(requests=80, rate=40.0, players=6)
+CONFIRMED, OUTBOX, BUFFERED = (Contender(way, way) for way in ("confirmed", "outbox", "buffered"))
+
+
+@pytest.fixture(scope="module")
+def breakable() -> Iterator[Cluster]:
+    """A broker that only these tests use, to kill and to freeze."""
+    with attach(instance="faults") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def calm(breakable: Cluster) -> Experiment:
+    """A real experiment in which nothing happens, to break afterwards."""
+    return run(plan.NO_FAULT, breakable, (CONFIRMED, OUTBOX, BUFFERED), LOAD)
+
+
+@pytest.fixture
+def topic(kafka: Connection) -> str:
+    """A topic of this test's own."""
+    name = f"faults-{uuid.uuid4().hex[:8]}"
+    topics.create(kafka, name, partitions=2)
+    return name
+
+
+def children() -> list[str]:
+    """Command lines of games that this process has started and that have not ended."""
+    found = [process.cmdline() for process in psutil.Process().children(recursive=True) if process.is_running()]
+    return [" ".join(command) for command in found if "app.game" in command]
+
+
+def ended(pid: int, within: float = 30.0) -> bool:
+    """Has the process ended, at the latest `within` seconds from now?"""
+    deadline = time.monotonic() + within
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_calm_experiment_counts_everything_once(calm: Experiment) -> None:
+    """Every request has one answer, every 200 one row, nothing is lost, doubled or left."""
+    table = counts(calm).set_index("contender")
+    assert (table[list(ANSWERS)].sum(axis=1) == LOAD.requests).all()
+    assert (table["in topic"] == table["200"]).all()
+    assert table[["lost", "duplicates", "left", "named", "again"]].to_numpy().sum() == 0
+    assert len(timeline(calm)) == 3 * LOAD.requests
+    assert broken(calm) == []
+
+
+@pytest.mark.slow
+def test_fire_and_forget_loses_and_confirmed_says_so(breakable: Cluster) -> None:
+    """Broker gone after the first second: all 200 and few rows; confirmed: 200s and rows agree, the rest is 503."""
+    gone = Fault("gone", (Step(1.0, "kill broker"), Step(5.5, "restart broker")))
+    contenders = (plan.LINEUP[0], CONFIRMED)
+    experiment = run(gone, breakable, contenders, Load(requests=100, rate=20.0, players=20))
+    forgot, confirmed = counts(experiment).to_dict("records")
+    assert forgot["503 refused"] + forgot["503 unknown"] + forgot["no answer"] == 0
+    assert forgot["lost"] == forgot["200"] - forgot["in topic"] > 0
+    assert confirmed["in topic"] == confirmed["200"] + confirmed["unpromised"]
+    assert confirmed["503 unknown"] > 0
+    assert len(lost_events(experiment)) == forgot["lost"]
+    assert_kept(experiment)
+
+
+@pytest.mark.slow
+def test_a_retry_after_unknown_is_one_event(breakable: Cluster) -> None:
+    """Broker frozen for longer than the wait, the client asks again with the same id: one event, answered 200."""
+    asking = Contender("asking", "confirmed", retries=60)
+    experiment = run(plan.BROKER_FROZEN, breakable, (asking,), LOAD)
+    (row,) = counts(experiment).to_dict("records")
+    assert row["again"] > 0
+    assert (row["503 refused"], row["503 unknown"], row["lost"], row["left"]) == (0, 0, 0, 0)
+    assert row["in topic"] == row["200"]
+    assert_kept(experiment)
+
+
+Tamper = Callable[[Any], dict[str, Any]]
+
+TAMPERINGS: dict[str, tuple[int, Tamper, str]] = {
+    "a row goes missing": (0, lambda r: {"topic": without_first(r.topic)}, "not the world of a game that starts on it"),
+    "two rows change places": (0, lambda r: {"topic": swapped(r.topic)}, ": request "),
+    "a delivery is undecided": (0, lambda r: {"farewells": (replace(r.farewells[-1], left=2),)}, "2 events undecided"),
+    "a row waits in the outbox": (1, lambda r: {"waiting": 1}, "1 rows are still in the outbox"),
+    "the old game knew more": (1, lambda r: {"seen": {**r.seen, "player-01": (False, "crows")}}, "game that ran"),
+}
+
+
+def without_first(topic: Any) -> Any:
+    """The topic without its first purchase."""
+    events = topic.events
+    return replace(topic, events=events.drop(events.index[events["event_type"] == "purchased_sword"][0]))
+
+
+def swapped(topic: Any) -> Any:
+    """The topic with the first and last event of the busiest player in each other's place."""
+    events = topic.events.copy()
+    rows = events.index[events["player"] == events["player"].mode()[0]]
+    events.loc[[rows[0], rows[-1]], "offset"] = events.loc[[rows[-1], rows[0]], "offset"].to_numpy()
+    return replace(topic, events=events)
+
+
+@pytest.mark.parametrize("what", TAMPERINGS)
+def test_a_broken_promise_is_found(calm: Experiment, what: str) -> None:
+    """The check can fail: an experiment with one thing changed is named for it, and only for its contender."""
+    index, tamper, problem = TAMPERINGS[what]
+    results = list(calm.results)
+    results[index] = replace(results[index], **tamper(results[index]))
+    found = broken(replace(calm, results=tuple(results)))
+    assert any(problem in line for line in found), found
+    assert all(line.startswith(f"no fault, {results[index].contender.name}: ") for line in found)
+
+
+def test_a_step_that_fails_leaves_nothing_behind(breakable: Cluster) -> None:
+    """An unknown action in the middle: no game is left, and the broker, killed before, runs again."""
+    fault = Fault("failing", (Step(0.1, "kill broker"), Step(0.2, "no such action")))  # type: ignore[arg-type]
+    with pytest.raises(KeyError, match="no such action"):
+        run(fault, breakable, (CONFIRMED,), LOAD)
+    assert children() == []
+    assert topics.names(breakable.connection)
+
+
+PROGRAM = """
+import sys
+from app.cluster.embedded import attach
+from app.faults import plan
+from app.faults.crowds import Load
+from app.faults.experiment import run
+with attach(instance="faults") as cluster:
+    print("begins", flush=True)
+    run(plan.NO_FAULT, cluster, plan.LINEUP[2:3], Load(requests=100_000, rate=20.0))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_ctrl_c_or_a_kill_leaves_no_game(breakable: Cluster, number: int) -> None:
+    """The process that runs an experiment is interrupted, or killed: the game ends with it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        cwd=Path(plan.__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            game = await_game(process.pid)
+            os.kill(process.pid, number)
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert ended(game)
+
+
+def await_game(pid: int, within: float = 60.0) -> int:
+    """The pid of the game that this process has started."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        for child in psutil.Process(pid).children():
+            if "app.game" in child.cmdline():
+                return child.pid
+        time.sleep(0.05)
+    raise AssertionError("no game was started")
+
+
+def test_a_game_comes_back_at_its_address(kafka: Connection, topic: str, tmp_path: Path) -> None:
+    """Killed and launched again: the same url, and a farewell only of the end that was asked for."""
+    game = GameProcess(kafka, topic, "confirmed", tmp_path)
+    try:
+        game.launch(5.0)
+        game.await_ready()
+        url = game.url
+        game.kill()
+        game.launch(5.0)
+        game.await_ready()
+        game.begin_stop()
+        game.await_end()
+        assert (game.url, game.running, [(end.code, end.left) for end in game.farewells]) == (url, False, [(0, 0)])
+    finally:
+        game.kill()
+
+
+def test_a_game_that_cannot_start_says_why(kafka: Connection, topic: str, tmp_path: Path) -> None:
+    """After the deadline the error has what the game said."""
+    game = GameProcess(kafka, topic[:-1], "confirmed", tmp_path)
+    game.launch(1.0)
+    with pytest.raises(GameFailed, match=r"(?s)not ready after 5 s: .*does not exist"):
+        game.await_ready(timeout=5.0)
+    assert not game.running
+
+
+def test_a_crowd_that_is_left_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaving the crowds ends them, however many requests they had left."""
+    with Crowds(Load(requests=100_000, rate=10.0), "run") as crowds:
+        crowds.begin([CONFIRMED], ["http://127.0.0.1:9"])
+        crowds.pause(0.2)
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 10
+    assert len(crowds.result(1.0)[0]) < 100
