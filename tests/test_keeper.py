@@ -47,6 +47,15 @@ def test_a_second_user_attaches_and_the_last_one_to_leave_ends_it(home: Path) ->
     assert running() is None
 
 
+def test_a_process_that_attaches_twice_is_two_users(home: Path) -> None:
+    """Closing one attachment leaves the other one its cluster."""
+    with attach("embedded") as first:
+        with attach("embedded"):
+            assert len(now(home).users) == 2
+        assert len(now(home).users) == 1
+        assert first.describe().controller_id == 1
+
+
 @pytest.mark.parametrize("ending", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_a_driver_that_ends_in_any_way_leaves_no_jvm(home: Path, ending: str) -> None:
     """Ctrl-C (its whole process group), a polite end, kill -9."""

@@ -42,7 +42,8 @@ class Keeper:
         self.run.mkdir(parents=True)
         self.fleet = Fleet(order, self.run)
         self.lock = threading.RLock()
-        self.users: dict[str, tuple[User, psutil.Process | None]] = {}
+        # one entry for each attachment: a process may attach twice, and the first to close must not end the second
+        self.users: list[tuple[User, psutil.Process | None]] = []
         self.ending = threading.Event()
         self.ended = threading.Event()
         self.waiting = 0
@@ -91,7 +92,7 @@ class Keeper:
                 version=self.fleet.version,
                 training=self.fleet.training,
                 brokers=tuple(_seen(broker) for broker in self.fleet.brokers),
-                users=tuple(user for user, _ in self.users.values()),
+                users=tuple(user for user, _ in self.users),
             )
             write(self.file, self.state)
 
@@ -100,9 +101,8 @@ class Keeper:
         alone_since: float | None = None
         while not self.ending.wait(LOOK):
             with self.lock:
-                gone = [key for key, (_, process) in self.users.items() if process is not None and not _runs(process)]
-                for key in gone:
-                    del self.users[key]
+                there = [one for one in self.users if one[1] is None or _runs(one[1])]
+                gone, self.users = len(there) < len(self.users), there
                 if gone or self.fleet.look():
                     self.publish()
                 now = time.monotonic()
@@ -180,10 +180,15 @@ class Keeper:
     def _admit(self, name: str, pid: int | None) -> None:
         process = None if pid is None else psutil.Process(pid)
         known = None if process is None else Known(process.pid, process.create_time())
-        self.users[f"{pid} {name}"] = (User(name, known, time.time()), process)
+        if pid is None:
+            self._dismiss(name, None)  # a hold is a hold: asking for it twice changes nothing
+        self.users.append((User(name, known, time.time()), process))
 
     def _dismiss(self, name: str, pid: int | None) -> None:
-        self.users.pop(f"{pid} {name}", None)
+        for index, (user, _) in enumerate(self.users):
+            if user.name == name and (user.process.pid if user.process else None) == pid:
+                del self.users[index]
+                return
 
 
 def _runs(process: psutil.Process) -> bool:
