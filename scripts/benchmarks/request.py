@@ -21,13 +21,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import CONTENDERS, playing
-
 from app.cluster import attach
 from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import Connection
 from app.stream.log import Counts
+from benchmarks.contenders import CONTENDERS, playing
 
 SCRIPT = Path(__file__).with_name("eight_players.lua")
 CLIENTS = (1, 8)
