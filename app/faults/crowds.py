@@ -19,7 +19,7 @@ TIMEOUT = 15.0  # seconds that a client waits for one answer; longer than any ga
 class Load:
     """What each crowd does: requests in all, how many a second, by how many players, and the seed of their moves."""
 
-    requests: int = 400
+    requests: int = 320
     rate: float = 50.0
     players: int = 20
     seed: int = 2019

@@ -55,7 +55,7 @@ class Contender:
 
 NO_FAULT = Fault("no fault")
 BROKER_KILLED = Fault("broker killed, started again after 1 s", (Step(1.0, "kill broker"), Step(2.0, "restart broker")))
-BROKER_DOWN = Fault("broker down for 5 s", (Step(1.0, "kill broker"), Step(6.0, "restart broker")))
+BROKER_DOWN = Fault("broker down for 4 s", (Step(1.0, "kill broker"), Step(5.0, "restart broker")))
 BROKER_FROZEN = Fault("broker frozen for 3 s", (Step(1.0, "freeze broker"), Step(4.0, "resume broker")))
 GAMES_KILLED = Fault("game killed", (Step(2.0, "kill games"), Step(2.0, "start games")))
 GAMES_STOPPED = Fault(

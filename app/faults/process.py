@@ -54,13 +54,16 @@ class GameProcess:
         return self._process is not None and self._process.poll() is None
 
     def launch(self, drain: float) -> None:
-        """Start it, on the port that it had before; `drain` is the seconds that its end may take."""
+        """Start it, on the port that it had before; `drain` is the seconds that its end may take.
+
+        A first start is quick because it passes the (new, empty) topic over; later ones rebuild the world from it.
+        """
         self._release()
         self._drain = drain
-        port = self.url.rpartition(":")[2] or "0"
+        again = ["--port", self.url.rpartition(":")[2]] if self.url else ["--fresh"]
         with self._file("out").open("wb") as out, self._file("errors").open("wb") as errors:
             self._process = subprocess.Popen(
-                [*self._command, "--port", port, "--drain", str(drain)],
+                [*self._command, *again, "--drain", str(drain)],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=errors,
