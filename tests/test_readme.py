@@ -8,6 +8,7 @@ import pytest
 
 from app.game.events import COLUMNS, EVENT_TYPES
 from app.report import chapter
+from app.stream.log import WAYS, open_log
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf8")
@@ -57,6 +58,12 @@ def test_the_events_are_those_of_the_game() -> None:
         for kind, fields in EVENT_TYPES.items()
     ]
     assert table("event type", "its fields") == expected
+
+
+def test_the_ways_promise_what_the_code_says() -> None:
+    """The table of ways: each way to deliver with the promise of its class."""
+    expected = [[way, open_log(way, {}, "any").promise] for way in WAYS if way != "none"]
+    assert table("way", "what an answer of 200 promises") == expected
 
 
 def test_the_house_is_as_described() -> None:
