@@ -5,6 +5,9 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -13,6 +16,7 @@ import pytest
 from app.cluster import attach
 from app.stream import topics
 from app.stream.confirmed import Confirmed
+from app.stream.engine import Engine
 from app.stream.held import OVERHEAD
 from app.stream.log import Counts, Refused, Undecided, open_log
 from app.stream.outcome import Outcome
@@ -121,6 +125,46 @@ def test_a_delivery_declared_dead_is_read_back_from_the_topic(
     assert log.counts == Counts(
         accepted=2, unknown=1, acknowledged=2 + reached_the_broker, failed=1 - reached_the_broker
     )
+
+
+class Lying(Engine):
+    """A producer that drops the event `e3` and reports it at the offset of the first, as after a lost count; once."""
+
+    lies = 1
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        send = self.produce
+
+        def produce(topic: str, value: bytes, key: str, on_delivery: Any) -> None:
+            if b'"e3"' not in value or not Lying.lies:
+                send(topic, value, key, on_delivery=on_delivery)
+                return
+            Lying.lies -= 1
+            on_delivery(None, SimpleNamespace(partition=lambda: 0, offset=lambda: 0))
+
+        self.produce = produce
+
+
+@pytest.mark.parametrize("way", ["confirmed", "outbox"])
+def test_an_acknowledgement_that_belongs_to_another_event_is_not_believed(
+    broker: Any, topic: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event acknowledged at an older one's offset: confirmed reads back and refuses, the outbox sends it again."""
+    monkeypatch.setattr(f"app.stream.{'relay' if way == 'outbox' else way}.Engine", Lying)
+    monkeypatch.setattr(Lying, "lies", 1)
+    topics.create(broker.connection, f"{topic}-1", partitions=1)
+    settings = {"path": tmp_path / "outbox.sqlite"} if way == "outbox" else {}
+    with open_log(way, broker.connection, f"{topic}-1", timeout=20.0, **settings) as log:
+        for number in range(3):
+            log.append(*event(number))
+        assert eventually(lambda: log.counts.acknowledged == 3)
+        with pytest.raises(Refused) if way == "confirmed" else nullcontext():
+            log.append(*event(3))
+        log.append(*event(4))
+    assert Lying.lies == 0
+    expected = {"e0", "e1", "e2", "e4"} | ({"e3"} if way == "outbox" else set())
+    assert present(broker, f"{topic}-1", {f"e{number}" for number in range(5)}) == expected
 
 
 @pytest.mark.parametrize("way", ["confirmed", "buffered", "fire-and-forget"])

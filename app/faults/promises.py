@@ -38,6 +38,10 @@ def _for_every_way(result: Result) -> Iterator[str]:
     for gap in ("unknown", "refused but present", "unread", "rejected"):
         if (found["gap"] == gap).any():
             yield f"in the topic, but {gap}: {result.ledger.named(gap)}"
+    read = result.topic
+    offsets = sum(end - start for start, end in read.ranges.values())
+    if offsets != len(read.events) + len(read.rejects) + len(read.tombstones):
+        yield f"{offsets} offsets, but {len(read.events)} rows, {len(read.rejects)} rejects and no more"
     if not differences(replay(result.topic.events), result.restarted).empty:
         yield "the topic's replay is not the world of a game that starts on it"
     refused = set(result.asked["request_id"][answers(result) == "503 refused"])

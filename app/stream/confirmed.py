@@ -88,16 +88,25 @@ class Confirmed(EventLog):
         return outcome
 
     def _report(self, outcome: Outcome, engine: Engine, error: Any, message: Any) -> None:
+        if error is None and not self._moves_on(message.partition(), message.offset()):
+            error = f"acknowledged at offset {message.offset()} of partition {message.partition()}, another event's"
         if error is None:
-            partition, end = message.partition(), message.offset() + 1
-            ends = self._ends + (0,) * (partition + 1 - len(self._ends))
-            self._ends = (*ends[:partition], end, *ends[partition + 1 :])
             self._settle(outcome, True)
             outcome.decide(True)
         elif not self._stopping.is_set():
             outcome.why = str(error)
             self._dead.append(outcome)
             self._replace(engine)
+
+    def _moves_on(self, partition: int, offset: int) -> bool:
+        """Note the end of an acknowledged event; False when it is not behind the one before.
+
+        Then the broker took the event for a repetition of an older one (their sequence numbers agree where a producer
+        lost its count), and nobody knows whether it is in the topic.
+        """
+        ends = self._ends + (0,) * (partition + 1 - len(self._ends))
+        self._ends = (*ends[:partition], max(0, offset + 1), *ends[partition + 1 :])
+        return offset >= ends[partition]
 
     def _replace(self, engine: Engine) -> None:
         with self._lock:

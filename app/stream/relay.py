@@ -38,6 +38,7 @@ class Relay:
         self.newest = 0  # the highest sequence number there is; the outbox moves it
         self._connection, self._topic, self._rows = connection, topic, rows
         self._dead = ""  # why the producer has to be replaced
+        self._latest: dict[int, int] = {}  # partition -> offset of the present producer's last acknowledgement
         self._stopping = threading.Event()
         self._engine = self._new_engine()
         self._thread = threading.Thread(target=self._run, name="outbox-relay", daemon=True)
@@ -66,9 +67,10 @@ class Relay:
             self._rows.sweep()
 
     def _send_behind(self, last: int) -> int:
+        newest = self.newest  # before the query: a row that is added after it must not be passed over
         rows = self._rows.after(last, PAGE)
         if not rows:
-            return self.newest  # all of them are delivered already
+            return newest  # all of them are delivered already
         for seq, key, value in rows:
             try:
                 self._engine.produce(self._topic, value, key, on_delivery=partial(self._report, seq))
@@ -79,14 +81,22 @@ class Relay:
         return last
 
     def _report(self, seq: int, error: Any, message: Any) -> None:
+        if error is None and not self._moves_on(message.partition(), message.offset()):
+            error = f"row {seq} was acknowledged as an older one, at offset {message.offset()}"
         if error is None:
             self._rows.delivered(seq)
         else:
             self._dead = str(error)
 
+    def _moves_on(self, partition: int, offset: int) -> bool:
+        """Is this acknowledgement behind the one before? If not, the broker took the row for a repetition."""
+        before = self._latest.get(partition, -1)
+        self._latest[partition] = offset
+        return offset > before
+
     def _begin_again(self) -> None:
         self._engine.close()  # its last reports come before this returns
         self._rows.sweep(everything=True)
         self._stopping.wait(PAUSE)
-        self._dead = ""
+        self._dead, self._latest = "", {}
         self._engine = self._new_engine()
