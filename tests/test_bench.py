@@ -28,7 +28,7 @@ def run(seconds: float, **others: object) -> dict[str, object]:
 @pytest.mark.slow
 def test_tiny_run(kafka: Connection, tmp_path: Path) -> None:
     """Ours, the naive loop, two C-client peers and the roof: the same frames, and all figures in the file."""
-    ways = ("ours", "ours_pure", "batches", "naive", "confluent_arrow", "kafkarrow", "roof")
+    ways = ("ours", "ours_pure", "batches", "naive", "confluent_arrow", "kafkarrow", "roof", "bare_roof")
     file = tmp_path / "read.json"
     options = ["--events", "2000", "--rounds", "1", "--ways", ",".join(ways), "--json", str(file)]
     ran = bench("read", "--bootstrap", addresses(kafka), *options)

@@ -221,6 +221,16 @@ def test_no_version_in_common(kafka: Connection, monkeypatch: pytest.MonkeyPatch
     assert found.events["n"].tolist() == [1]
 
 
+def test_batches_are_not_copied(kafka: Connection) -> None:
+    """A chunk's bytes are those that came over the wire, in the buffer that is used again."""
+    topic = new_topic(kafka)
+    write(kafka, topic, {0: [(None, b"x" * 1000)] * 3})
+    with Fetcher(kafka, topic, committed=False, deadline=time.monotonic() + 10) as fetcher:
+        fetched = next(fetcher.read({0: (0, 3)}))
+        assert fetched.chunks[0].data.obj is fetched.buffer
+        fetched.done()
+
+
 def test_nothing_is_left_open(kafka: Connection) -> None:
     """No thread outlives a read."""
     topic = values(kafka, *[b"{}"] * 10, partitions=2)

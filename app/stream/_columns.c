@@ -16,7 +16,8 @@
  *   - reserve() has made room before a batch is read: a row more per record in each column, and for strings as many
  *     bytes as the batch has, with 8 spare ones. A string is never longer than its JSON text, so stores need no checks.
  *   - A row is written to all columns or is odd. `column->filled` is the last row in which a column had a member.
- *   - No Python object is touched while the GIL is released (between Py_BEGIN and Py_END_ALLOW_THREADS).
+ *   - No Python object is touched while the GIL is released (between Py_BEGIN and Py_END_ALLOW_THREADS), but by
+ *     read_compressed(), which takes it back for a moment.
  */
 #define PY_SSIZE_T_CLEAN
 #define _GNU_SOURCE /* strtod_l */
@@ -173,7 +174,7 @@ enum { UNKNOWN = -1, CLOSED = -2 };
 
 typedef struct {
     int64_t row;
-    const uint8_t *value; /* inside the caller's buffer: valid during the call */
+    const uint8_t *value; /* inside the buffer that is being read: valid until it is collected */
     int64_t length;
 } Odd;
 
@@ -193,12 +194,12 @@ typedef struct {
     Block timestamps; /* int64: ms, what the broker holds */
     int64_t rows;
     Lead leads[LEADS];
-    Block odd; /* Odd[odd_count] of the running call */
+    Block odd; /* Odd[odd_count], not yet collected */
     int64_t odd_count;
-    Block tombstones; /* Tombstone[tombstone_count] of the running call */
+    Block tombstones; /* Tombstone[tombstone_count], not yet collected */
     int64_t tombstone_count;
-    PyObject *odd_list;       /* [(row, bytes)] of all calls */
-    PyObject *tombstone_list; /* [(offset, bytes | None)] of all calls */
+    PyObject *odd_list;       /* [(row, bytes)], collected */
+    PyObject *tombstone_list; /* [(offset, bytes | None)], collected */
     bool busy;
 } Columns;
 
@@ -966,50 +967,6 @@ static uint64_t big_endian(const uint8_t *p, int bytes) {
 static int64_t get_i64(const uint8_t *p) { return (int64_t)big_endian(p, 8); }
 static int32_t get_i32(const uint8_t *p) { return (int32_t)(uint32_t)big_endian(p, 4); }
 
-/* How far a walk over a chunk has come. */
-typedef struct {
-    int64_t start, end;  /* the offsets that are wanted */
-    int64_t next_offset; /* the one after the batches so far, at least `start` */
-    bool transactions;   /* some are known to be aborted: Python must sort them out */
-} Walk;
-
-/* Reads the whole, plain batches of a chunk; a partial batch at its end is no batch. HAND_OVER: there is one that Python
- * must open, because it is compressed or maybe aborted. Checks and skips as app.stream.batches.open_batches does. */
-static Outcome walk_batches(Columns *self, const uint8_t *data, int64_t size, Walk *walk) {
-    for (int64_t at = 0; size - at >= HEADER;) {
-        const uint8_t *batch = data + at;
-        int64_t length = (int64_t)get_i32(batch + AT_LENGTH) + BEFORE_LENGTH_COUNTS;
-        if (batch[AT_MAGIC] != 2 || length < HEADER) return MALFORMED;
-        if (length > size - at) break;
-        int64_t base = get_i64(batch + AT_BASE_OFFSET), last_delta = get_i32(batch + AT_LAST_OFFSET_DELTA);
-        int64_t count = get_i32(batch + AT_COUNT);
-        if (base < 0 || last_delta < 0 || base > INT64_MAX - last_delta - 1 || count < 0) return MALFORMED;
-        uint32_t crc = crc32c(batch + AT_ATTRIBUTES, (size_t)(length - AT_ATTRIBUTES));
-        if (crc != (uint32_t)get_i32(batch + AT_CRC)) return MALFORMED;
-        if (base + last_delta >= walk->next_offset) walk->next_offset = base + last_delta + 1;
-        int attributes = batch[AT_ATTRIBUTES + 1];
-        if (walk->transactions && (attributes & (TRANSACTIONAL | CONTROL))) return HAND_OVER;
-        bool wanted = count > 0 && walk->next_offset > walk->start && base < walk->end && !(attributes & CONTROL);
-        if (wanted && (attributes & CODEC)) return HAND_OVER;
-        if (wanted) {
-            Batch what = {
-                .base_offset = base,
-                .first_timestamp = get_i64(batch + AT_FIRST_TIMESTAMP),
-                .append_time = get_i64(batch + AT_MAX_TIMESTAMP),
-                .use_append_time = attributes & APPEND_TIME,
-                .count = count,
-                .start = walk->start,
-                .end = walk->end,
-            };
-            Outcome outcome =
-                read_records(self, &what, batch + HEADER, batch + length, data + size, (size_t)(size - at));
-            if (outcome != END) return outcome;
-        }
-        at += length;
-    }
-    return END;
-}
-
 /* ---------------------------------------------------------------- Python: memory handed over */
 
 /* The owner of one buffer of a finished column; pyarrow reads it in place and keeps this object alive. */
@@ -1141,7 +1098,7 @@ failed:
     return NULL;
 }
 
-/* What the running call noted becomes Python objects, while the caller's buffer still holds the bytes. */
+/* What was noted becomes Python objects, while its buffer still holds the bytes. */
 static bool collect_odd(Columns *self) {
     const Odd *all = (const Odd *)self->odd.bytes;
     for (int64_t i = 0; i < self->odd_count; i++) {
@@ -1187,20 +1144,102 @@ static bool leave(Columns *self, Outcome outcome) {
     return collect_odd(self) && collect_tombstones(self);
 }
 
+/* ---------------------------------------------------------------- a chunk */
+
+/* How far a walk over a chunk has come. */
+typedef struct {
+    int64_t start, end;  /* the offsets that are wanted */
+    int64_t next_offset; /* the one after the batches so far, at least `start` */
+    bool transactions;   /* some are known to be aborted: Python must sort them out */
+    PyObject *inflate;   /* (codec, compressed records) -> records: the codecs are Python's */
+} Walk;
+
+/* The records of a compressed batch. `remaining` bytes of the chunk, as compressed as these, are left to read.
+ * Called without the GIL; takes it to have the batch inflated, and to keep what its memory holds of odd rows. */
+static Outcome read_compressed(Columns *self, const Batch *batch, const Walk *walk, int codec, const uint8_t *p,
+                               const uint8_t *end, size_t remaining) {
+    Py_buffer records;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *compressed = PyMemoryView_FromMemory((char *)p, end - p, PyBUF_READ);
+    PyObject *inflated = compressed ? PyObject_CallFunction(walk->inflate, "iO", codec, compressed) : NULL;
+    bool opened = inflated != NULL && PyObject_GetBuffer(inflated, &records, PyBUF_SIMPLE) == 0;
+    Py_XDECREF(compressed);
+    Py_XDECREF(inflated); /* `records` holds it */
+    if (!opened) PyErr_Clear(); /* the Python decoder meets the same error, and names it */
+    PyGILState_Release(gil);
+    if (!opened) return MALFORMED;
+
+    const uint8_t *bytes = records.buf;
+    double factor = end > p ? (double)records.len / (double)(end - p) : 1.0;
+    Outcome outcome = read_records(self, batch, bytes, bytes + records.len, bytes + records.len,
+                                   (size_t)(factor * (double)remaining));
+    gil = PyGILState_Ensure();
+    if (!collect_odd(self) || !collect_tombstones(self)) {
+        PyErr_Clear();
+        outcome = NO_MEMORY;
+    }
+    PyBuffer_Release(&records);
+    PyGILState_Release(gil);
+    return outcome;
+}
+
+/* Reads the whole batches of a chunk; a partial batch at its end is no batch. HAND_OVER: there is one that may be aborted.
+ * Checks and skips as app.stream.batches.open_batches does. */
+static Outcome walk_batches(Columns *self, const uint8_t *data, int64_t size, Walk *walk) {
+    for (int64_t at = 0; size - at >= HEADER;) {
+        const uint8_t *batch = data + at;
+        int64_t length = (int64_t)get_i32(batch + AT_LENGTH) + BEFORE_LENGTH_COUNTS;
+        if (batch[AT_MAGIC] != 2 || length < HEADER) return MALFORMED;
+        if (length > size - at) break;
+        int64_t base = get_i64(batch + AT_BASE_OFFSET), last_delta = get_i32(batch + AT_LAST_OFFSET_DELTA);
+        int64_t count = get_i32(batch + AT_COUNT);
+        if (base < 0 || last_delta < 0 || base > INT64_MAX - last_delta - 1 || count < 0) return MALFORMED;
+        uint32_t crc = crc32c(batch + AT_ATTRIBUTES, (size_t)(length - AT_ATTRIBUTES));
+        if (crc != (uint32_t)get_i32(batch + AT_CRC)) return MALFORMED;
+        if (base + last_delta >= walk->next_offset) walk->next_offset = base + last_delta + 1;
+        int attributes = batch[AT_ATTRIBUTES + 1];
+        if (walk->transactions && (attributes & (TRANSACTIONAL | CONTROL))) return HAND_OVER;
+        bool wanted = count > 0 && walk->next_offset > walk->start && base < walk->end && !(attributes & CONTROL);
+        if (wanted) {
+            Batch what = {
+                .base_offset = base,
+                .first_timestamp = get_i64(batch + AT_FIRST_TIMESTAMP),
+                .append_time = get_i64(batch + AT_MAX_TIMESTAMP),
+                .use_append_time = attributes & APPEND_TIME,
+                .count = count,
+                .start = walk->start,
+                .end = walk->end,
+            };
+            const uint8_t *p = batch + HEADER, *end = batch + length;
+            size_t remaining = (size_t)(size - at);
+            int codec = attributes & CODEC;
+            Outcome outcome = codec ? read_compressed(self, &what, walk, codec, p, end, remaining)
+                                    : read_records(self, &what, p, end, data + size, remaining);
+            if (outcome != END) return outcome;
+        }
+        at += length;
+    }
+    return END;
+}
+
+/* ---------------------------------------------------------------- Python: methods */
+
 PyDoc_STRVAR(read_batches_doc,
-             "read_batches(data, start, end, transactions) -> (outcome, next_offset)\n\n"
+             "read_batches(data, start, end, transactions, inflate) -> (outcome, next_offset)\n\n"
              "Read the whole record batches of `data`: the rows of the offsets [start, end).\n"
-             "outcome: END; HAND_OVER (a batch is compressed, or transactional and `transactions` says that some are\n"
-             "aborted) or MALFORMED (let the Python decoder name it). Unless it is END, throw these columns away.");
+             "inflate(codec, compressed) -> records, bytes-like: called for each compressed batch.\n"
+             "outcome: END; HAND_OVER (a batch is transactional, and `transactions` says that some are aborted) or\n"
+             "MALFORMED (let the Python decoder name it). Unless it is END, throw these columns away.");
 
 static PyObject *columns_read_batches(Columns *self, PyObject *args) {
     Py_buffer data;
     long long start, end;
     int transactions;
-    if (!PyArg_ParseTuple(args, "y*LLp", &data, &start, &end, &transactions)) return NULL;
+    PyObject *inflate;
+    if (!PyArg_ParseTuple(args, "y*LLpO", &data, &start, &end, &transactions, &inflate)) return NULL;
     PyObject *result = NULL;
     if (enter(self)) {
-        Walk walk = {start, end, start, transactions};
+        Walk walk = {start, end, start, transactions, inflate};
         Outcome outcome;
         Py_BEGIN_ALLOW_THREADS
         outcome = walk_batches(self, data.buf, data.len, &walk);
@@ -1213,7 +1252,7 @@ static PyObject *columns_read_batches(Columns *self, PyObject *args) {
 
 PyDoc_STRVAR(read_records_doc,
              "read_records(records, base_offset, count, timestamp, is_append_time, start, end) -> outcome\n\n"
-             "Read the records of one batch that Python has decompressed: END or MALFORMED.\n"
+             "Read the records of one batch that Python has opened: END or MALFORMED.\n"
              "timestamp: the batch's first, or (is_append_time) the one all its records have.");
 
 static PyObject *columns_read_records(Columns *self, PyObject *args) {

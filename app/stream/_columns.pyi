@@ -1,5 +1,6 @@
 """The types of the optional native core (`_columns.c`)."""
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 Buffer: TypeAlias = bytes | memoryview
@@ -16,7 +17,9 @@ class Memory:
 
 class Columns:
     def __new__(cls, fields: tuple[Field, ...], all_keys: bool, /) -> Columns: ...
-    def read_batches(self, data: Buffer, start: int, end: int, transactions: bool, /) -> tuple[int, int]: ...
+    def read_batches(
+        self, data: Buffer, start: int, end: int, transactions: bool, inflate: Callable[[int, memoryview], Buffer], /
+    ) -> tuple[int, int]: ...
     def read_records(
         self, records: Buffer, base: int, count: int, timestamp: int, is_append_time: bool, start: int, end: int, /
     ) -> int: ...

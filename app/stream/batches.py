@@ -22,6 +22,7 @@ _CRC_FROM = 21  # the checksum covers everything after itself
 _AFTER_LENGTH = 12  # batch length counts the bytes after itself
 
 _CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
+NOT_INFLATED = (cramjam.DecompressionError, struct.error, ValueError)
 _XERIAL = b"\x82SNAPPY\x00"  # the Java client's framing of snappy blocks
 
 
@@ -40,19 +41,31 @@ class CorruptBatch(LabError):
 
 
 class Segment(NamedTuple):
-    """The records of one batch, inflated: `records` of them from data[start] up to data[stop].
+    """The records of one batch: `records` of them from data[start] up to data[stop], as the codec left them.
 
     `append_time` (ms) stands for every record's timestamp if not None. Offsets and timestamps of records are deltas
     to `base_offset` and `base_timestamp` (ms).
     """
 
+    partition: int
     data: memoryview
     start: int
     stop: int
+    codec: int
     records: int
     base_offset: int
     base_timestamp: int
     append_time: int | None
+
+    def inflated(self) -> "Segment":
+        """Without a codec, in memory of its own if it had one. Raises `CorruptBatch`."""
+        if not self.codec:
+            return self
+        try:
+            data = inflate(self.codec, self.data[self.start : self.stop])
+        except NOT_INFLATED as error:
+            raise CorruptBatch(self.partition, self.base_offset, f"cannot be decompressed ({error})") from error
+        return self._replace(data=data, start=0, stop=len(data), codec=0)
 
 
 @dataclass(frozen=True)
@@ -65,10 +78,10 @@ class Opened:
 
 
 def open_batches(chunk: Chunk) -> Opened:
-    """Walk the batch headers, check each CRC-32C, skip control and aborted batches, inflate the compressed ones.
+    """Walk the batch headers, check each CRC-32C, skip control and aborted batches.
 
     Raises `CorruptBatch` for a bad checksum or impossible lengths, `OldFormat` for magic < 2. A batch that is cut off
-    at the end of the chunk is left for the next fetch.
+    at the end of the chunk is left for the next fetch. Inflating is the caller's: one by one takes the least memory.
     """
     data, segments, aborted, next_offset = chunk.data, [], 0, chunk.start
     transactions = _Transactions(chunk.aborted if chunk.committed else ())
@@ -84,11 +97,8 @@ def open_batches(chunk: Chunk) -> Opened:
         if count == 0 or next_offset <= chunk.start or base >= chunk.end:
             continue
         append_time = max_time if attributes & _APPEND_TIME else None
-        records, start = data, at + HEADER
-        if codec := attributes & _CODEC:
-            records, start = _inflated(codec, data[start:stop], chunk.partition, base), 0
-            stop = len(records)
-        segments.append(Segment(records, start, stop, count, base, base_time, append_time))
+        codec = attributes & _CODEC
+        segments.append(Segment(chunk.partition, data, at + HEADER, stop, codec, count, base, base_time, append_time))
     return Opened(segments, aborted, next_offset)
 
 
@@ -148,19 +158,18 @@ class _Transactions:
             self._open.discard(producer)
 
 
-def _inflated(codec: int, data: memoryview, partition: int, base: int) -> memoryview:
-    try:
-        if codec == 1:
+def inflate(codec: int, data: memoryview) -> memoryview:
+    """The records of a batch, decompressed. Raises one of `NOT_INFLATED` when they cannot be."""
+    match codec:
+        case 1:
             return memoryview(cramjam.gzip.decompress(data))
-        if codec == 2:
+        case 2:
             return memoryview(_snappy(data))
-        if codec == 3:
+        case 3:
             return memoryview(cramjam.lz4.decompress(data))
-        if codec == 4:
+        case 4:
             return memoryview(cramjam.zstd.decompress(data))
-    except (cramjam.DecompressionError, struct.error) as error:
-        raise CorruptBatch(partition, base, f"cannot be decompressed ({error})") from error
-    raise CorruptBatch(partition, base, f"unknown codec {codec}")
+    raise ValueError(f"unknown codec {codec}")
 
 
 def _snappy(data: memoryview) -> bytes:

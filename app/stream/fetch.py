@@ -94,7 +94,10 @@ class Fetcher(Leaders):
                 self._ask(link, layout, partitions, answer)
 
     def _ask(self, link: Link, layout: Layout, partitions: list[int], answer: int) -> None:
-        """Ask for the next bytes of these partitions, another one first each time, so that none starves."""
+        """Ask for the next bytes of these partitions, another one first each time, so that none starves.
+
+        The first one may fill the answer: few long chunks cost less than many short ones.
+        """
         self._turn += 1
         first = self._turn % len(partitions)
         version = link.version(FetchRequest, 4)
@@ -104,7 +107,7 @@ class Fetcher(Leaders):
                 version=version,
                 partition=partition,
                 fetch_offset=self.positions[partition],
-                partition_max_bytes=max(answer // len(partitions), 1 << 16),
+                partition_max_bytes=answer,
             )
             for partition in partitions[first:] + partitions[:first]
         ]

@@ -18,9 +18,10 @@ from app.stream.topics import Ranges
 
 RAW_KEPT = 64 << 10  # bytes of a reject's value that are kept
 
-_PANDAS: Mapping[
-    pa.DataType, Any
-] = {  # missing integers and booleans stay what they are; text is backed by Arrow: quick, and without a copy
+# Missing integers and booleans stay what they are; text is backed by Arrow: quick, and without a copy.
+_PANDAS: Mapping[pa.DataType, Any] = {
+    pa.timestamp("ms", "UTC"): pd.DatetimeTZDtype("ms", "UTC"),
+    pa.timestamp("us", "UTC"): pd.DatetimeTZDtype("us", "UTC"),
     pa.int64(): pd.Int64Dtype(),
     pa.bool_(): pd.BooleanDtype(),
     TEXT: pd.StringDtype("pyarrow", na_value=np.nan),
@@ -122,18 +123,18 @@ def _events(table: pa.Table, anything: set[str]) -> pd.DataFrame:
 
 def _series(name: str, cells: pa.ChunkedArray, anything: bool) -> Any:
     if name in ("partition", "offset"):
-        return pd.Series(cells.to_numpy())
+        return pd.Series(cells.to_numpy(), copy=False)
     if name == "key":
         return _keys(cells)
     if anything:
         return pd.Series([None if cell is None else json.loads(cell) for cell in cells.to_pylist()], dtype=object)
     dtype = _PANDAS.get(cells.type)
-    return cells.to_pandas() if dtype is None else pd.Series(dtype.__from_arrow__(cells))
+    return cells.to_pandas() if dtype is None else pd.Series(dtype.__from_arrow__(cells), copy=False)
 
 
 def _keys(cells: pa.ChunkedArray) -> pd.Series:
     try:
-        return pd.Series(_PANDAS[TEXT].__from_arrow__(cells.cast(TEXT)))
+        return pd.Series(_PANDAS[TEXT].__from_arrow__(cells.cast(TEXT)), copy=False)
     except pa.ArrowInvalid:
         return pd.Series([_text(key) for key in cells.to_pylist()], dtype=object)
 

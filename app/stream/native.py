@@ -1,8 +1,8 @@
 """The optional native core: `decode.decode_chunk` with the hot loop in C, and the same result.
 
-`_columns.c` reads what is plain. Odd rows go through `rows.patch` as in the pure-Python decoder, compressed and aborted
-batches through `batches.open_batches`, and a chunk with anything wrong in it to the pure-Python decoder, whose error it
-then is.
+`_columns.c` reads what is plain. Odd rows go through `rows.patch` as in the pure-Python decoder, compressed batches
+through `batches.inflate`, a chunk with aborted ones through `batches.open_batches`, one with anything wrong in it to
+the pure-Python decoder, whose error it then is.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from app.stream import decode
-from app.stream.batches import open_batches
+from app.stream.batches import inflate, open_batches
 from app.stream.chunk import Chunk, Decoded
 from app.stream.rows import patch
 from app.stream.schema import Plan, table_schema
@@ -67,7 +67,7 @@ def decode_chunk(plan: Plan, chunk: Chunk) -> Decoded:
         raise Absent(_reason)
     columns: Columns = _core.Columns(_fields(plan), plan.all_keys)
     transactions = chunk.committed and bool(chunk.aborted)
-    outcome, next_offset = columns.read_batches(chunk.data, chunk.start, chunk.end, transactions)
+    outcome, next_offset = columns.read_batches(chunk.data, chunk.start, chunk.end, transactions, inflate)
     aborted = 0
     if outcome == _core.HAND_OVER:
         columns = _core.Columns(_fields(plan), plan.all_keys)
@@ -78,10 +78,10 @@ def decode_chunk(plan: Plan, chunk: Chunk) -> Decoded:
 
 
 def _read_opened(columns: "Columns", chunk: Chunk) -> tuple[int, int, int]:
-    """Read the batches that Python has opened: the worst outcome of all, the next offset, records aborted."""
+    """Read the batches that Python has sorted out: the worst outcome of all, the next offset, records aborted."""
     opened = open_batches(chunk)
     outcome = 0
-    for segment in opened.segments:
+    for segment in (each.inflated() for each in opened.segments):
         appended = segment.append_time is not None
         time = segment.append_time if segment.append_time is not None else segment.base_timestamp
         records = segment.data[segment.start : segment.stop]

@@ -74,7 +74,7 @@ class Walked:
 def walk(chunk: Chunk) -> Walked:
     """Find the wanted records of a chunk; raises what `open_batches` raises, and `CorruptBatch` for broken records."""
     opened = open_batches(chunk)
-    data, segments = _one_buffer(chunk, opened.segments)
+    data, segments = _one_buffer(chunk, [segment.inflated() for segment in opened.segments])
     ats: list[int] = []
     for segment in segments:
         _record_starts(data, segment, chunk.partition, ats)

@@ -10,11 +10,13 @@ from typing import Any
 
 from kafka.protocol.metadata import ApiVersionsRequest, ApiVersionsResponse
 
+from app.stream.answers import decode_in_place
+
 Address = tuple[str, int]
 
 PATIENCE = 5.0  # seconds without a byte after which a broker counts as gone; a Fetch waits half a second at most
 _RECEIVE_BUFFER = 4 << 20
-_BLOCK = 64 << 10
+_GRAIN = 8  # buffers come in sizes of so many steps between a power of two and the next: answers vary, buffers fit
 _SPARE = 8  # buffers kept for reuse
 
 
@@ -39,7 +41,8 @@ class Buffers:
             for index, buffer in enumerate(self._spare):
                 if len(buffer) >= size:
                     return self._spare.pop(index)
-        return bytearray(-(-size // _BLOCK) * _BLOCK)
+        step = max(1 << size.bit_length(), 64 << 10) // (2 * _GRAIN)
+        return bytearray((size // step + 1) * step)
 
     def give_back(self, buffer: bytearray) -> None:
         """The caller no longer looks at it; any thread may say so."""
@@ -126,7 +129,7 @@ class Link:
         if struct.unpack_from(">i", view)[0] != correlation:
             raise WireError(f"{self}: an answer to another question")
         flexible = answer.flexible_version_q(version) and answer.API_KEY != ApiVersionsRequest.API_KEY
-        return answer.decode(view[5 if flexible else 4 :], version=version), buffer  # 5: no tagged header fields
+        return decode_in_place(answer, view[5 if flexible else 4 :], version), buffer  # 5: no tagged header fields
 
     def give_back(self, buffer: bytearray) -> None:
         """The answer in this buffer is used up."""

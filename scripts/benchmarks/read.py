@@ -50,7 +50,8 @@ WAYS = {
     "kcat_arrow": Way("kcat", "arrow", "kcat pipe + pyarrow"),
     "kcat_polars": Way("kcat", "polars", "kcat pipe + polars"),
     "kcat_duckdb": Way("kcat", "duckdb", "kcat pipe + duckdb"),
-    "roof": Way("roof", "", "the roof: fetch only"),
+    "roof": Way("roof", "kafka-python", "the roof: fetch only"),
+    "bare_roof": Way("roof", "in-place", "fetch only, batches not copied"),
 }
 OURS = ("ours", "ours_pure", "batches")
 
@@ -174,7 +175,7 @@ def rounds(
 def _run(name: str, way: Way, task: Task, python: Path) -> tuple[dict[str, Any] | None, str]:
     if way.script == "kcat" and not shutil.which("kcat"):
         return None, "kcat is not installed"
-    interpreter = sys.executable if name in OURS or name == "roof" else str(python)
+    interpreter = sys.executable if name in OURS or way.script == "roof" else str(python)
     given = json.dumps({**asdict(task), "way": way.way})
     command = [interpreter, str(FOLDER / f"{way.script}.py"), given]
     patience = 120 + task.events / 2_000  # ten times what the slowest peer takes on a calm machine

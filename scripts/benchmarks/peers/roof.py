@@ -1,4 +1,7 @@
-"""The roof: Fetch alone. The bytes are received into one buffer, their batches counted, and nothing is decoded."""
+"""The roof: Fetch alone. The bytes are received into one buffer, their batches counted, and nothing is decoded.
+
+Ways: kafka-python (its protocol classes, which copy the batches out of the answer) and in-place (without that copy).
+"""
 
 import measure  # first: it starts the clock
 
@@ -8,6 +11,8 @@ import struct
 from typing import Any
 
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
+
+from app.stream.answers import decode_in_place
 
 VERSION = 12
 ANSWER, PART = 16 << 20, 4 << 20  # bytes of an answer, and of one partition in it
@@ -60,9 +65,14 @@ def walked(records: Any, at: int) -> tuple[int, int]:
     return at, count
 
 
+def decoded(answer: Any, data: memoryview, version: int) -> Any:
+    return answer.decode(data, version=version)
+
+
 def load(task: measure.Task) -> None:
     host, port = task.bootstrap.split(",")[0].rsplit(":", 1)
     buffer = bytearray(ANSWER + (1 << 20))
+    decode = decode_in_place if task.way == "in-place" else decoded
     positions, count, turn = dict.fromkeys(range(task.partitions), 0), 0, 0
     with socket.create_connection((host, int(port)), 10) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -70,7 +80,7 @@ def load(task: measure.Task) -> None:
         while count < task.events:
             turn += 1
             connection.sendall(request(task, positions, turn))
-            answer = FetchResponse.decode(received(connection, buffer)[5:], version=VERSION)
+            answer = decode(FetchResponse, received(connection, buffer)[5:], VERSION)
             for part in answer.responses[0].partitions:
                 assert part.error_code == 0, f"partition {part.partition_index}: error {part.error_code}"
                 after, found = walked(part.records or b"", positions[part.partition_index])
