@@ -1,6 +1,7 @@
 """The native core never gives another result than the pure-Python decoder, and says whether it is there."""
 
 import json
+import locale
 import os
 import struct
 import threading
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from recordbatches import ODD_VALUES, PLAN, ROW, batch, chunk, result, signed, with_
 
 from app.stream import decode, native
+from app.stream.cells import canonical
 from app.stream.schema import Schema, compile_plan
 
 if not native.available():
@@ -57,6 +59,76 @@ def test_compressed_batches_stay_native(codec: int, monkeypatch: pytest.MonkeyPa
     found = native.decode_chunk(PLAN, chunk(data))
     assert (found.table["offset"].to_pylist(), found.table["id"].to_pylist()) == ([0, 2, 4], ["e-1", "é", "e-1"])
     assert ([reject.raw for reject in found.rejects], found.tombstones) == ([b"{"], [(3, None)])
+
+
+JSON_PLAN = compile_plan(Schema({"any": "json", "id": "string"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"a":1,"b":[1,2.50,-0.0,"x"]}', '{"a": 1, "b": [1, 2.5, -0.0, "x"]}'),
+        (" [ ] ", "[]"),
+        ('{ "a" :\t{ } }', '{"a": {}}'),
+        (r'"\u00e9\u0007\n\/\u0022\u005c\ud83d\ude00"', r'"é\u0007\n/\"\\😀"'),
+        ("true", "true"),
+        ("12345678901234567890123", "12345678901234567890123"),
+        ("0.1234567890123456", "0.1234567890123456"),
+        ("-0.30000000000000004", "-0.30000000000000004"),
+        ("0.000123", "0.000123"),
+        ("100.0", "100.0"),
+    ],
+)
+def test_any_value_in_its_canonical_text(text: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column of type json is read by the core, too: what json.dumps would write of it."""
+    monkeypatch.setattr(native, "patch", lambda *_: pytest.fail("read as an odd row"))
+    found = native.decode_chunk(JSON_PLAN, chunk(batch([f'{{"any": {text}, "id": "e-1"}}'.encode()])))
+    assert found.table["any"].to_pylist() == [expected] == [canonical(json.loads(text))]
+
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False).map(repr) | st.from_regex(
+    r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,24})?([eE][+-]?[0-9]{1,3})?", fullmatch=True
+)
+VALUES = st.recursive(
+    NUMBERS | st.text(st.characters(), max_size=12).map(json.dumps) | st.sampled_from(["null", "true", "false"]),
+    lambda inner: (
+        st.lists(inner, max_size=4).map(lambda all: "[" + " , ".join(all) + "]")
+        | st.lists(st.tuples(st.sampled_from(["a", "é", r"\u00e9", "b", ""]), inner), max_size=4).map(
+            lambda all: "{" + ",".join(f'"{name}":{value}' for name, value in all) + "}"
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(VALUES, min_size=1, max_size=6))
+def test_any_values(texts: list[str]) -> None:
+    """Whatever stands in a json column, both decoders have the same text of it, or the same reason."""
+    check_same(batch([f'{{"any": {text}, "id": "e-1"}}'.encode("utf8", "surrogatepass") for text in texts]), JSON_PLAN)
+
+
+def test_digits_in_another_locale() -> None:
+    """The program's locale does not change which digits are the shortest."""
+    names = [name for name in ("de_DE.UTF-8", "fr_FR.UTF-8") if _has_locale(name)]
+    value = batch([b'{"any": [0.10000000000000001, 0.30000000000000004]}'])
+    before = locale.setlocale(locale.LC_NUMERIC)
+    try:
+        for name in [*names, "C"]:
+            locale.setlocale(locale.LC_NUMERIC, name)
+            check_same(value, JSON_PLAN)
+    finally:
+        locale.setlocale(locale.LC_NUMERIC, before)
+
+
+def _has_locale(name: str) -> bool:
+    before = locale.setlocale(locale.LC_NUMERIC)
+    try:
+        locale.setlocale(locale.LC_NUMERIC, name)
+    except locale.Error:
+        return False
+    locale.setlocale(locale.LC_NUMERIC, before)
+    return True
 
 
 def test_a_codec_that_there_is_not() -> None:

@@ -14,7 +14,8 @@
  *   - [p, end) is what belongs to the value. [p, readable_end) may be loaded from: it is the end of the caller's buffer.
  *     Eight bytes are loaded at once only when readable_end - p >= 8.
  *   - reserve() has made room before a batch is read: a row more per record in each column, and for strings as many
- *     bytes as the batch has, with 8 spare ones. A string is never longer than its JSON text, so stores need no checks.
+ *     bytes as the batch has (for JSON columns twice as many), with 8 spare ones. A string is never longer than its JSON
+ *     text, canonical JSON never longer than twice what was read, so stores need no checks.
  *   - A row is written to all columns or is odd. `column->filled` is the last row in which a column had a member.
  *   - No Python object is touched while the GIL is released (between Py_BEGIN and Py_END_ALLOW_THREADS), but by
  *     read_compressed(), which takes it back for a moment.
@@ -28,6 +29,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(__APPLE__)
@@ -76,7 +78,7 @@ static void block_free(Block *block) {
 
 /* ---------------------------------------------------------------- columns */
 
-/* JSON (any value, as canonical text) and NOTHING (only nulls so far) are never filled here: what is not null is odd. */
+/* JSON: any value, as canonical text. NOTHING: only nulls so far; what is not null is odd. */
 typedef enum { STRING = 0, INT64 = 1, FLOAT64 = 2, BOOL = 3, TIMESTAMP = 4, JSON = 5, NOTHING = 6 } Kind;
 
 static inline bool has_text(Kind kind) { return kind == STRING || kind == JSON; }
@@ -150,6 +152,7 @@ static bool column_reserve(Column *column, int64_t rows, int64_t rows_hint, size
     if (!bitmap_reserve(&column->validity, rows, rows_hint)) return false;
     if (column->kind == BOOL) return bitmap_reserve(&column->values, rows, rows_hint);
     if (!has_text(column->kind)) return block_reserve(&column->values, 8 * (size_t)rows, 8 * (size_t)rows_hint);
+    if (column->kind == JSON) bytes *= 2, bytes_hint *= 2;
     bool first = column->offsets.bytes == NULL;
     if (!block_reserve(&column->offsets, 8 * ((size_t)rows + 1), 8 * ((size_t)rows_hint + 1))) return false;
     if (first) put_int64(&column->offsets, 0, 0);
@@ -322,29 +325,38 @@ static const uint8_t *read_escape(const uint8_t *p, const uint8_t *end, uint8_t 
     return p;
 }
 
+/* Copies plain characters; returns the place of what ends them (quote, backslash, control character), NULL at the end.
+ * `high` collects all bytes or-ed together: is any of them not ASCII? */
+static inline const uint8_t *copy_plain(const uint8_t *p, const uint8_t *end, const uint8_t *readable_end, uint8_t **to,
+                                        uint64_t *high) {
+    uint8_t *out = *to;
+    while (readable_end - p >= 8) {
+        uint64_t word = load8(p), marks = stops(word);
+        store8(out, word);
+        if (marks == 0) {
+            *high |= word;
+            p += 8;
+            out += 8;
+            if (p >= end) return NULL; /* `out` stays within what reserve() made: the batch's bytes and 8 more */
+            continue;
+        }
+        int plain = lowest_marked_byte(marks);
+        if (plain > 0) *high |= word << (64 - 8 * plain);
+        *to = out + plain;
+        return p + plain < end ? p + plain : NULL;
+    }
+    while (p < end && *p >= 0x20 && *p != '"' && *p != '\\') *high |= (uint64_t)*p << 56, *out++ = *p++;
+    *to = out;
+    return p < end ? p : NULL;
+}
+
 /* A JSON string at p (after its opening quote), unescaped to the end of the column's bytes. */
 static const uint8_t *read_text(Column *column, const uint8_t *p, const uint8_t *end, const uint8_t *readable_end) {
     uint8_t *begin = column->values.bytes + column->used, *out = begin;
-    uint64_t high = 0; /* all bytes or-ed together: is any of them not ASCII? */
+    uint64_t high = 0;
     for (;;) {
-        if (readable_end - p >= 8) {
-            uint64_t word = load8(p), marks = stops(word);
-            store8(out, word);
-            if (marks == 0) {
-                high |= word;
-                p += 8;
-                out += 8;
-                if (p >= end) return NULL; /* `out` stays within what reserve() made: the batch's bytes and 8 more */
-                continue;
-            }
-            int plain = lowest_marked_byte(marks);
-            if (plain > 0) high |= word << (64 - 8 * plain);
-            p += plain;
-            out += plain;
-        } else {
-            while (p < end && *p >= 0x20 && *p != '"' && *p != '\\') high |= (uint64_t)*p << 56, *out++ = *p++;
-        }
-        if (p >= end || *p < 0x20) return NULL;
+        p = copy_plain(p, end, readable_end, &out, &high);
+        if (p == NULL || *p < 0x20) return NULL;
         if (*p == '"') break;
         p = read_escape(p, end, &out); /* writes UTF-8 of its own: whole characters, so the check below still holds */
         if (p == NULL) return NULL;
@@ -635,6 +647,186 @@ static const uint8_t *skip_value(const uint8_t *p, const uint8_t *end, const uin
     }
 }
 
+/* ---------------------------------------------------------------- any value, as canonical JSON text */
+
+/* What app.stream.cells.canonical makes of it: json.dumps(json.loads(value), ensure_ascii=False). The readers write from
+ * *to on and move it: at most two bytes for each that they read, a comma or colon and the space after it. */
+
+/* A character as json.dumps has it within a string. */
+static uint8_t *put_escaped(uint8_t *out, uint8_t c) {
+    static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt", digits[] = "0123456789abcdef";
+    const char *found = c ? strchr(from, c) : NULL;
+    if (found != NULL) {
+        *out++ = '\\';
+        *out++ = (uint8_t)to[found - from];
+    } else if (c < 0x20) { /* it was written \u00XX: as long as this */
+        memcpy(out, "\\u00", 4);
+        out[4] = (uint8_t)digits[c >> 4];
+        out[5] = (uint8_t)digits[c & 0xf];
+        out += 6;
+    } else {
+        *out++ = c;
+    }
+    return out;
+}
+
+/* A string, p after its opening quote. */
+static const uint8_t *read_json_text(const uint8_t *p, const uint8_t *end, const uint8_t *readable_end, uint8_t **to) {
+    uint8_t *begin = *to, *out = begin;
+    uint64_t high = 0;
+    *out++ = '"';
+    for (;;) {
+        p = copy_plain(p, end, readable_end, &out, &high);
+        if (p == NULL || *p < 0x20) return NULL;
+        if (*p == '"') break;
+        uint8_t *before = out;
+        p = read_escape(p, end, &out);
+        if (p == NULL) return NULL;
+        if (out - before == 1) out = put_escaped(before, *before);
+        high |= EACH(0x80);
+    }
+    if ((high & EACH(0x80)) && !is_utf8(begin, out)) return NULL;
+    *out++ = '"';
+    *to = out;
+    return p + 1;
+}
+
+/* Are these digits, `count` significant ones, those that Python's repr gives to their float64? Up to 15 always are, if
+ * the last one is no zero (DBL_DIG); 16 or 17 are when one digit less would be another number, and they are the nearest. */
+static bool is_shortest(const uint8_t *begin, const uint8_t *end, int count) {
+    double value, fewer;
+    char text[40];
+    if (count <= 15) return true;
+    if (count > 17 || !parse_double(begin, end, &value)) return false;
+    value = fabs(value);
+    snprintf(text, sizeof text, "%.*e", count - 2, value);
+    text[1] = '.'; /* whatever the program's locale says */
+    const uint8_t *read = (const uint8_t *)text;
+    if (!parse_double(read, read + strlen(text), &fewer) || fewer == value) return false;
+    snprintf(text, sizeof text, "%.*e", count - 1, value);
+    const uint8_t *p = begin;
+    while (p < end && (*p < '1' || *p > '9')) p++; /* the first significant one */
+    for (int i = 0; i <= count; i++) {
+        if (i == 1) continue; /* the point */
+        if (p < end && *p == '.') p++;
+        if (p >= end || *p++ != (uint8_t)text[i]) return false;
+    }
+    return true;
+}
+
+/* A number that repr would write without an exponent. An exponent here, or -0 (json.loads' own case), is odd. */
+static const uint8_t *read_json_number(const uint8_t *p, const uint8_t *end, uint8_t **to) {
+    const uint8_t *begin = p, *stop;
+    uint64_t number = 0;
+    int digits = 0;
+    bool negative = *p == '-';
+    p = stop = read_whole_part(p + negative, end, &number, &digits);
+    if (p == NULL || p - begin > 256) return NULL;
+    if (p < end && *p == '.') {
+        const uint8_t *fraction = ++p;
+        int significant = number > 0 ? digits : 0, zeros = 0;
+        p = read_digits(p, end, &number, &digits);
+        if (p == fraction || p - begin > 60) return NULL;
+        for (stop = p; stop - fraction > 1 && stop[-1] == '0'; stop--) {
+        }
+        while (significant == 0 && fraction + zeros < stop && fraction[zeros] == '0') zeros++;
+        significant += (int)(stop - fraction) - zeros;
+        if (significant > 0) { /* not a zero */
+            if (zeros > 3 || digits - (p - fraction) > 15 || !is_shortest(begin, stop, significant)) return NULL;
+        }
+    } else if (negative && number == 0) {
+        return NULL;
+    }
+    if (p < end && (*p == 'e' || *p == 'E')) return NULL;
+    memcpy(*to, begin, (size_t)(stop - begin));
+    *to += stop - begin;
+    return p;
+}
+
+#define MOST_MEMBERS 32 /* of a nested object; each name is compared with those before it */
+
+static const uint8_t *read_json(const uint8_t *p, const uint8_t *end, const uint8_t *readable_end, int depth,
+                                uint8_t **to);
+
+static bool is_one_of(const Text *all, int count, Text text) {
+    for (int i = 0; i < count; i++)
+        if (all[i].length == text.length && memcmp(all[i].bytes, text.bytes, text.length) == 0) return true;
+    return false;
+}
+
+/* The rest of an object or array, p after its opening bracket. A name that comes twice is odd: the last one counts. */
+static const uint8_t *read_json_nested(const uint8_t *p, const uint8_t *end, const uint8_t *readable_end, int depth,
+                                       bool object, uint8_t **to) {
+    uint8_t closing = object ? '}' : ']';
+    Text names[MOST_MEMBERS];
+    int count = 0;
+    *(*to)++ = object ? '{' : '[';
+    p = skip_space(p, end);
+    if (p < end && *p == closing) {
+        *(*to)++ = closing;
+        return p + 1;
+    }
+    for (;;) {
+        if (object) {
+            if (p >= end || *p != '"' || count == MOST_MEMBERS) return NULL;
+            uint8_t *name = *to;
+            p = read_json_text(p + 1, end, readable_end, to);
+            if (p == NULL) return NULL;
+            names[count] = (Text){name, (size_t)(*to - name)};
+            if (is_one_of(names, count, names[count])) return NULL;
+            count++;
+            p = skip_space(p, end);
+            if (p >= end || *p != ':') return NULL;
+            *(*to)++ = ':';
+            *(*to)++ = ' ';
+            p = skip_space(p + 1, end);
+        }
+        p = read_json(p, end, readable_end, depth, to);
+        if (p == NULL) return NULL;
+        p = skip_space(p, end);
+        if (p >= end) return NULL;
+        if (*p == closing) break;
+        if (*p != ',') return NULL;
+        *(*to)++ = ',';
+        *(*to)++ = ' ';
+        p = skip_space(p + 1, end);
+    }
+    *(*to)++ = closing;
+    return p + 1;
+}
+
+static const uint8_t *read_json_word(const char *word, size_t length, const uint8_t *p, const uint8_t *end,
+                                     uint8_t **to) {
+    p = read_word(word, length, p, end);
+    memcpy(*to, word, p == NULL ? 0 : length);
+    *to += p == NULL ? 0 : length;
+    return p;
+}
+
+static const uint8_t *read_json(const uint8_t *p, const uint8_t *end, const uint8_t *readable_end, int depth,
+                                uint8_t **to) {
+    if (p >= end || depth > DEEPEST) return NULL;
+    switch (*p) {
+        case '"': return read_json_text(p + 1, end, readable_end, to);
+        case '{': return read_json_nested(p + 1, end, readable_end, depth + 1, true, to);
+        case '[': return read_json_nested(p + 1, end, readable_end, depth + 1, false, to);
+        case 't': return read_json_word("true", 4, p, end, to);
+        case 'f': return read_json_word("false", 5, p, end, to);
+        case 'n': return read_json_word("null", 4, p, end, to);
+        default: return read_json_number(p, end, to);
+    }
+}
+
+static const uint8_t *read_any(Column *column, int64_t row, const uint8_t *p, const uint8_t *end,
+                               const uint8_t *readable_end) {
+    uint8_t *out = column->values.bytes + column->used;
+    p = read_json(p, end, readable_end, 0, &out);
+    if (p == NULL) return NULL;
+    column->used = out - column->values.bytes;
+    put_present(column, row);
+    return p;
+}
+
 /* ---------------------------------------------------------------- objects */
 
 static inline bool has_lead(const Lead *lead, const uint8_t *p, const uint8_t *end, const uint8_t *readable_end) {
@@ -700,7 +892,7 @@ static inline const uint8_t *read_value(Column *column, int64_t row, const uint8
         case FLOAT64: return read_float64(column, row, p, end);
         case BOOL: return read_bool(column, row, p, end);
         case TIMESTAMP: return read_timestamp(column, row, p, end);
-        case JSON:
+        case JSON: return read_any(column, row, p, end, readable_end);
         case NOTHING: return NULL;
     }
     return NULL;
