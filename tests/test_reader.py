@@ -239,7 +239,10 @@ def test_text(kafka: Connection) -> None:
 
 def test_batches_within_a_budget(kafka: Connection, decoder: str) -> None:
     """Tables one after another, whose rows are those of the frame; rejects go aside or stop the walk."""
-    topic = values(kafka, *(b'{"n": %d, "pad": "%s"}' % (i, b"x" * 500) for i in range(5000)), b"{", partitions=2)
+    topic = new_topic(kafka, 2)
+    lines = [b'{"n": %d, "pad": "%s"}' % (i, b"x" * 500) for i in range(5000)] + [b"{"]
+    small = producer(kafka, batch_size=1 << 16)  # a record batch that is larger than the budget comes as a whole
+    write(kafka, topic, {p: [(None, line) for line in lines[p::2]] for p in range(2)}, small)
     aside: list[int] = []
     tables = list(read_batches(kafka, topic, memory=1 << 20, decoder=decoder, aside=lambda p, d: aside.append(p)))
     assert sum(len(table) for table in tables) == 5000
