@@ -1,7 +1,6 @@
 """What Altair draws for each chart, wide or narrow. Altair is imported where it is used: it takes about a second."""
 
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import pandas as pd
 
 from app.analysis.counts import curve, stacked, typed
 from app.analysis.theme import OTHER, TOKENS, TYPES
+from app.lean import iri_grammar_skipped
 
 WIDE, NARROW = 736, 342  # pixels
 
@@ -163,20 +163,9 @@ def guild_bars(counts: pd.DataFrame, narrow: bool) -> Any:
 
 
 def altair() -> Any:
-    """The altair module, without one part of its import: a grammar of web addresses that takes longer than the rest.
-
-    jsonschema builds it (rfc3987_syntax, 1.6 of 2.9 s here) to check the format of addresses, and does without when it
-    is not installed. Whoever has imported jsonschema before keeps what is there.
-    """
-    unwanted = "rfc3987_syntax"
-    hidden = "jsonschema" not in sys.modules and unwanted not in sys.modules
-    if hidden:
-        sys.modules[unwanted] = None  # type: ignore[assignment]  # Python's own way to say: not here
-    try:
+    """The altair module; without one part of its import, which takes longer than the rest."""
+    with iri_grammar_skipped():
         import altair
-    finally:
-        if hidden:
-            del sys.modules[unwanted]
     return altair
 
 

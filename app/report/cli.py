@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 from app.errors import LabError
 from app.home import PROJECT, build_folder
+from app.lean import skip_iri_grammar
 from app.report import chapter, parameters
-from app.report.imports import skip_iri_grammar
 from app.report.parameters import Parameter
 
 PROGRAM = "python3 scripts/report.py"

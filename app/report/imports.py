@@ -1,18 +1,7 @@
-"""Imports, as far as they cost seconds."""
+"""What the cells of a notebook import."""
 
 import ast
-import sys
 from collections.abc import Iterable
-from typing import Any
-
-
-def skip_iri_grammar() -> None:
-    """Keep jsonschema from building a grammar of IRIs, which takes 1.3 s at import and which no notebook is checked by.
-
-    jsonschema treats `rfc3987_syntax` as optional; None in `sys.modules` is how Python says that it is not there.
-    """
-    modules: dict[str, Any] = sys.modules
-    modules.setdefault("rfc3987_syntax", None)
 
 
 def imported_by(sources: Iterable[str]) -> list[str]:
