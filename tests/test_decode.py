@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordbatches import ODD_VALUES, PLAN, batch, chunk, result, signed, with_
 
-from app.stream.batches import CorruptBatch, OldFormat, whole
+from app.stream.batches import CorruptBatch, OldFormat, beginning, whole
 from app.stream.chunk import Decoded
 from app.stream.decode import decode_chunk, decode_records
 from app.stream.records import from_values
@@ -140,3 +140,11 @@ def test_what_is_not_json_where_nobody_looks(value: bytes) -> None:
     found = decode_chunk(PLAN, chunk(batch([with_(extra="NaN, Infinity ]")] * 40 + [odd] + [with_(extra=1)] * 40)))
     assert [(reject.offset, reject.raw) for reject in found.rejects] == [(40, odd)]
     assert found.table.num_rows == 80
+
+
+def test_a_sample_takes_no_more_batches_than_it_needs() -> None:
+    """From the wanted offsets on; all of them when there are too few records."""
+    batches = [batch([with_()] * 4, base=base) for base in (0, 4, 8, 12)]
+    whole = chunk(b"".join(batches), start=5)
+    sizes = [len(beginning(whole, records).data) for records in (1, 4, 5, 100)]
+    assert sizes == [sum(map(len, batches[:count])) for count in (2, 2, 3, 4)]

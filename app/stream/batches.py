@@ -5,7 +5,7 @@ Source: Kafka's documentation, "Message Format"; https://kafka.apache.org/docume
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cramjam
@@ -117,6 +117,18 @@ def whole(data: memoryview, offset: int) -> tuple[int, int]:
         offset = max(offset, base + int(struct.unpack_from(">i", data, at + 23)[0]) + 1)
         at += _AFTER_LENGTH + length
     return at, offset
+
+
+def beginning(chunk: Chunk, records: int) -> Chunk:
+    """A chunk of the first batches, those that bring it to so many wanted records, or all there are."""
+    wanted = 0
+    for _, stop, header in _headers(chunk):
+        base, last_delta, count = header[0], header[6], header[12]
+        if base + last_delta >= chunk.start:
+            wanted += count
+        if wanted >= records:
+            return replace(chunk, data=chunk.data[:stop])
+    return chunk
 
 
 def _headers(chunk: Chunk) -> Iterator[tuple[int, int, tuple[int, ...]]]:

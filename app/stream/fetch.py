@@ -12,7 +12,7 @@ from typing import Any
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
 
 from app.errors import LabError
-from app.stream.batches import whole
+from app.stream.batches import beginning, whole
 from app.stream.chunk import Chunk, Decode, Decoded
 from app.stream.connection import Connection
 from app.stream.layout import (
@@ -47,6 +47,10 @@ class Fetched:
     def walked(self) -> list[tuple[int, Walked]]:
         """(partition, its records) for each chunk, not decoded."""
         return [(chunk.partition, walk(chunk)) for chunk in self.chunks]
+
+    def sample(self, most: int) -> list[bytes]:
+        """The first values of each chunk, without a look at more of its batches than it takes."""
+        return [value for chunk in self.chunks for value in walk(beginning(chunk, most)).records.values(most)]
 
     def decoded(self, plan: Plan, decode: Decode) -> list[tuple[int, Decoded]]:
         """(partition, its rows) for each chunk."""

@@ -90,8 +90,7 @@ def read_text(connection: Connection, topic: str, *, ranges: Ranges | None = Non
     with Reading(Request(connection, topic, ranges, timeout=timeout)) as reading:
         for work in reading.works(reading.ranges):
             for partition, walked in work.walked():
-                records = walked.records.where(walked.records.lengths >= 0)
-                values = (records.value(row) for row in range(len(records)))
+                values = walked.records.values(len(walked.records))
                 lines.setdefault(partition, []).extend(value.decode(errors="backslashreplace") for value in values)
             work.done()
     return [line for partition in sorted(lines) for line in lines[partition]]

@@ -57,6 +57,10 @@ class Records:
         valid = np.packbits(self.key_lengths >= 0, bitorder="little")
         return pa.Array.from_buffers(pa.binary(), len(self), [pa.py_buffer(b) for b in (valid, ends, text)])
 
+    def values(self, most: int) -> list[bytes]:
+        """The first values, without tombstones."""
+        return [self.value(int(row)) for row in np.flatnonzero(self.lengths >= 0)[:most]]
+
     def meta(self) -> list[pa.Array]:
         """Offset, timestamp and key as Arrow arrays."""
         return [pa.array(self.offsets), pa.array(self.timestamps).cast(pa.timestamp("ms", "UTC")), self.keys()]
