@@ -1,5 +1,6 @@
 """How clients are told where Kafka is: one mapping in kafka-python's own names, so that security has a place to go."""
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -19,11 +20,28 @@ _LIBRDKAFKA = {
     "sasl_mechanism": "sasl.mechanism",
     "sasl_plain_username": "sasl.username",
     "sasl_plain_password": "sasl.password",
+    "sasl_kerberos_service_name": "sasl.kerberos.service.name",
     "ssl_cafile": "ssl.ca.location",
     "ssl_certfile": "ssl.certificate.location",
     "ssl_keyfile": "ssl.key.location",
     "ssl_password": "ssl.key.password",
+    "ssl_crlfile": "ssl.crl.location",
 }
+_SECRETS = ("sasl_plain_password", "ssl_password")
+_FRAMES = ("kafka.protocol.parser", "kafka.net.connection")  # log each frame at DEBUG, PLAIN's password among them
+
+
+class Secret(str):
+    """A password that no log line shows: kafka-python logs all its settings when it debugs."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def _above_debug(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG
 
 
 def connect_to(servers: str) -> Connection:
@@ -37,10 +55,28 @@ def addresses(connection: Connection) -> str:
     return servers if isinstance(servers, str) else ",".join(servers)
 
 
+def security(connection: Connection) -> str:
+    """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+    return str(connection.get("security_protocol") or "PLAINTEXT")
+
+
+def kafka_python(connection: Connection) -> dict[str, Any]:
+    """The connection as kafka-python's clients get it: the same names, passwords that do not show."""
+    if connection.get("sasl_plain_password"):
+        for name in _FRAMES:
+            logging.getLogger(name).addFilter(_above_debug)
+    return {key: Secret(value) if key in _SECRETS and value else value for key, value in connection.items()}
+
+
 def librdkafka(connection: Connection) -> dict[str, Any]:
-    """The same connection in librdkafka's names (confluent-kafka, kcat -X); an unknown key raises a `LabError`."""
+    """The same connection in librdkafka's names (confluent-kafka, kcat -X); an unknown key raises a `LabError`.
+
+    None means in both that nothing was said.
+    """
     config: dict[str, Any] = {"bootstrap.servers": addresses(connection)}
     for key, value in connection.items():
+        if value is None:
+            continue
         if key == "ssl_check_hostname":
             config["ssl.endpoint.identification.algorithm"] = "https" if value else "none"
         elif key in _LIBRDKAFKA:
@@ -48,6 +84,8 @@ def librdkafka(connection: Connection) -> dict[str, Any]:
         elif key != "bootstrap_servers":
             known = ", ".join(sorted(_LIBRDKAFKA))
             raise LabError(f"connection key {key!r} has no counterpart in librdkafka", f"Use one of: {known}.")
+    if "ssl.certificate.location" in config:  # kafka-python looks for the key in the same file, if no other is named
+        config.setdefault("ssl.key.location", config["ssl.certificate.location"])
     return config
 
 

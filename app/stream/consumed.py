@@ -8,9 +8,9 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
-from app.stream import topics
+from app.stream import door, topics
 from app.stream.chunk import Decode, Decoded
-from app.stream.connection import Connection, addresses
+from app.stream.connection import Connection, addresses, kafka_python
 from app.stream.decode import decode_records
 from app.stream.layout import EARLIEST, LATEST
 from app.stream.missing import OffsetsGone, ReadTimeout
@@ -34,6 +34,10 @@ class Consumed:
         """The partition and its records."""
         return [(self.partition, Walked(self.records, 0, self.next_offset))]
 
+    def sample(self, most: int) -> list[bytes]:
+        """The first values."""
+        return self.records.values(most)
+
     def decoded(self, plan: Plan, decode: Decode) -> list[tuple[int, Decoded]]:
         """The partition and its rows; only the pure-Python decoder takes records without their batch."""
         del decode
@@ -52,8 +56,9 @@ class Consuming:
         self._started, self._deadline = time.monotonic(), deadline
         self._connection = connection
         try:
+            door.find(connection, min(deadline, self._started + topics.PATIENCE))
             self._consumer = KafkaConsumer(
-                **connection,
+                **kafka_python(connection),
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="none",

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 
 from app.errors import LabError
-from app.stream import decode, infer
+from app.stream import decode, door, infer, topics
 from app.stream.batches import OldFormat
 from app.stream.chunk import Decode, Decoded
-from app.stream.connection import Connection
+from app.stream.connection import Connection, security
 from app.stream.consumed import Consumed, Consuming
 from app.stream.fetch import Fetched, Fetcher
 from app.stream.layout import EARLIEST, LATEST
@@ -41,7 +41,7 @@ _ISOLATION = ("read_uncommitted", "read_committed")
 class Request:
     """What one call of the reader wants; `ranges` wins over `start` and `end`. `timeout` in seconds for all of it."""
 
-    connection: Connection
+    connection: Connection = field(repr=False)  # may hold a password
     topic: str
     ranges: Ranges | None = None
     start: Place = None
@@ -84,9 +84,8 @@ class Reading:
             yield from self._source.read({p: (at, ranges[p][1]) for p, at in reached.items()}, **settings)
 
     def _begin(self) -> tuple[Source, Ranges]:
-        security = self._request.connection.get("security_protocol", "PLAINTEXT")
-        if security != "PLAINTEXT":
-            source: Source = self._consuming(f"the connection is {security}")
+        if security(self._request.connection) != "PLAINTEXT":
+            source: Source = self._consuming(f"the connection is {security(self._request.connection)}")
             return source, _ranges(self._request, source)
         try:
             source = self._opened(Fetcher)
@@ -94,6 +93,9 @@ class Reading:
         except Unsupported as reason:
             source = self._consuming(str(reason))
             return source, _ranges(self._request, source)
+        except topics.BrokerGone:
+            door.explain(self._request.connection)  # does the port want TLS or SASL?
+            raise
 
     def _consuming(self, reason: str) -> Consuming:
         logger.info("topic %s: read through KafkaConsumer: %s", self._request.topic, reason)
@@ -124,9 +126,7 @@ class Planner:
         """Look at the first values, once."""
         if not self.sampled:
             self.sampled = True
-            for _, walked in work.walked():
-                records = walked.records.where(walked.records.lengths >= 0)
-                self.learn(records.value(row) for row in range(min(SAMPLE, len(records))))
+            self.learn(work.sample(SAMPLE))
 
     def learn(self, values: Iterable[bytes]) -> None:
         """Make room for these values."""

@@ -1,10 +1,9 @@
 """Topics: made on purpose, described, measured in offsets. Each call connects, asks and leaves; waits are bounded."""
 
 import difflib
-import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -13,11 +12,12 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, OffsetSpec
 
 from app.errors import LabError
-from app.stream.connection import Connection, addresses
+from app.stream import door
+from app.stream.connection import Connection, addresses, kafka_python
+from app.stream.door import RETRY
 
 Ranges: TypeAlias = Mapping[int, tuple[int, int]]  # partition -> [start, end)
 
-RETRY = 0.05  # seconds between two looks at closed ports
 PATIENCE = 4.0  # seconds until a silent broker is an error; a person waits less than five
 
 
@@ -156,13 +156,16 @@ _MOVED = (
 
 @contextmanager
 def _admin(connection: Connection, timeout: float) -> Iterator[KafkaAdminClient]:
-    """An admin client for a few questions; a broker that does not answer within `timeout` seconds is `BrokerGone`."""
+    """An admin client for a few questions; a broker that does not answer within `timeout` seconds is `BrokerGone`.
+
+    One that refuses the connection is `door.NotLetIn`.
+    """
     started = time.monotonic()
     admin = None
     try:
-        server = _listening(connection, started + timeout)
+        server = door.find(connection, started + timeout)
         patience = max(1, int((started + timeout - time.monotonic()) * 1000))
-        settings = {**connection, "bootstrap_servers": [server]}
+        settings = {**kafka_python(connection), "bootstrap_servers": [server]}
         admin = KafkaAdminClient(**settings, bootstrap_timeout_ms=patience, request_timeout_ms=patience)
         yield admin
     except _SILENT as error:
@@ -174,18 +177,6 @@ def _admin(connection: Connection, timeout: float) -> Iterator[KafkaAdminClient]
     finally:
         if admin is not None:
             admin.close()
-
-
-def _listening(connection: Connection, deadline: float) -> str:
-    """The first bootstrap server whose port is open; kafka-python leaks a socket for each attempt at a closed one."""
-    while True:
-        for server in addresses(connection).split(","):
-            host, _, port = server.rpartition(":")
-            with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=1.0):
-                return server
-        if time.monotonic() > deadline:
-            raise kafka_errors.KafkaConnectionError("no port is open")
-        time.sleep(RETRY)
 
 
 def _partitions(admin: KafkaAdminClient, name: str) -> list[dict[str, Any]]:

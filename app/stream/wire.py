@@ -16,12 +16,17 @@ Address = tuple[str, int]
 
 PATIENCE = 5.0  # seconds without a byte after which a broker counts as gone; a Fetch waits half a second at most
 _RECEIVE_BUFFER = 4 << 20
+_TLS_ALERT = 0x1503  # the first two bytes of what a TLS port says to us, which would be the size of a huge answer
 _GRAIN = 8  # buffers come in sizes of so many steps between a power of two and the next: answers vary, buffers fit
 _SPARE = 8  # buffers kept for reuse
 
 
 class WireError(Exception):
     """The connection broke, or the bytes on it are no answer; another connection may do better."""
+
+
+class TlsSpoken(WireError):
+    """The port wants TLS, which is not spoken here."""
 
 
 class Unsupported(Exception):
@@ -122,6 +127,8 @@ class Link:
         assert self._asked is not None
         (correlation, answer, version), self._asked = self._asked, None
         (size,) = struct.unpack(">i", self._exactly(bytearray(4), 4))
+        if size >> 16 == _TLS_ALERT:
+            raise TlsSpoken(f"{self} speaks TLS")
         if size < 5:
             raise WireError(f"{self}: an answer of {size} bytes")
         buffer = self._buffers.take(size)

@@ -1,0 +1,189 @@
+"""TLS and SASL on a real broker: the same rows as over plain text, and a refusal that says what is wrong."""
+
+import gc
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from secure import KEY_PASSWORD, PASSWORD, Doors, secured
+from topics_of import new_topic, producer, write
+
+from app.stream import topics
+from app.stream.connection import Connection, kafka_python, librdkafka
+from app.stream.door import NotLetIn
+from app.stream.log import WAYS, Counts, open_log
+from app.stream.reader import read_batches, read_text, read_topic
+from app.stream.reading import Request
+
+WRONG = "not-the-password"
+WAYS_IN = [("SASL_SSL", "PLAIN"), ("SASL_SSL", "SCRAM-SHA-256"), ("SASL_PLAINTEXT", "SCRAM-SHA-256"), ("SSL", "")]
+
+
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    """A broker of this module's own, with a port for each security protocol."""
+    with secured(tmp_path_factory.mktemp("secured")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def topic(doors: Doors) -> str:
+    """Rows, a reject, tombstones, a committed, an aborted and an open transaction, on two partitions."""
+    connection = doors.connection()
+    name = new_topic(connection, 2)
+    rows = [(b"k%d" % i, b'{"n": %d, "s": "\xc3\xa9"}' % i) for i in range(500)]
+    write(connection, name, {0: [*rows, (b"k", None), (None, b"{"), (b"\xff", b'{"n": 0.5}')], 1: rows})
+    for end in ("commit_transaction", "abort_transaction", ""):
+        out = producer(connection, transactional_id=f"{name}-{end}", transaction_timeout_ms=600_000)
+        out.init_transactions(20)
+        out.begin_transaction()
+        write(connection, name, {1: [(None, b'{"n": -1, "end": "%s"}' % end.encode())] * 3}, out)
+        if end:
+            getattr(out, end)(20)
+    return name
+
+
+@pytest.mark.parametrize("isolation", ["read_uncommitted", "read_committed"])
+@pytest.mark.parametrize(("protocol", "mechanism"), WAYS_IN)
+def test_the_same_frame_as_over_plain_text(
+    doors: Doors, topic: str, protocol: str, mechanism: str, isolation: str
+) -> None:
+    """Everything that is read, and the result says that it came through KafkaConsumer."""
+    found = read_topic(doors.connection(protocol, mechanism), topic, isolation=isolation)
+    assert found.decoder == f"consumer: the connection is {protocol}"
+    same(found, read_topic(doors.connection(), topic, isolation=isolation))
+    assert len(found.events) == {"read_uncommitted": 1010, "read_committed": 1004}[isolation]
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"ranges": {0: (490, 502), 1: (3, 5)}}, {"columns": ["offset", "n"]}, {"limit": 505}, {"start": 499}]
+)
+def test_parts_of_a_topic(doors: Doors, topic: str, wanted: dict[str, Any]) -> None:
+    """Ranges, columns and a limit mean the same."""
+    same(read_topic(doors.connection("SASL_SSL"), topic, **wanted), read_topic(doors.connection(), topic, **wanted))
+
+
+def test_batches_and_text(doors: Doors, topic: str) -> None:
+    """The other two readers, too."""
+    plain, safe = doors.connection(), doors.connection("SASL_SSL")
+    assert read_text(safe, topic) == read_text(plain, topic)
+    frames = [pd.concat(table.to_pandas() for table in batches(each, topic)) for each in (plain, safe)]
+    in_order = [frame.sort_values(["partition", "offset"], ignore_index=True) for frame in frames]
+    pd.testing.assert_frame_equal(*in_order)
+
+
+def test_topics_are_made_and_described(doors: Doors, topic: str) -> None:
+    """The admin's questions have the same answers."""
+    plain, safe = doors.connection(), doors.connection("SASL_SSL", "SCRAM-SHA-256")
+    assert topics.create(safe, f"{topic}-more", partitions=3)
+    assert topics.describe(safe, topic) == topics.describe(plain, topic)
+    assert topics.end_offsets(safe, f"{topic}-more") == {0: 0, 1: 0, 2: 0}
+    with pytest.raises(topics.TopicMissing, match=f"did you mean '{topic}'"):
+        read_topic(safe, f"{topic}s")
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "none"])
+@pytest.mark.parametrize(("protocol", "mechanism"), [("SASL_SSL", "SCRAM-SHA-256"), ("SSL", "")])
+def test_every_way_to_deliver(doors: Doors, way: str, protocol: str, mechanism: str, tmp_path: Path) -> None:
+    """Both client libraries get in with the one mapping, and each event is in the topic once."""
+    topic = new_topic(doors.connection())
+    settings = {"path": tmp_path / "outbox.sqlite"} if way == "outbox" else {}
+    with open_log(way, doors.connection(protocol, mechanism), topic, **settings) as log:
+        for number in range(20):
+            log.append("ada", json.dumps({"n": number}).encode(), f"e{number}")
+        assert log.close() == 0
+    assert log.counts == Counts(accepted=20, acknowledged=20, relayed=20 if way == "outbox" else 0)
+    assert read_topic(doors.connection(), topic).events["n"].tolist() == list(range(20))
+
+
+REFUSALS = {
+    "password": ("SASL_SSL", {"sasl_plain_password": WRONG}, "user 'ada', PLAIN: Authentication failed: Invalid user"),
+    "scram": ("SASL_PLAINTEXT", {"sasl_plain_password": WRONG}, "user 'ada', SCRAM-SHA-256: Authentication failed"),
+    "no user": ("SASL_SSL", {"sasl_plain_username": None}, "PLAIN needs a user and a password"),
+    "mechanism": ("SASL_SSL", {"sasl_mechanism": "SCRAM-SHA-512"}, "'SCRAM-SHA-512' is not possible, it offers PLAIN"),
+    "authority": ("SASL_SSL", {"ssl_cafile": "stranger.pem"}, "its certificate is not trusted (unable to get"),
+    "name": ("SASL_SSL", {"host": "localhost"}, "its certificate is not trusted (Hostname mismatch"),
+    "no file": ("SASL_SSL", {"ssl_cafile": "none.pem"}, "none.pem: [Errno 2] No such file"),
+    "client": ("SSL", {"ssl_certfile": None, "ssl_keyfile": None}, "CERTIFICATE_REQUIRED"),
+    "key": ("SSL", {"ssl_password": WRONG}, "TLS can't be spoken with ssl_cafile="),
+    "plain text to TLS": ("PLAINTEXT", {"port": "SSL"}, "speaks TLS, as a broker does that does not want"),
+    "plain text to SASL": ("PLAINTEXT", {"port": "SASL_PLAINTEXT"}, "does not want security_protocol=PLAINTEXT"),
+    "TLS to plain text": ("SSL", {"port": "PLAINTEXT"}, "does not want security_protocol=SSL"),
+    "SASL to plain text": ("SASL_PLAINTEXT", {"port": "PLAINTEXT"}, "it offers no SASL at all"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_refusal(doors: Doors, topic: str, case: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One error within five seconds, with what to do next; the password is in no error, log line or repr."""
+    caplog.set_level(logging.DEBUG)
+    protocol, changes, reason = REFUSALS[case]
+    connection = refused(doors, protocol, changes, "SCRAM-SHA-256" if case == "scram" else "PLAIN")
+    before = threading.active_count()
+    for ask in (read_topic, topics.describe):
+        error = within_five_seconds(ask, connection, topic)
+        assert reason in error.problem
+        assert "ssl_" in error.cure or "sasl_" in error.cure or "PLAINTEXT" in error.cure
+        assert_silent(caplog.text, str(error), repr(error), repr(error.__cause__))
+    gc.collect()  # a socket that was left open would say so now
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("way", ["fire-and-forget", "buffered", "confirmed"])
+def test_a_log_that_is_refused(doors: Doors, topic: str, way: str) -> None:
+    """Connecting says why, and leaves nothing behind."""
+    connection = doors.connection("SASL_SSL", sasl_plain_password=WRONG)
+    with open_log(way, connection, topic) as log, pytest.raises(NotLetIn, match="Invalid username or password"):
+        log.connect()
+
+
+def test_passwords_are_not_shown(doors: Doors, topic: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even when everything is logged and all goes well."""
+    caplog.set_level(logging.DEBUG)
+    connection = doors.connection("SSL") | doors.connection("SASL_SSL")
+    read_topic(connection, topic)
+    assert "Starting KafkaAdminClient with configuration" in caplog.text
+    assert_silent(caplog.text, repr(Request(connection, topic)), repr(kafka_python(connection)))
+    assert kafka_python(connection) == connection
+    assert librdkafka(connection)["sasl.password"] == PASSWORD
+
+
+def same(found: Any, expected: Any) -> None:
+    """Two results that differ in nothing but the way that they came."""
+    for name in ("events", "rejects", "tombstones"):
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
+    assert (found.ranges, found.mixed) == (expected.ranges, expected.mixed)
+
+
+def batches(connection: Connection, topic: str) -> list[Any]:
+    """All tables, rejects aside."""
+    return list(
+        read_batches(connection, topic, columns=["partition", "offset", "n"], aside=lambda partition, decoded: None)
+    )
+
+
+def refused(doors: Doors, protocol: str, changes: dict[str, Any], mechanism: str) -> Connection:
+    """The connection of a case: `port` and `host` change the address, files lie with the certificates."""
+    files = {key: str(doors.certificates / value) for key, value in changes.items() if str(value).endswith(".pem")}
+    host, port = changes.get("host", "127.0.0.1"), doors.ports[changes.get("port", protocol)]
+    others = {key: value for key, value in changes.items() if key not in ("host", "port")}
+    return doors.connection(protocol, mechanism, bootstrap_servers=[f"{host}:{port}"], **others | files)
+
+
+def within_five_seconds(ask: Callable[..., object], connection: Connection, topic: str) -> NotLetIn:
+    started = time.monotonic()
+    with pytest.raises(NotLetIn) as caught:
+        ask(connection, topic)
+    assert time.monotonic() - started < 5
+    return caught.value
+
+
+def assert_silent(*texts: str) -> None:
+    """No password is in any of them."""
+    assert [word for word in (PASSWORD, KEY_PASSWORD, WRONG) for text in texts if word in text] == []
