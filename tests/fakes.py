@@ -2,7 +2,7 @@
 
 import threading
 
-from app.stream.log import Counts, Refused, Undecided
+from app.stream.delivery import Counts, Refused, Undecided
 from app.stream.outcome import Outcome
 
 

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,14 +15,13 @@ from app.cluster import attach
 from app.cluster.base import Cluster
 from app.stream import topics
 from app.stream.connection import Connection, addresses
+from tests.topics_of import new_topic
 
 
 @pytest.fixture
 def topic(kafka: Connection) -> str:
     """A topic of this test's own."""
-    name = f"game-{uuid.uuid4().hex[:8]}"
-    topics.create(kafka, name, partitions=2)
-    return name
+    return new_topic(kafka, 2)
 
 
 @pytest.fixture

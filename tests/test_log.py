@@ -11,7 +11,8 @@ import pytest
 from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import Connection, addresses, connect_to
-from app.stream.log import LARGEST, WAYS, Counts, EventLog, Refused, open_log
+from app.stream.delivery import Counts, Refused
+from app.stream.log import LARGEST, WAYS, EventLog, open_log
 from app.stream.outcome import Outcome
 
 DELIVERING = [way for way in WAYS if way != "none"]

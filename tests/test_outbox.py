@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -17,10 +19,11 @@ from app.errors import LabError
 from app.home import PROJECT
 from app.stream import topics
 from app.stream.connection import Connection, addresses, connect_to
-from app.stream.log import Counts, Refused
+from app.stream.delivery import Counts, Refused
 from app.stream.outbox import Outbox
 from app.stream.outbox_file import OutboxFile
 from app.stream.readback import find
+from tests.topics_of import new_topic, soon
 
 NOBODY = connect_to("127.0.0.1:1")
 
@@ -28,9 +31,7 @@ NOBODY = connect_to("127.0.0.1:1")
 @pytest.fixture
 def topic(kafka: Connection) -> str:
     """A topic with two partitions for this test alone."""
-    name = f"outbox-{uuid.uuid4().hex[:8]}"
-    topics.create(kafka, name, partitions=2)
-    return name
+    return new_topic(kafka, 2)
 
 
 @pytest.fixture
@@ -191,11 +192,61 @@ def test_what_was_answered_before_a_sigkill_is_in_the_topic_in_the_end(
 
 
 def test_every_commit_is_synchronous(path: Path) -> None:
-    """The settings that make a commit durable are in force on the connection that commits."""
-    file = OutboxFile(path, "events", quota=1 << 20)
-    with closing(file):
-        ask = lambda name: file._database.execute(f"PRAGMA {name}").fetchone()[0]  # noqa: E731
-        assert (ask("journal_mode"), ask("synchronous")) == ("wal", 2)
+    """WAL and synchronous=FULL are in force on both connections: the one that commits, and the one that reads.
+
+    Either may be the last to close, which writes the log back into the file.
+    """
+    with closing(OutboxFile(path, "events", quota=1 << 20)) as file:
+        for connection in (file._database, file._reader):
+            modes = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+            assert modes == ["wal", 2]
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_each_append_reaches_the_disk_before_it_returns(path: Path, tmp_path: Path) -> None:
+    """What the operating system saw: a sync of the write-ahead log between any two answers."""
+    trace = tmp_path / "trace"
+    watched = ["strace", "-f", "-y", "-e", "trace=fsync,fdatasync,write", "-o", str(trace)]
+    command = [*watched, sys.executable, "-c", KILLED, addresses(NOBODY), "events", str(path)]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, start_new_session=True) as game:
+        assert game.stdout is not None
+        assert [int(game.stdout.readline()) for _ in range(20)] == list(range(20))
+        os.killpg(game.pid, signal.SIGKILL)
+    steps = re.findall(r'sync\([^>]*sqlite-wal|write\(1<[^>]*>, "\d', trace.read_text())
+    answered = [number for number, step in enumerate(steps) if step.startswith("write")]
+    assert len(answered) >= 20
+    assert all(steps[number - 1].startswith("sync") for number in answered)
+
+
+def test_requests_that_wait_share_one_commit(path: Path) -> None:
+    """Five events that came while a commit was under way are all in the next one."""
+    commits: list[str] = []
+    with Outbox(NOBODY, "events", path=path) as log, ThreadPoolExecutor(5) as pool:
+        log.connect()
+        assert log._file is not None
+        log._file._database.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
+        with log._committing:
+            appends = [pool.submit(log.append, *event(number)) for number in range(5)]
+            assert soon(lambda: len(log._waiting) == 5)
+        assert [append.result(10) for append in appends] == [None] * 5
+        assert (len(commits), log.counts) == (1, Counts(accepted=5, queued=5))
+        log.close(timeout=0)
+
+
+def test_a_long_outage_of_large_events_costs_disk_not_memory(kafka: Connection, topic: str, path: Path) -> None:
+    """The relay takes no more rows than `memory` holds, and those that are larger than that one at a time."""
+    with Outbox(NOBODY, topic, path=path, memory=64 << 10) as log:
+        for number in range(20):
+            log.append("p", b"x" * (20 << 10), f"e{number}")
+        assert log._relay is not None
+        engine = log._relay._engine
+        assert soon(lambda: engine.waiting)
+        assert not soon(lambda: engine.waiting != 2, 0.3)
+        log.close(timeout=0)
+    with Outbox(kafka, topic, path=path, memory=8 << 10) as log:
+        log.connect()
+        assert log.close() == 0
+    assert sum(topics.end_offsets(kafka, topic).values()) == 20
 
 
 def test_a_disk_that_hangs_is_a_refusal_in_time(path: Path) -> None:

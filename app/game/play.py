@@ -9,7 +9,7 @@ from app.game.answers import REMEMBERED, Answer, Answers
 from app.game.events import Event
 from app.game.rules import Command, RuleBroken, World, decide, evolve
 from app.game.turns import Turns
-from app.stream.log import Counts, Refused, Undecided
+from app.stream.delivery import Counts, Refused, Undecided
 
 # The seed's texts, byte for byte; the seed had no guilds.
 TEXTS = {

@@ -10,8 +10,9 @@ from confluent_kafka import KafkaException
 
 from app.errors import LabError
 from app.stream import topics
+from app.stream.delivery import Refused, Undecided
 from app.stream.engine import Engine
-from app.stream.log import EventLog, Refused, Undecided
+from app.stream.log import EventLog
 from app.stream.outcome import Outcome
 from app.stream.readback import find
 
@@ -49,7 +50,7 @@ class Confirmed(EventLog):
                 topics.end_offsets(self.connection, self.topic, timeout=1.0)
             except LabError:
                 return False
-            return not self._closed
+            return not self._opening.closed
         return super().ready() and self._engine.answers(self.topic)
 
     def _open(self) -> None:
@@ -159,11 +160,10 @@ class Confirmed(EventLog):
         if repairing is not None:
             repairing.join(max(0.0, deadline - time.monotonic()))
         self._stopping.set()
-        unsent = self.held.ids()
         self._engine.close()
         if repairing is not None:
             repairing.join()
-        return unsent
+        return self.held.ids()
 
 
 def _lowest(outcomes: list[Outcome]) -> dict[int, int]:

@@ -8,7 +8,8 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from app.stream import topics
-from app.stream.log import EventLog, Refused
+from app.stream.delivery import Refused
+from app.stream.log import EventLog
 
 
 class FireAndForget(EventLog):

@@ -4,52 +4,21 @@
 `promise` what an `append` that returned, and so a 200 of the game, means.
 """
 
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from app.errors import LabError
 from app.stream.connection import Connection
+from app.stream.delivery import Counts, Refused, Undecided
 from app.stream.held import Held
-from app.stream.outcome import Outcome
+from app.stream.opening import Opening
 
 MEMORY = 32 << 20  # bytes that undelivered events may take, each counted as its value plus 1.5 KB
 LARGEST = 512 << 10  # bytes of one event; well below a broker's message.max.bytes, so that no broker refuses it later
 WAYS = ("none", "fire-and-forget", "buffered", "confirmed", "outbox")
-
-
-class Refused(LabError):
-    """The event was certainly not accepted: it is in no queue and will not reach the topic. The game answers 503."""
-
-
-class Undecided(LabError):
-    """The wait is over and nobody knows yet: the event may reach the topic. `outcome` is told, however late."""
-
-    def __init__(self, outcome: Outcome, waited: float) -> None:
-        super().__init__(f"no acknowledgement after {waited:g} s: unknown", "Ask again with the same request id.")
-        self.outcome = outcome
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What became of the events: appended = refused + accepted + unknown = refused + acknowledged + failed + queued.
-
-    accepted: `append` returned. unknown: `append` raised `Undecided`, whatever came later. acknowledged: the broker has
-    it (late ones included). failed: a delivery that was reported as failed. queued: handed over and not decided yet.
-    relayed: rows of an outbox that the broker acknowledged, those of an earlier process included.
-    """
-
-    accepted: int = 0
-    acknowledged: int = 0
-    failed: int = 0
-    unknown: int = 0
-    queued: int = 0
-    relayed: int = 0
-    refused: int = 0
 
 
 class EventLog(ABC):
@@ -65,11 +34,7 @@ class EventLog(ABC):
         self.unsent: list[str] = []
         self._tally = dict.fromkeys(("accepted", "acknowledged", "failed", "unknown", "relayed", "refused"), 0)
         self._lock = threading.Lock()  # guards the tally; held for a few instructions only
-        self._opening = threading.Lock()
-        self._failed_at = -60.0  # monotonic seconds of the last connect that failed
-        self._failure = LabError("")
-        self._pid: int | None = None
-        self._closed = False
+        self._opening = Opening(self._open)
 
     def append(self, key: str, value: bytes, event_id: str) -> None:
         """Deliver one event under its key (the player); returns when `promise` holds.
@@ -89,10 +54,7 @@ class EventLog(ABC):
 
     def connect(self) -> None:
         """Connect now instead of on first use; raises `TopicMissing` or `BrokerGone` within five seconds."""
-        with self._opening:
-            if self._pid is None and not self._closed:
-                self._open()
-                self._pid = os.getpid()
+        self._opening.open()
 
     @property
     def counts(self) -> Counts:
@@ -107,7 +69,7 @@ class EventLog(ABC):
 
     def ready(self) -> bool:
         """Would an event be accepted now? Takes a second at most."""
-        return not self._closed and not self.held.full
+        return not self._opening.closed and not self.held.full
 
     def pending(self) -> Iterable[tuple[str, str, bytes]]:
         """(event id, key, value) of events that outlive this process undelivered: the rows of an outbox."""
@@ -115,11 +77,12 @@ class EventLog(ABC):
 
     def close(self, timeout: float = 10.0) -> int:
         """Deliver what can be within `timeout` seconds; returns how many events were not, `unsent` names them."""
-        with self._opening:
-            if not self._closed:
-                self._closed = True
-                if self._pid == os.getpid():  # a forked child owns nothing that it could close
-                    self.unsent = self._close(time.monotonic() + timeout)
+        deadline = time.monotonic() + timeout
+
+        def close() -> None:
+            self.unsent = self._close(deadline)
+
+        self._opening.close(close)
         return len(self.unsent)
 
     def __enter__(self) -> Self:
@@ -155,27 +118,7 @@ class EventLog(ABC):
     def _check(self, value: bytes) -> None:
         if len(value) > LARGEST:
             raise Refused(f"an event of {len(value)} bytes is over the limit of {LARGEST}", "Send less in one event.")
-        if self._pid == os.getpid() and not self._closed:
-            return
-        if self._closed:
-            raise Refused("the event log is closed", "Open a new one.")
-        if self._pid is not None:
-            raise LabError(
-                f"the event log was connected in process {self._pid} and is used in process {os.getpid()}",
-                "Connect after the fork, in the process that serves: no preloading, or one log for each worker.",
-            )
-        self._connect_once()
-
-    def _connect_once(self) -> None:
-        # While the broker is away each attempt takes seconds: what one thread learned holds for a moment, so that
-        # requests are refused at once instead of piling up.
-        try:
-            if time.monotonic() - self._failed_at > 1:
-                self.connect()
-                return
-        except LabError as error:
-            self._failed_at, self._failure = time.monotonic(), error
-        raise Refused(self._failure.problem, self._failure.cure) from self._failure
+        self._opening.check()
 
 
 class NoLog(EventLog):

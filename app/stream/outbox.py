@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from app.home import lab_home
-from app.stream.log import EventLog, Refused, Undecided
+from app.stream.delivery import Refused, Undecided
+from app.stream.log import EventLog
 from app.stream.outbox_file import OutboxFile, Row, rows_in
 from app.stream.outcome import Outcome
 from app.stream.relay import Relay
@@ -23,8 +24,8 @@ class Outbox(EventLog):
     """`append` returns after the commit that holds its event; a row leaves the file after the broker's acknowledgement.
 
     `path` is the file (default: in the lab's home, named after the topic), `quota` its largest size in bytes: beyond it
-    an event is `Refused`. One game per file, a second one is a `LabError`. `connect` needs no broker. `memory` has no
-    meaning here: what waits, waits on the disk.
+    an event is `Refused`. One game per file, a second one is a `LabError`. `connect` needs no broker. What waits,
+    waits on the disk: at most `memory` bytes of it are on their way to the broker at once.
     """
 
     promise = "The event is durable on this machine and will reach the broker, in order and at least once."
@@ -58,7 +59,7 @@ class Outbox(EventLog):
 
     def ready(self) -> bool:
         """Would the file take an event now? The broker may be away: that is what the outbox is for."""
-        return not self._closed and (self._file is None or self._file.has_room())
+        return not self._opening.closed and (self._file is None or self._file.has_room())
 
     def after(self, seq: int, limit: int) -> list[tuple[int, str, bytes]]:
         """For the relay: the next rows in order."""
@@ -86,7 +87,7 @@ class Outbox(EventLog):
         self._file = OutboxFile(self.path, self.topic, self.quota)
         self._own = self._file.newest()
         self._rows = self._file.count()
-        self._relay = Relay(self.connection, self.topic, self)
+        self._relay = Relay(self.connection, self.topic, self, self.held.memory)
         self._relay.newest = self._own
 
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:

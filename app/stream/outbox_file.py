@@ -14,6 +14,7 @@ from app.errors import LabError
 Row: TypeAlias = tuple[str, str, bytes]  # event id, key, value
 
 PAGE = 4096  # bytes; SQLite's default
+READ = 1 << 20  # bytes of values that one read takes, and one row more
 _SMALLEST = 16  # pages; fewer would not hold the tables
 
 _SCHEMA = """
@@ -83,9 +84,16 @@ class OutboxFile:
         return int(found[0]) if found else 0
 
     def after(self, seq: int, limit: int) -> list[tuple[int, str, bytes]]:
-        """The next rows (sequence number, key, value) behind `seq`, in order."""
+        """The next rows (sequence number, key, value) behind `seq`, in order; fewer when they are large."""
         query = "SELECT seq, key, value FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"
-        return self._reader.execute(query, (seq, limit)).fetchall()
+        rows, size = [], 0
+        with closing(self._reader.execute(query, (seq, limit))) as found:
+            for row in found:
+                rows.append(row)
+                size += len(row[2])
+                if size > READ:
+                    break
+        return rows
 
     def count(self) -> int:
         """How many rows wait."""

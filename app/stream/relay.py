@@ -9,11 +9,12 @@ from confluent_kafka import KafkaException
 
 from app.stream.connection import Connection
 from app.stream.engine import Engine
+from app.stream.held import Held
 
 logger = logging.getLogger(__name__)
 
 LINGER = 0.005  # seconds; nobody waits for a relay's acknowledgement
-AHEAD = 4000  # rows that are on their way at once: a long outage costs disk, not memory
+AHEAD = 4000  # rows that are on their way at once, as far as `memory` allows: a long outage costs disk, not memory
 PAGE = 500  # rows that are read at once
 TICK = 0.02  # seconds between two looks for new rows
 PAUSE = 1.0  # seconds before a dead producer's successor begins
@@ -34,8 +35,9 @@ class Relay:
     again with the first row that was not acknowledged: a row can be in the topic twice, none is skipped.
     """
 
-    def __init__(self, connection: Connection, topic: str, rows: Rows) -> None:
+    def __init__(self, connection: Connection, topic: str, rows: Rows, memory: int) -> None:
         self.newest = 0  # the highest sequence number there is; the outbox moves it
+        self._held = Held(memory)  # what is on its way
         self._connection, self._topic, self._rows = connection, topic, rows
         self._dead = ""  # why the producer has to be replaced
         self._latest: dict[int, int] = {}  # partition -> offset of the present producer's last acknowledgement
@@ -60,18 +62,22 @@ class Relay:
                 logger.warning("the relay begins again: %s", self._dead)
                 self._begin_again()
                 last = 0
-            while (
-                last < self.newest and self._engine.waiting < AHEAD and not self._dead and not self._stopping.is_set()
-            ):
-                last = self._send_behind(last)
+            while last < self.newest and not self._dead and not self._stopping.is_set():
+                before, last = last, self._send_behind(last)
+                if last == before:
+                    break
             self._rows.sweep()
 
     def _send_behind(self, last: int) -> int:
+        if self._engine.waiting >= AHEAD:
+            return last
         newest = self.newest  # before the query: a row that is added after it must not be passed over
         rows = self._rows.after(last, PAGE)
         if not rows:
             return newest  # all of them are delivered already
         for seq, key, value in rows:
+            if not self._held.add(seq, "", value) and self._engine.waiting:
+                break  # no more until some of it has arrived; a row that is too large travels alone
             try:
                 self._engine.produce(self._topic, value, key, on_delivery=partial(self._report, seq))
             except (BufferError, KafkaException) as error:
@@ -81,6 +87,7 @@ class Relay:
         return last
 
     def _report(self, seq: int, error: Any, message: Any) -> None:
+        self._held.drop(seq)
         if error is None and not self._moves_on(message.partition(), message.offset()):
             error = f"row {seq} was acknowledged as an older one, at offset {message.offset()}"
         if error is None:
@@ -98,5 +105,5 @@ class Relay:
         self._engine.close()  # its last reports come before this returns
         self._rows.sweep(everything=True)
         self._stopping.wait(PAUSE)
-        self._dead, self._latest = "", {}
+        self._dead, self._latest, self._held = "", {}, Held(self._held.memory)
         self._engine = self._new_engine()

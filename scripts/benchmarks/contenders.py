@@ -17,7 +17,8 @@ from typing import Any
 
 from app.home import PROJECT
 from app.stream.connection import Connection, addresses, connect_to, librdkafka
-from app.stream.log import WAYS, Counts, open_log
+from app.stream.delivery import Counts
+from app.stream.log import WAYS, open_log
 
 PEERS = ("send() linger 0", "send() linger 5", "send().get()", "confluent each")
 CONTENDERS = (*WAYS, *PEERS)

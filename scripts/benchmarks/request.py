@@ -25,7 +25,7 @@ from app.cluster import attach
 from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import Connection
-from app.stream.log import Counts
+from app.stream.delivery import Counts
 from benchmarks.contenders import CONTENDERS, playing
 
 SCRIPT = Path(__file__).with_name("eight_players.lua")
