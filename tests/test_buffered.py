@@ -2,24 +2,23 @@
 
 import json
 import logging
-import time
-import uuid
+from threading import current_thread
 
 import pytest
 
 from app.stream import topics
 from app.stream.buffered import Buffered
 from app.stream.connection import Connection
+from app.stream.delivery import Counts, Refused
+from app.stream.engine import Engine
 from app.stream.held import OVERHEAD
-from app.stream.log import Counts, Refused
+from tests.topics_of import new_topic, soon
 
 
 @pytest.fixture
 def topic(kafka: Connection) -> str:
     """A topic for this test alone."""
-    name = f"buffered-{uuid.uuid4().hex[:8]}"
-    topics.create(kafka, name)
-    return name
+    return new_topic(kafka)
 
 
 def value(number: int) -> bytes:
@@ -41,20 +40,43 @@ def test_a_full_queue_refuses_and_close_delivers_the_rest(kafka: Connection, top
     assert topics.end_offsets(kafka, topic) == {0: 80}
 
 
-def test_a_delivery_that_failed_for_good_is_counted_and_said(
+def test_what_the_topic_does_not_have_is_counted_and_named(
     kafka: Connection, topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A purged event that the topic does not have is a failed one, with its id in the log."""
+    """Purged events that a read-back does not find: failed, in the log at once, and named at close."""
     with Buffered(kafka, topic) as log, caplog.at_level(logging.WARNING, logger="app.stream"):
         log.connect()
         log.linger = 30.0
         log._engine = log._new_engine()
         log.append("p", value(1), "e1")
-        log._engine.purge()
-        deadline = time.monotonic() + 10
-        while log.queued and time.monotonic() < deadline:
-            time.sleep(0.02)
         log.append("p", value(2), "e2")
+        log._engine.purge()
+        assert soon(lambda: not log.queued)
+        assert log.counts == Counts(accepted=2, failed=2)
+        log.append("p", value(3), "e3")
+        assert log.close() == 2
+    assert log.unsent == ["e1", "e2"]
+    assert log.counts == Counts(accepted=3, acknowledged=1, failed=2)
+    assert all(f"event {event_id} was not delivered" in caplog.text for event_id in log.unsent)
+
+
+def test_closing_with_a_long_queue_is_no_reason_for_a_new_producer(kafka: Connection, topic: str) -> None:
+    """Reports of many batches come in the broker's order, so none of them looks like another event's."""
+    with Buffered(kafka, topic) as log:
+        for number in range(15_000):
+            log.append("p", value(number), f"e{number}")
         assert log.close() == 0
-    assert log.counts == Counts(accepted=2, acknowledged=1, failed=1)
-    assert "e1" in caplog.text
+    assert (log.replaced, log.counts) == (0, Counts(accepted=15_000, acknowledged=15_000))
+
+
+def test_reports_come_on_one_thread(kafka: Connection, topic: str) -> None:
+    """Who waits for a flush, or closes, serves none of them."""
+    threads: list[str] = []
+    engine = Engine(kafka, linger=30.0, events=1000, memory=1 << 20)
+    for number in range(100):
+        engine.produce(topic, value(number), "p", on_delivery=lambda *_: threads.append(current_thread().name))
+    engine.flush(10.0)
+    assert threads == ["delivery-reports"] * 100
+    engine.produce(topic, value(100), "p", on_delivery=lambda *_: threads.append(current_thread().name))
+    engine.close()
+    assert threads == ["delivery-reports"] * 101

@@ -1,21 +1,38 @@
 """Buffered: an answer as soon as the event is in a bounded queue; threads of librdkafka drain it in batches."""
 
+from collections import deque
+from typing import Any
+
 from app.stream.confirmed import Confirmed
+from app.stream.outcome import Outcome
+
+NAMED = 10_000  # lost events whose ids are kept; `counts.failed` has them all
 
 
 class Buffered(Confirmed):
     """The confirmed log without its wait: at most `memory` bytes are queued, what is over them is `Refused`.
 
     The queue and its drainer are librdkafka's own: they work without Python's lock, so requests hardly notice them. It
-    never gives up; what a dead process had queued is lost.
+    never gives up; what a dead process had queued is lost. After a fatal error of the producer the topic is read back:
+    an event that is not there is not sent again (it would come behind later ones of its player), it counts as failed,
+    and `close` counts and names it along with what is still queued.
     """
 
     promise = "The event is in this process's queue and will reach the broker if the process lives long enough."
     linger = 0.02  # seconds; nobody waits, so events travel in batches
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._lost: deque[str] = deque(maxlen=NAMED)
+
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:
         self._produce(key, value, event_id)
 
-    def ready(self) -> bool:
-        """Would an event be queued now? The broker may be away: that is what the queue is for."""
-        return not self._closed and not self.held.full
+    def _bury(self, outcome: Outcome, delivered: bool) -> None:
+        super()._bury(outcome, delivered)
+        if not delivered:
+            self._lost.append(outcome.event_id)
+
+    def _close(self, deadline: float) -> list[str]:
+        queued = super()._close(deadline)
+        return [*self._lost, *queued]

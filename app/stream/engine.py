@@ -10,6 +10,7 @@ from app.stream.connection import Connection, librdkafka
 
 Report: TypeAlias = Callable[[Any, Any], None]  # (KafkaError or None, Message), on the engine's thread
 
+SERVE = 0.05  # seconds that the engine's thread waits for reports before it looks up
 _NEVER = 0  # librdkafka: message.timeout.ms 0 is infinite
 
 
@@ -42,6 +43,8 @@ class Engine:
         )
         self.produce = self._producer.produce  # (topic, value, key, on_delivery=Report); a bound method: the hot path
         self._stopping = threading.Event()
+        self._hurrying = threading.Event()
+        self._served = threading.Condition()
         self._thread = threading.Thread(target=self._serve, name="delivery-reports", daemon=True)
         self._thread.start()
 
@@ -59,8 +62,17 @@ class Engine:
         return found.error is None and all(partition.leader >= 0 for partition in found.partitions.values())
 
     def flush(self, seconds: float) -> None:
-        """Wait until every event has its report, `seconds` at most."""
-        self._producer.flush(max(0.0, seconds))
+        """Send what lingers and wait until every event has its report, `seconds` at most.
+
+        The reports come on the engine's thread, as ever: served by two threads they would come out of order.
+        """
+        if threading.current_thread() is self._thread:
+            self._producer.flush(max(0.0, seconds))
+            return
+        self._hurrying.set()
+        with self._served:
+            self._served.wait_for(lambda: not self.waiting, max(0.0, seconds))
+        self._hurrying.clear()
 
     def purge(self) -> None:
         """Give up what waits: each event gets a report with an error, as after a fatal one."""
@@ -69,11 +81,16 @@ class Engine:
     def close(self) -> None:
         """Drop what is not delivered (its reports come, as errors, before this returns) and end the thread."""
         self.purge()
-        self._producer.flush(1.0)
+        self.flush(1.0)
         self._stopping.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _serve(self) -> None:
         while not self._stopping.is_set():
-            self._producer.poll(0.05)
+            if self._hurrying.is_set():
+                self._producer.flush(SERVE)
+                with self._served:
+                    self._served.notify_all()
+            else:
+                self._producer.poll(SERVE)
