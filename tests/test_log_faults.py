@@ -6,19 +6,22 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+from kafka import KafkaProducer
 
 from app.cluster import attach
 from app.stream import topics
 from app.stream.confirmed import Confirmed
+from app.stream.delivery import Counts, Refused, Undecided
 from app.stream.engine import Engine
 from app.stream.held import OVERHEAD
-from app.stream.log import Counts, Refused, Undecided, open_log
+from app.stream.log import open_log
 from app.stream.outcome import Outcome
 from app.stream.readback import find
 
@@ -232,3 +235,28 @@ def test_fire_and_forget_answers_and_loses(broker: Any, topic: str) -> None:
         broker.restart()
         assert present(broker, topic, {f"e{number}" for number in range(20)}) == set()
         assert eventually(lambda: log.append(*event(20)) or log.counts.acknowledged)
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_why_fire_and_forget_is_not_idempotent(
+    broker: Any, topic: str, idempotent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kafka-python's idempotent producer never delivers again when it gave one event up with others behind it."""
+
+    class Producer(KafkaProducer):  # type: ignore[misc]
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**{**settings, "enable_idempotence": idempotent})
+
+    monkeypatch.setattr("app.stream.forget.KafkaProducer", Producer)
+    with open_log("fire-and-forget", broker.connection, topic, patience=1.0) as log:
+        log.connect()
+        log.append(*event(0))
+        assert eventually(lambda: log.counts.acknowledged == 1)
+        broker.pause()
+        numbers = count(1)
+        eventually(lambda: log.append(*event(next(numbers))), 3.0)
+        assert log.counts.failed
+        broker.resume()
+        goes_on = eventually(lambda: log.append(*event(next(numbers))) or log.counts.acknowledged > 1, 5.0)
+        assert goes_on is not idempotent
+        log.close(timeout=1.0)
