@@ -1,13 +1,27 @@
 """Whatever breaks at whatever moment: a 200 of confirmed and outbox is for good. More of them: scripts/faults.py."""
 
+import os
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
+import psutil
 import pytest
 
 from app.cluster import Cluster
 from app.cluster.embedded import attach
-from app.faults import cli
+from app.faults import cli, evidence, schedules
+from app.faults.crowds import Load
+from app.faults.plan import NO_FAULT
 from app.faults.schedules import BROKER, GAMES, MOST_STEPS, schedule, violations
+from app.home import PROJECT
+from tests.clusters import now, pids
+from tests.topics_of import soon
 
 SEEDS = range(1, 11)
 
@@ -46,6 +60,58 @@ def test_schedules_do_only_what_can_be_done() -> None:
         assert moments == sorted(moments)
         assert 2 <= len(moments) - 1 <= MOST_STEPS
     assert done == {action for table in (BROKER, GAMES) for actions in table.values() for action in actions}
+
+
+def test_evidence_of_a_broken_promise_is_kept(
+    breakable: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A forced violation: what was said and answered, outbox, topics and the broker's log survive in a named place."""
+    monkeypatch.setattr(cli, "attach", lambda *_, **__: attach(instance="schedules"))
+    monkeypatch.setattr(cli, "schedule", lambda seed: replace(schedule(seed), fault=NO_FAULT, load=Load(8, 40.0, 2)))
+    monkeypatch.setattr(schedules, "broken", lambda _: ["1 event lost"])
+    assert cli.main(["--seed", "3"]) == 1
+    there = evidence.place(3)
+    assert f"  BROKEN: 1 event lost\n  evidence: {there}\n  failed" in capsys.readouterr().out
+    found = {re.sub(r"[0-9]{20}|[0-9a-f]{8}", "*", path.relative_to(there).as_posix()) for path in there.rglob("*")}
+    topics = ("faults-*-confirmed", "faults-*-outbox")
+    assert found >= {f"{topic}/{name}-1.txt" for topic in topics for name in ("out", "errors")}
+    assert found >= {f"broker-1/{topic}-{number}/*.log" for topic in topics for number in range(3)}
+    assert found >= {"problems.txt", "asked-outbox.csv", "events-confirmed.csv", "broker-1/kafka.log"}
+    assert found >= {"faults-*-outbox/outbox.sqlite"}
+    assert sum(path.stat().st_size for path in there.rglob("*")) < 8 << 20
+    assert [path.name for path in there.parent.iterdir()] == ["failed-3"]
+
+
+INTERRUPTIONS = {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 143)}
+
+
+@pytest.mark.parametrize("what", INTERRUPTIONS)
+def test_an_interrupted_long_run_leaves_nothing(tmp_path: Path, what: str) -> None:
+    """In the middle of a schedule, Ctrl-C as a terminal sends it: exit code, and no JVM, game or folder is left."""
+    number, code = INTERRUPTIONS[what]
+    command = [sys.executable, "scripts/faults.py", "--schedules", "3"]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    home = {**os.environ, "LAB_HOME": str(tmp_path)}
+    with subprocess.Popen(command, cwd=PROJECT, env=home, start_new_session=True, **output) as process:
+        try:
+            assert soon(lambda: games_below(process.pid), 60)
+            started = [*games_below(process.pid), *pids(now(tmp_path, "schedules"))]
+            os.killpg(process.pid, number) if what == "Ctrl-C" else process.send_signal(number)
+            said = process.communicate(timeout=60)[0].decode()
+        finally:
+            process.kill()
+    assert (process.returncode, "Traceback" in said) == (code, False), said
+    assert soon(lambda: not any(map(psutil.pid_exists, started)), 30)
+    assert soon(lambda: not [*(tmp_path / "faults").iterdir(), *(tmp_path / "run").iterdir()], 30)
+
+
+def games_below(pid: int) -> list[int]:
+    """The games that this process runs."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found += [child.pid] if "app.game" in (child.as_dict(["cmdline"])["cmdline"] or ()) else []
+    return found
 
 
 def test_the_long_run_names_what_was_broken(

@@ -1,17 +1,23 @@
 """The command `scripts/faults.py`: many random schedules, one after the other, with a line for each."""
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
 
 from app.cluster import attach
+from app.faults import evidence
 from app.faults.schedules import schedule, violations
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the schedules; returns 1 when a promise was broken, and names the seeds."""
+    """Run the schedules; returns 1 when a promise was broken, and names the seeds.
+
+    Ctrl-C and SIGTERM (SystemExit 143) end it in the middle: games and folders go at once, the broker soon after.
+    """
     options = _options(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seeds = range(options.first, options.first + options.schedules) if options.seed is None else [options.seed]
     failed = []
     with attach("embedded", instance="schedules") as kafka:
@@ -20,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _say(str(one))
             problems = violations(one, kafka)
             _say(*(f"  BROKEN: {problem}" for problem in problems))
+            if problems and evidence.place(seed).exists():
+                _say(f"  evidence: {evidence.place(seed)}")
             _say(f"  {'failed' if problems else 'kept'} in {time.monotonic() - start:.1f} s")
             failed += [seed] if problems else []
     _say(f"{len(seeds) - len(failed)} of {len(seeds)} schedules kept every promise")

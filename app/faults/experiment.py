@@ -2,7 +2,8 @@
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,26 +71,39 @@ def run(fault: Fault, kafka: Cluster, contenders: Sequence[Contender] = LINEUP, 
 
     Every wait has a deadline. However it ends, no game is left, and the broker runs.
     """
-    load, name = load or Load(), uuid.uuid4().hex[:8]
+    with workshop() as folder:
+        return run_in(folder, fault, kafka, contenders, load or Load())
+
+
+@contextmanager
+def workshop() -> Iterator[Path]:
+    """A folder for one experiment in the lab's home; it goes when the block ends."""
+    (lab_home() / "faults").mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="run-", dir=lab_home() / "faults") as folder:
+        yield Path(folder)
+
+
+def run_in(folder: Path, fault: Fault, kafka: Cluster, contenders: Sequence[Contender], load: Load) -> Experiment:
+    """`run`, with what the games say and their outboxes in folders there, each named after the game's topic."""
+    name = uuid.uuid4().hex[:8]
     wanted = [f"faults-{name}-{re.sub('[^a-z]+', '-', contender.name)}" for contender in contenders]
     for topic in wanted:
         topics.create(kafka.connection, topic, partitions=PARTITIONS, timeout=30.0)
-    (lab_home() / "faults").mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f"{name}-", dir=lab_home() / "faults") as folder:
-        games = [
-            GameProcess(kafka.connection, topic, one.way, Path(folder) / topic, options_of(one))
-            for one, topic in zip(contenders, wanted, strict=True)
-        ]
-        with Stage(kafka, games, fault.drain) as stage, Crowds(load, name) as crowds:
-            stage.perform("start games")
-            began = datetime.now(UTC)
-            asked = _played(stage, crowds, fault, contenders, load)
-            seen = [_look(*each) for each in zip(contenders, games, asked, strict=True)]
-            stage.perform("stop games")
-        results = tuple(
-            _result(kafka.connection, *each) for each in zip(contenders, wanted, games, asked, seen, strict=True)
-        )
-        return Experiment(fault, began, tuple(stage.marks[1:-1]), results)
+    games = [
+        GameProcess(kafka.connection, topic, one.way, folder / topic, options_of(one))
+        for one, topic in zip(contenders, wanted, strict=True)
+    ]
+    # The stage is left first: a crowd that waits for a frozen game has its answer when that is gone.
+    with Crowds(load, name) as crowds, Stage(kafka, games, fault.drain) as stage:
+        stage.perform("start games")
+        began = datetime.now(UTC)
+        asked = _played(stage, crowds, fault, contenders, load)
+        seen = [_look(*each) for each in zip(contenders, games, asked, strict=True)]
+        stage.perform("stop games")
+    results = tuple(
+        _result(kafka.connection, *each) for each in zip(contenders, wanted, games, asked, seen, strict=True)
+    )
+    return Experiment(fault, began, tuple(stage.marks[1:-1]), results)
 
 
 def repeat(

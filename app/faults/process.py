@@ -34,7 +34,8 @@ class GameProcess:
     """`python -m app.game` on a leash: it ends with this process, however this process ends.
 
     `launch` and `begin_stop` return at once, so that several games can be started or stopped side by side;
-    `await_ready` and `await_end` wait. What it says is in `out.txt` and `errors.txt` in `folder`, its outbox, too.
+    `await_ready` and `await_end` wait. What it says is in `folder`, in an `out` and an `errors` file of each start;
+    its outbox is there, too.
     """
 
     def __init__(self, connection: Connection, topic: str, way: str, folder: Path, options: Sequence[str] = ()) -> None:
@@ -46,6 +47,7 @@ class GameProcess:
         self._command = [sys.executable, "-m", "app.game", "--leash", "--bootstrap", addresses(connection)]
         self._command += ["--topic", topic, "--way", way, "--outbox", str(self.outbox), *options]
         self._drain = 0.0
+        self._starts = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,6 +62,7 @@ class GameProcess:
         """
         self._release()
         self._drain = drain
+        self._starts += 1
         again = ["--port", self.url.rpartition(":")[2]] if self.url else ["--fresh"]
         with self._file("out").open("wb") as out, self._file("errors").open("wb") as errors:
             self._process = subprocess.Popen(
@@ -132,4 +135,4 @@ class GameProcess:
         self._process = None
 
     def _file(self, name: str) -> Path:
-        return self.folder / f"{name}.txt"
+        return self.folder / f"{name}-{self._starts}.txt"

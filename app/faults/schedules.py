@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.cluster import Cluster
+from app.errors import LabError
+from app.faults import evidence
 from app.faults.crowds import Load
-from app.faults.experiment import run
+from app.faults.experiment import run_in, workshop
 from app.faults.plan import SAFE, Action, Contender, Fault, Step
 from app.faults.promises import broken
 
@@ -57,5 +59,14 @@ def schedule(seed: int) -> Schedule:
 
 
 def violations(one: Schedule, kafka: Cluster) -> list[str]:
-    """Run a schedule; every promise that it broke."""
-    return broken(run(one.fault, kafka, one.contenders, one.load))
+    """Run a schedule; every promise that it broke. Evidence of that, or of an experiment that failed, is kept."""
+    with workshop() as folder:
+        try:
+            experiment = run_in(folder, one.fault, kafka, one.contenders, one.load)
+        except LabError as error:
+            evidence.keep(one.seed, folder, kafka, [str(error)])
+            raise
+        problems = broken(experiment)
+        if problems:
+            evidence.keep(one.seed, folder, kafka, problems, experiment.results)
+        return problems
