@@ -69,7 +69,7 @@ def test_a_peer_that_fails_is_named() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("reed",), "there is no benchmark 'reed'\nUse one of: read, request, lag, start."),
+        (("reed",), "there is no benchmark 'reed'\nUse one of: read, request, lag, start, memory."),
         (("read", "--ways", "ours,pandas"), "unknown: pandas; use ours, ours_pure"),
         (("read", "--events", "many"), "'many' is not a whole number of at least 1"),
     ],

@@ -1,0 +1,186 @@
+"""What an outage costs in memory: each way to log takes events while the broker is down, until all were tried.
+
+python3 scripts/bench.py memory [--events 1000000] [--memory 32] [--json FILE]
+
+Each way in a process of its own: it connects and delivers one event, the broker is killed, eight threads append the
+rest (about 250 bytes each). Stated: the log's `memory` and ROOM for what does not grow with it; the outbox's file its
+quota and its write-ahead log. Exit code 1 when the process or the file grew beyond that. `confirmed` waits
+milliseconds here, not seconds: how long an append waits changes nothing of what is kept. Run as a program, it is one
+such process: memory.py WAY SERVERS TOPIC FOLDER EVENTS MEMORY
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from app.cluster import Cluster, attach
+from app.errors import LabError
+from app.home import PROJECT
+from app.stream import topics
+from app.stream.connection import addresses, connect_to
+from app.stream.delivery import Refused, Undecided
+from app.stream.log import MEMORY, WAYS, EventLog, open_log
+from app.stream.outbox import QUOTA
+
+MB = 1 << 20
+ROOM = 8 * MB  # eight threads, SQLite's page caches, the allocator's slack; not a byte of it for each event
+LOG_ROOM = 5 * MB  # SQLite's write-ahead log, which is begun anew every 1000 pages
+THREADS = 8
+WAIT = 0.005  # seconds that an append of `confirmed` waits
+LOOK = 0.02  # seconds between two looks at the memory
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure each way and print a table; returns 1 when one outgrew what it states."""
+    options = _options(argv)
+    ways = [way for way in WAYS if way != "none"]
+    with (
+        attach("embedded", instance="memory", user="bench memory") as cluster,
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+    ):
+        found = {way: _outage(cluster, way, Path(folder) / way, options) for way in ways}
+    print(table(found, options.events, options.memory))
+    if options.json:
+        options.json.write_text(json.dumps({"memory": found}, indent=1) + "\n")
+    return 0 if all(holds(one) for one in found.values()) else 1
+
+
+def holds(one: dict[str, Any]) -> bool:
+    """Did process and file stay within what was stated?"""
+    return bool(one["grown"] <= one["stated"] and one["file"] <= one["stated_file"])
+
+
+def table(found: dict[str, dict[str, Any]], events: int, memory: int) -> str:
+    """The figures as text, with the verdict of each."""
+    lines = [
+        f"{events} events while the broker was down, memory={memory} MB. Sizes in MB; grown: peak minus before.",
+        f"{'way':18}{'accepted':>10}{'unknown':>9}{'refused':>10}{'s':>7} |"
+        f"{'stated':>8}{'grown':>8}{'per waiting':>13} |{'file':>8}{'stated':>8} | held",
+    ]
+    for way, one in found.items():
+        each = f"{one['grown'] / one['waiting']:.0f} B" if one["waiting"] else "-"
+        lines.append(
+            f"{way:18}{one['accepted']:10}{one['unknown']:9}{one['refused']:10}{one['seconds']:7.1f} |"
+            f"{one['stated'] / MB:8.1f}{one['grown'] / MB:8.1f}{each:>13} |"
+            f"{one['file'] / MB:8.1f}{one['stated_file'] / MB:8.1f} | {'yes' if holds(one) else 'NO'}"
+        )
+    return "\n".join(lines)
+
+
+def _outage(cluster: Cluster, way: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One way's figures; the broker runs before and after."""
+    folder.mkdir()
+    topic = f"memory-{uuid.uuid4().hex[:8]}"
+    topics.create(cluster.connection, topic, timeout=30.0)
+    command = [sys.executable, __file__, way, addresses(cluster.connection), topic, str(folder)]
+    command += [str(options.events), str(options.memory * MB)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(PROJECT)}, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            if process.stdout.readline() != "connected\n":
+                raise LabError(f"the process that logs with {way} did not connect", "Its last words are above.")
+            cluster.kill()
+            process.stdin.write("broker down\n")
+            process.stdin.flush()
+            said = process.stdout.readline()
+        finally:
+            process.kill()
+            process.wait()
+            cluster.restart()
+    if not said:
+        raise LabError(f"the process that logs with {way} ended on its own", "Its last words are above.")
+    return dict(json.loads(said))
+
+
+class Peak:
+    """The largest resident memory of this process while the block runs, and what it was before."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.before = self.highest = self._process.memory_info().rss
+
+    def _watch(self) -> None:
+        while not self._ended.wait(LOOK):
+            self.highest = max(self.highest, self._process.memory_info().rss)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self.highest = max(self.highest, self._process.memory_info().rss)
+
+
+def _append(log: EventLog, numbers: "count[int]", events: int, answers: "Counter[str]") -> None:
+    while (number := next(numbers)) < events:  # next() of a count is one step: no number comes twice
+        event_id = f"{number:032d}"
+        value = b'{"event_id": "%b", "text": "%b"}' % (event_id.encode(), b"x" * 190)
+        try:
+            log.append(f"player-{number % 1000}", value, event_id)
+            answer = "accepted"
+        except Undecided:
+            answer = "unknown"
+        except Refused:
+            answer = "refused"
+        answers[answer] += 1
+
+
+def _suffer(way: str, servers: str, topic: str, folder: str, events: int, memory: int) -> int:
+    path = Path(folder, "outbox.sqlite")
+    log = open_log(way, connect_to(servers), topic, memory=memory, **({"path": path} if way == "outbox" else {}))
+    log.append("player-0", b'{"event_id": "first"}', "first")
+    while log.queued:
+        time.sleep(LOOK)
+    print("connected", flush=True)
+    sys.stdin.readline()
+    if way == "confirmed":
+        log.timeout = WAIT
+    answers = [Counter[str]() for _ in range(THREADS)]
+    numbers, began = count(), time.monotonic()
+    with Peak() as peak:
+        threads = [threading.Thread(target=_append, args=(log, numbers, events, mine)) for mine in answers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    total = sum(answers, Counter())
+    found = {name: total[name] for name in ("accepted", "unknown", "refused")}
+    found |= {"seconds": round(time.monotonic() - began, 2), "waiting": len(log.held), "queued": log.queued}
+    found |= {"before": peak.before, "grown": peak.highest - peak.before, "stated": memory + ROOM}
+    found |= {"file": sum(file.stat().st_size for file in Path(folder).iterdir()), "stated_file": 0}
+    if way == "outbox":
+        found["stated_file"] = QUOTA + LOG_ROOM
+    print(json.dumps(found), flush=True)
+    sys.stdin.readline()
+    return 0
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench.py memory", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--events", type=int, default=1_000_000, help="of each way (default: %(default)s)")
+    parser.add_argument("--memory", type=int, default=MEMORY // MB, help="of each log, in MB (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(_suffer(*sys.argv[1:5], *map(int, sys.argv[5:])))  # type: ignore[call-arg]
