@@ -51,8 +51,7 @@ def compacted() -> Iterator[Compacted]:
         before = {name: oracle(connection, topic) for name, topic in topics.items()}
         assert min(map(len, before.values())) > 20
         look_often(connection)
-        for name, topic in topics.items():
-            assert soon(lambda topic=topic, all=before[name]: settled(connection, topic, all), 60), name
+        assert soon(lambda: settled(connection, topics, before), 60)
         yield Compacted(connection, topics)
 
 
@@ -60,7 +59,7 @@ def look_often(connection: Connection) -> None:
     """Wake the cleaner up, and let it pause for 0.1 s instead of 15 s: a broker takes that change while it runs."""
     entry = ConfigEntry("log.cleaner.backoff.ms", "100", incremental_operation=AlterConfigOpType.SET)
     broker = ConfigResource(ConfigResource.Type.BROKER, "1", incremental_configs=[entry])
-    admin = AdminClient(librdkafka(connection))
+    admin = AdminClient({**librdkafka(connection), "log_level": 0})
     for done in admin.incremental_alter_configs([broker]).values():
         done.result(20)
 
@@ -180,13 +179,13 @@ def oracle(connection: Connection, topic: str, isolation: str = "read_uncommitte
     return rows
 
 
-def settled(connection: Connection, topic: str, before: list[Row]) -> bool:
-    """Has the cleaner taken records, and does it take no more?"""
-    left = oracle(connection, topic)
-    if len(left) > len(before) - 10:
+def settled(connection: Connection, topics: dict[str, str], before: dict[str, list[Row]]) -> bool:
+    """Has the cleaner taken records from each topic, and does it take no more?"""
+    left = {name: oracle(connection, topic) for name, topic in topics.items()}
+    if any(len(left[name]) > len(before[name]) - 10 for name in topics):
         return False
     time.sleep(0.5)  # several rounds of the cleaner
-    return left == oracle(connection, topic)
+    return left == {name: oracle(connection, topic) for name, topic in topics.items()}
 
 
 def rows_of(frame: pd.DataFrame, *more: str) -> list[tuple[object, ...]]:
