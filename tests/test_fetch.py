@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
-from topics_of import new_topic, soon, values, write
+from kafka.protocol.metadata import MetadataRequest, MetadataResponse
+from topics_of import new_topic, producer, soon, values, write
 
 from app.cluster import Cluster, attach
 from app.stream import topics
 from app.stream.connection import Connection
 from app.stream.fetch import Fetched, Fetcher
+from app.stream.layout import parse_addresses
 from app.stream.missing import OffsetsGone, ReadTimeout
 from app.stream.reader import read_topic
 from app.stream.wire import Link, Unsupported
@@ -243,3 +245,63 @@ def delete(connection: Connection, topic: str) -> None:
     """Delete a topic."""
     with KafkaAdminClient(**connection) as admin:
         admin.delete_topics([topic])
+
+
+def test_an_open_transaction_is_not_waited_for(kafka: Connection) -> None:
+    """read_committed ends at the last stable offset: at once, with the rows before it."""
+    topic = values(kafka, *(b'{"n": %d}' % i for i in range(10)))
+    out = producer(kafka, transactional_id=topic, transaction_timeout_ms=600_000)
+    out.init_transactions(20)
+    out.begin_transaction()
+    write(kafka, topic, {0: [(None, b'{"n": -1}')] * 5}, out)
+    write(kafka, topic, {0: [(None, b'{"n": -2}')] * 5})
+    started = time.monotonic()
+    found = read_topic(kafka, topic, isolation="read_committed")
+    assert time.monotonic() - started < 1
+    assert (found.events["n"].tolist(), found.ranges) == (list(range(10)), {0: (0, 10)})
+    out.abort_transaction(20)
+    assert read_topic(kafka, topic, isolation="read_committed").events["n"].tolist() == [*range(10), *[-2] * 5]
+
+
+@pytest.mark.parametrize("more", [0, MANY], ids=["shorter", "as long again"])
+def test_an_unclean_election(trio: Cluster, after: Any, more: int) -> None:
+    """A leader that lacks what was read: said so, also where other records have the same offsets by then."""
+    topic = new_topic(trio.connection, replication="2", unclean_leader_election_enable="true")
+    found = topics.describe(trio.connection, topic).partitions[0]
+    first, behind = found.replicas
+    witness = 6 - first - behind
+    write(trio.connection, topic, {0: [(None, LARGE % i) for i in range(5)]})
+    assert soon(lambda: seen(trio, witness, topic) == (first, {first, behind}))
+    trio.pause(broker=behind)
+    assert soon(lambda: seen(trio, witness, topic) == (first, {first}))
+    write(only(trio, first), topic, {0: [(None, LARGE % i) for i in range(5, MANY)]})
+
+    def elect() -> None:
+        trio.kill(broker=first)
+        trio.resume(broker=behind)
+        assert soon(lambda: seen(trio, witness, topic) == (behind, {behind}), 20)
+        write(only(trio, behind), topic, {0: [(None, LARGE % -1)] * more})
+
+    after(2, elect)
+    expected = f"topic '{topic}', partition 0: the log was cut at offset 5, below offset"
+    try:
+        with pytest.raises(OffsetsGone, match=expected):
+            read_topic(only(trio, first, witness), topic)
+    finally:
+        trio.resume(broker=behind)
+        trio.restart(broker=first)
+
+
+def only(cluster: Cluster, *brokers: int) -> Connection:
+    """A connection that begins at these brokers: kafka-python and librdkafka ask whichever answers to a connect."""
+    return {"bootstrap_servers": [cluster.connection["bootstrap_servers"][broker - 1] for broker in brokers]}
+
+
+def seen(cluster: Cluster, broker: int, topic: str) -> tuple[int, set[int]]:
+    """Leader and in-sync replicas of partition 0, as that broker tells them."""
+    place = parse_addresses(only(cluster, broker)["bootstrap_servers"])[0]
+    with Link(place, time.monotonic() + 5) as link:
+        asked = MetadataRequest.MetadataRequestTopic(version=1, name=topic)
+        answer = link.ask(MetadataRequest(version=1, topics=[asked]), MetadataResponse)
+    partition = answer.topics[0].partitions[0]
+    return partition.leader_id, set(partition.isr_nodes)

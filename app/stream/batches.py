@@ -102,12 +102,13 @@ def open_batches(chunk: Chunk) -> Opened:
     return Opened(segments, aborted, next_offset)
 
 
-def whole(data: memoryview, offset: int) -> tuple[int, int]:
-    """How many bytes of `data` are whole batches, and the offset after them (`offset` when there is none).
+def whole(data: memoryview, offset: int) -> tuple[int, int, int]:
+    """How many bytes of `data` are whole batches, the offset after them (`offset` when there is none), and the leader
+    epoch of the last one (-1).
 
     Raises `OldFormat` when that is what comes next.
     """
-    at, size = 0, len(data)
+    at, size, epoch = 0, len(data), -1
     while size - at >= HEADER:
         base, length = struct.unpack_from(">qi", data, at)
         if data[at + 16] < 2:
@@ -115,8 +116,9 @@ def whole(data: memoryview, offset: int) -> tuple[int, int]:
         if length < HEADER - _AFTER_LENGTH or at + _AFTER_LENGTH + length > size:
             break
         offset = max(offset, base + int(struct.unpack_from(">i", data, at + 23)[0]) + 1)
+        epoch = struct.unpack_from(">i", data, at + _AFTER_LENGTH)[0]
         at += _AFTER_LENGTH + length
-    return at, offset
+    return at, offset, epoch
 
 
 def beginning(chunk: Chunk, records: int) -> Chunk:

@@ -70,6 +70,7 @@ class Fetcher(Leaders):
     def __init__(self, connection: Connection, topic: str, *, committed: bool, deadline: float) -> None:
         super().__init__(connection, topic, committed=committed, deadline=deadline)
         self._turn = 0
+        self._epochs: dict[int, int] = {}  # partition -> leader epoch of the last batch that came
         self._short: dict[int, tuple[float, int]] = {}  # partition -> since when its log is too short, its end
 
     def read(self, ranges: Ranges, answer: int = ANSWER) -> Iterator[Fetched]:
@@ -112,6 +113,7 @@ class Fetcher(Leaders):
                 partition=partition,
                 fetch_offset=self.positions[partition],
                 partition_max_bytes=answer,
+                **({"last_fetched_epoch": self._epochs.get(partition, -1)} if version >= 12 else {}),
             )
             for partition in partitions[first:] + partitions[:first]
         ]
@@ -177,14 +179,25 @@ class Fetcher(Leaders):
         if part.error_code:
             raise error_of(part.error_code, f"partition {partition}")
         data = memoryview(part.records if part.records is not None else b"")
-        size, after = whole(data, at)
+        size, after, epoch = whole(data, at)
         if not size:
+            self._check_history(partition, part)
             self._ends_early(partition, part)
             return None
         self._short.pop(partition, None)
-        self.positions[partition] = after
+        self.positions[partition], self._epochs[partition] = after, epoch
         aborted = tuple((each.producer_id, each.first_offset) for each in part.aborted_transactions or ())
         return Chunk(partition, at, end, data[:size], aborted, self._committed)
+
+    def _check_history(self, partition: int, part: Any) -> None:
+        """Is what was read still in the log? After an unclean election other records may have its offsets (KIP-595)."""
+        cut = part.diverging_epoch
+        if cut is not None and cut.end_offset >= 0:
+            raise OffsetsGone(
+                f"topic {self.topic!r}, partition {partition}: the log was cut at offset {cut.end_offset}, "
+                f"below offset {self.positions[partition]} that had been reached",
+                "A leader that lacked records was elected (unclean.leader.election.enable): read the topic anew.",
+            )
 
     def _ends_early(self, partition: int, part: Any) -> None:
         """Nothing came: fine for a moment, but a log that stays shorter than the range has lost records."""
