@@ -260,6 +260,7 @@ def test_an_open_transaction_is_not_waited_for(kafka: Connection) -> None:
     assert time.monotonic() - started < 1
     assert (found.events["n"].tolist(), found.ranges) == (list(range(10)), {0: (0, 10)})
     out.abort_transaction(20)
+    assert soon(lambda: read_topic(kafka, topic, isolation="read_committed").ranges == {0: (0, 21)})
     assert read_topic(kafka, topic, isolation="read_committed").events["n"].tolist() == [*range(10), *[-2] * 5]
 
 
