@@ -4,8 +4,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from recordbatches import batch, chunk
 
+from app.stream import decode, native
 from app.stream.cells import Misfit, RowRejected
+from app.stream.decode import decode_records
+from app.stream.infer import start, widened
+from app.stream.records import from_values
 from app.stream.rows import parse_row
 from app.stream.schema import Schema, compile_plan
 
@@ -75,9 +80,46 @@ def test_reject(value: bytes, reason: str) -> None:
 @pytest.mark.parametrize("value", [b'{"a": "text"}', b'{"b": 1}', b'{"b": null}'])
 def test_an_inferred_plan_makes_room(value: bytes) -> None:
     """Another type or a new key is no reject there."""
-    from app.stream.infer import start, widened
-
     plan = widened(start(), [b'{"a": 1}'])
     with pytest.raises(Misfit):
         parse_row(plan, value)
     assert set(parse_row(widened(plan, [value]), value)) >= {"a"}
+
+
+DEEP = {
+    "open": lambda levels: b"[" * levels,
+    "lists": lambda levels: b"[" * levels + b"]" * levels,
+    "objects": lambda levels: b'{"a":' * levels + b"1" + b"}" * levels,
+}
+PLANS = {
+    "json": compile_plan(Schema({"n": "json"})),
+    "another type": compile_plan(Schema({"n": "string"})),
+    "not asked for": compile_plan(Schema({"m": "string"})),
+    "inferred": widened(start(), [b'{"n": "x"}', b'{"n": {}}']),
+}
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("levels", [150, 200, 201, 600, 100_000])
+@pytest.mark.parametrize("shape", DEEP)
+def test_deep_values(shape: str, levels: int, plan: str) -> None:
+    """A reject beyond Python's stack, in a json cell beyond 200 levels: in each decoder, and through a consumer."""
+    value = b'{"n": ' + DEEP[shape](levels) + (b"}" if shape != "open" else b"")
+    values = [b'{"n": "x"}'] * 20 + [value] + [b'{"n": "y"}'] * 20
+    consumed = from_values(range(41), [0] * 41, [None] * 41, values)
+    ways = [
+        decode_records(PLANS[plan], 0, consumed, 41),
+        decode.decode_chunk(PLANS[plan], chunk(batch(values))),
+        *([native.decode_chunk(PLANS[plan], chunk(batch(values)))] if native.available() else []),
+    ]
+    is_row = shape != "open" and levels <= {"not asked for": 600, "another type": 0}.get(plan, 200)
+    assert [way.table.num_rows for way in ways] == [41 if is_row else 40] * len(ways)
+    reasons = {reject.reason.rpartition(": ")[2] for way in ways for reject in way.rejects}
+    if not is_row and plan != "another type" and shape != "open":
+        assert reasons == {"nested too deeply"}
+
+
+def test_a_deep_value_does_not_widen_a_plan() -> None:
+    """A schema is inferred from what can be read."""
+    plan = widened(start(), [b'{"n": 1}'])
+    assert widened(plan, [b'{"m": ' + b"[" * 100_000]) is plan

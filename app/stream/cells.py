@@ -7,6 +7,7 @@ from typing import Any
 from app.stream.schema import Column, Plan
 
 _INT64 = range(-(2**63), 2**63)
+DEEPEST = 200  # levels of lists and objects in a json cell
 _EXACT = 2**53  # beyond it a float no longer holds every integer
 
 
@@ -83,8 +84,25 @@ def _timestamp(found: Any) -> datetime:
 
 
 def canonical(found: Any) -> str:
-    """The one JSON text of a value, as json.dumps writes it; a float that is not finite raises ValueError."""
-    return _encodable(json.dumps(found, ensure_ascii=False, allow_nan=False))
+    """The one JSON text of a value, as json.dumps writes it; a float that is not finite raises ValueError.
+
+    So does a value of more than DEEPEST levels: whoever reads the text again may have less of Python's stack left.
+    """
+    try:
+        text = _encodable(json.dumps(found, ensure_ascii=False, allow_nan=False))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if text.count("[") + text.count("{") > DEEPEST and _is_deeper(found, DEEPEST):
+        raise ValueError("nested too deeply")
+    return text
+
+
+def _is_deeper(found: Any, levels: int) -> bool:
+    layer = [found] if isinstance(found, (dict, list)) else []
+    for _ in range(levels):
+        inside = [inner for each in layer for inner in (each.values() if isinstance(each, dict) else each)]
+        layer = [inner for inner in inside if isinstance(inner, (dict, list))]
+    return bool(layer)
 
 
 def _null(found: Any) -> None:
@@ -118,5 +136,8 @@ def kind_of(found: Any) -> str:
 
 
 def _short(found: Any) -> str:
-    shown = repr(found)
+    try:
+        shown = repr(found)
+    except RecursionError:
+        return f"{kind_of(found)} of very many levels"
     return shown if len(shown) <= 60 else f"{shown[:57]}..."

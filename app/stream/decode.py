@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
+from app.stream.cells import DEEPEST
 from app.stream.chunk import Chunk, Decoded
 from app.stream.records import Flags, Ints, Records, walk
 from app.stream.rows import patch, suspects
@@ -87,7 +88,7 @@ def _parsed(plan: Plan, records: Records) -> Iterator[tuple[Ints, pa.Table]]:
     elif plan.all_keys:
         yield from _runs(plan, rows, text, starts, stops, "error")
     else:
-        rows = np.delete(rows, _constants(text, starts))
+        rows = np.delete(rows, [*_constants(text, starts), *_nested(text, starts, stops)])
         yield from _runs(plan, rows, *_blanked(records, rows), "ignore")
 
 
@@ -148,6 +149,16 @@ def _constants(text: bytes, starts: Ints) -> list[int]:
                 found.add(int(np.searchsorted(starts, at, "right")) - 1)
             at = text.find(word, after)
     return sorted(found)
+
+
+def _nested(text: bytes, starts: Ints, stops: Ints) -> list[int]:
+    """The rows that may have more levels than json.loads bears: pyarrow reads any, where nobody looks."""
+    if text.count(b"[") + text.count(b"{") <= DEEPEST:
+        return []
+    view = np.frombuffer(text, np.uint8)
+    opened = np.flatnonzero((view == ord("[")) | (view == ord("{")))
+    counts = np.searchsorted(opened, stops) - np.searchsorted(opened, starts)
+    return [int(row) for row in np.flatnonzero(counts > DEEPEST)]
 
 
 def _is_utf8(text: bytes, low: int, high: int) -> bool:
