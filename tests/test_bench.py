@@ -9,10 +9,11 @@ import pytest
 
 from app.errors import LabError
 from app.stream.connection import Connection, addresses
+from app.stream.held import OVERHEAD
 
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT / "scripts"))
-from benchmarks import read  # noqa: E402 - the scripts' own folder is no package of the project
+from benchmarks import memory, read  # noqa: E402 - the scripts' own folder is no package of the project
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +39,33 @@ def test_tiny_run(kafka: Connection, tmp_path: Path) -> None:
     assert found["read"]["naive"]["x_naive"] == 1.0
     assert all(each["seconds"] > 0 and each["peak_rss_mb"] > 0 for each in found["read"].values())
     assert "every frame held the same" in ran.stdout
+
+
+@pytest.mark.slow
+def test_an_outage_stays_within_the_memory_that_was_stated(tmp_path: Path) -> None:
+    """Ten thousand events for 4 MB: every way refuses what does not fit, and the outbox takes all, to its disk."""
+    file = tmp_path / "memory.json"
+    ran = bench("memory", "--events", "10000", "--memory", "4", "--json", str(file))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found = json.loads(file.read_text())["memory"]
+    fits = (4 << 20) // (OVERHEAD + memory.SIZE)
+    assert {way: (one["accepted"], one["unknown"], one["refused"]) for way, one in found.items()} == {
+        "fire-and-forget": (fits, 0, 10_000 - fits),
+        "buffered": (fits, 0, 10_000 - fits),
+        "confirmed": (0, fits, 10_000 - fits),
+        "outbox": (10_000, 0, 0),
+    }
+    assert all(one["grown"] > 0 for one in found.values())
+
+
+@pytest.mark.parametrize("outgrown", ["grown", "file"])
+def test_a_bound_that_is_not_held_is_said(outgrown: str) -> None:
+    """One byte more than stated, in memory or on disk, and the verdict is NO."""
+    counts = {"accepted": 1, "unknown": 0, "refused": 0, "waiting": 1, "seconds": 1.0}
+    kept = {**counts, "grown": 8, "stated": 8, "file": 4, "stated_file": 4}
+    broken = {**kept, outgrown: 9}
+    assert (memory.holds(kept), memory.holds(broken)) == (True, False)
+    assert [line.split()[-1] for line in memory.table({"a": kept, "b": broken}, 1, 1).splitlines()[2:]] == ["yes", "NO"]
 
 
 def test_unequal_frames_give_no_times() -> None:

@@ -3,7 +3,7 @@
 python3 scripts/bench.py memory [--events 1000000] [--memory 32] [--json FILE]
 
 Each way in a process of its own: it connects and delivers one event, the broker is killed, eight threads append the
-rest (about 250 bytes each). Stated: the log's `memory` and ROOM for what does not grow with it; the outbox's file its
+rest (SIZE bytes each). Stated: the log's `memory` and ROOM for what does not grow with it; the outbox's file its
 quota and its write-ahead log. Exit code 1 when the process or the file grew beyond that. `confirmed` waits
 milliseconds here, not seconds: how long an append waits changes nothing of what is kept. Run as a program, it is one
 such process: memory.py WAY SERVERS TOPIC FOLDER EVENTS MEMORY
@@ -39,6 +39,7 @@ MB = 1 << 20
 ROOM = 8 * MB  # eight threads, SQLite's page caches, the allocator's slack; not a byte of it for each event
 LOG_ROOM = 5 * MB  # SQLite's write-ahead log, which is begun anew every 1000 pages
 THREADS = 8
+SIZE = 250  # bytes of an event's value
 WAIT = 0.005  # seconds that an append of `confirmed` waits
 LOOK = 0.02  # seconds between two looks at the memory
 
@@ -133,9 +134,9 @@ class Peak:
 def _append(log: EventLog, numbers: "count[int]", events: int, answers: "Counter[str]") -> None:
     while (number := next(numbers)) < events:  # next() of a count is one step: no number comes twice
         event_id = f"{number:032d}"
-        value = b'{"event_id": "%b", "text": "%b"}' % (event_id.encode(), b"x" * 190)
+        value = b'{"event_id": "%b"}' % event_id.encode()
         try:
-            log.append(f"player-{number % 1000}", value, event_id)
+            log.append(f"player-{number % 1000}", value.ljust(SIZE), event_id)
             answer = "accepted"
         except Undecided:
             answer = "unknown"
