@@ -131,7 +131,9 @@ def test_the_terminal_shows_a_line_for_each_cell(passed: Report) -> None:
 def test_a_background_thread_prints_into_no_cell(passed: Report) -> None:
     """Case E05: what threads print is in the kernel's log, the same with every version of ipykernel."""
     assert [output.text for output in passed.cells("01-first")["thread"].outputs] == ["from the cell\n"]
-    assert (passed.build / "kernel.log").read_text() == "from a thread\n" * 100
+    log = (passed.build / "kernel.log").read_text()  # ipykernel itself may add how its own end went
+    assert log.startswith("from a thread\n" * 100)
+    assert log.count("from a thread") == 100
 
 
 def test_what_notebooks_keep_is_in_the_record(passed: Report) -> None:
