@@ -131,9 +131,10 @@ def test_a_delivery_declared_dead_is_read_back_from_the_topic(
 
 
 class Lying(Engine):
-    """A producer that drops the event `e3` and reports it at the offset of the first, as after a lost count; once."""
+    """A producer that drops the event `e3` and reports it delivered, at an offset that is not its own; once."""
 
     lies = 1
+    offset: int | None = 0
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -144,18 +145,20 @@ class Lying(Engine):
                 send(topic, value, key, on_delivery=on_delivery)
                 return
             Lying.lies -= 1
-            on_delivery(None, SimpleNamespace(partition=lambda: 0, offset=lambda: 0))
+            on_delivery(None, SimpleNamespace(partition=lambda: 0, offset=lambda: Lying.offset))
 
         self.produce = produce
 
 
+@pytest.mark.parametrize("offset", [0, None])
 @pytest.mark.parametrize("way", ["confirmed", "outbox"])
 def test_an_acknowledgement_that_belongs_to_another_event_is_not_believed(
-    broker: Any, topic: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: Any, topic: str, way: str, offset: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An event acknowledged at an older one's offset: confirmed reads back and refuses, the outbox sends it again."""
+    """At an older event's offset, or none (inferred): confirmed reads back and refuses, the outbox sends it again."""
     monkeypatch.setattr(f"app.stream.{'relay' if way == 'outbox' else way}.Engine", Lying)
     monkeypatch.setattr(Lying, "lies", 1)
+    monkeypatch.setattr(Lying, "offset", offset)
     topics.create(broker.connection, f"{topic}-1", partitions=1)
     settings = {"path": tmp_path / "outbox.sqlite"} if way == "outbox" else {}
     with open_log(way, broker.connection, f"{topic}-1", timeout=20.0, **settings) as log:

@@ -90,7 +90,7 @@ class Confirmed(EventLog):
 
     def _report(self, outcome: Outcome, engine: Engine, error: Any, message: Any) -> None:
         if error is None and not self._moves_on(message.partition(), message.offset()):
-            error = f"acknowledged at offset {message.offset()} of partition {message.partition()}, another event's"
+            error = f"acknowledged at offset {message.offset()} of partition {message.partition()}, not its own"
         if error is None:
             self._settle(outcome, True)
             outcome.decide(True)
@@ -99,12 +99,15 @@ class Confirmed(EventLog):
             self._dead.append(outcome)
             self._replace(engine)
 
-    def _moves_on(self, partition: int, offset: int) -> bool:
+    def _moves_on(self, partition: int, offset: int | None) -> bool:
         """Note the end of an acknowledged event; False when it is not behind the one before.
 
         Then the broker took the event for a repetition of an older one (their sequence numbers agree where a producer
-        lost its count), and nobody knows whether it is in the topic.
+        lost its count), and nobody knows whether it is in the topic; nor without an offset, where librdkafka inferred
+        the acknowledgement from that of a later event.
         """
+        if offset is None:
+            return False
         ends = self._ends + (0,) * (partition + 1 - len(self._ends))
         self._ends = (*ends[:partition], max(0, offset + 1), *ends[partition + 1 :])
         return offset >= ends[partition]

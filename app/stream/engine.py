@@ -29,6 +29,10 @@ class Engine:
                 "acks": "all",
                 "enable.idempotence": True,
                 "message.timeout.ms": _NEVER,
+                # One request at a time. Where a broker knows nothing of a producer yet it takes any first sequence
+                # number (ProducerAppendInfo.checkSequence), so after a lost first request it would write the second;
+                # librdkafka then reports the first one delivered, too. It costs nothing: what waits is one batch.
+                "max.in.flight": 1,
                 "linger.ms": linger * 1000,
                 "queue.buffering.max.messages": max(1, events),
                 "queue.buffering.max.kbytes": max(1, memory >> 10),

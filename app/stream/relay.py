@@ -89,14 +89,19 @@ class Relay:
     def _report(self, seq: int, error: Any, message: Any) -> None:
         self._held.drop(seq)
         if error is None and not self._moves_on(message.partition(), message.offset()):
-            error = f"row {seq} was acknowledged as an older one, at offset {message.offset()}"
+            error = f"row {seq} was acknowledged at offset {message.offset()}, which is not its own"
         if error is None:
             self._rows.delivered(seq)
         else:
             self._dead = str(error)
 
-    def _moves_on(self, partition: int, offset: int) -> bool:
-        """Is this acknowledgement behind the one before? If not, the broker took the row for a repetition."""
+    def _moves_on(self, partition: int, offset: int | None) -> bool:
+        """Is this acknowledgement behind the one before? If not, the broker took the row for a repetition.
+
+        Without an offset it is none: librdkafka inferred it from that of a later row.
+        """
+        if offset is None:
+            return False
         before = self._latest.get(partition, -1)
         self._latest[partition] = offset
         return offset > before
