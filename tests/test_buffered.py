@@ -5,6 +5,7 @@ import logging
 from threading import current_thread
 
 import pytest
+from topics_of import new_topic, soon
 
 from app.stream import topics
 from app.stream.buffered import Buffered
@@ -12,7 +13,6 @@ from app.stream.connection import Connection
 from app.stream.delivery import Counts, Refused
 from app.stream.engine import Engine
 from app.stream.held import OVERHEAD
-from tests.topics_of import new_topic, soon
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import requests
+from topics_of import new_topic
 
 from app.cluster import attach
 from app.cluster.base import Cluster
 from app.stream import topics
 from app.stream.connection import Connection, addresses
-from tests.topics_of import new_topic
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import Self
 
 import pytest
+from topics_of import new_topic
 
 from app.stream.connection import Connection, addresses, connect_to
 from app.stream.engine import Engine
-from tests.topics_of import new_topic
 
 PRODUCE = 0  # Kafka's API key
 NOT_LEADER = 6  # what a broker answers that has just started
@@ -115,3 +115,17 @@ def test_a_lost_first_event_is_sent_again_and_comes_first(kafka: Connection, top
     assert told == [(b"first", None, 0), (b"second", None, 1)]
     command = ["kcat", "-C", "-q", "-e", "-b", addresses(kafka), "-t", topic]
     assert subprocess.run(command, check=True, capture_output=True, timeout=20).stdout == b"first\nsecond\n"
+
+
+def test_a_report_that_fails_ends_no_other(kafka: Connection, topic: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An error in one report is logged, and the next event still gets its own."""
+    engine = Engine(kafka, linger=0.0, events=10, memory=1 << 20)
+    try:
+        came = threading.Event()
+        engine.produce(topic, b"{}", "k", on_delivery=lambda *_: 1 / 0)
+        engine.flush(10)
+        engine.produce(topic, b"{}", "k", on_delivery=lambda *_: came.set())
+        assert came.wait(10)
+    finally:
+        engine.close()
+    assert "a delivery report could not be taken" in caplog.text

@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from topics_of import new_topic, soon
 
 from app.errors import LabError
 from app.home import PROJECT
@@ -23,7 +24,6 @@ from app.stream.delivery import Counts, Refused
 from app.stream.outbox import Outbox
 from app.stream.outbox_file import OutboxFile
 from app.stream.readback import find
-from tests.topics_of import new_topic, soon
 
 NOBODY = connect_to("127.0.0.1:1")
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from clusters import now, pids
+from topics_of import soon
 
 from app.cluster import Cluster
 from app.cluster.embedded import attach
@@ -20,8 +22,6 @@ from app.faults.crowds import Load
 from app.faults.plan import NO_FAULT
 from app.faults.schedules import BROKER, GAMES, MOST_STEPS, schedule, violations
 from app.home import PROJECT
-from tests.clusters import now, pids
-from tests.topics_of import soon
 
 SEEDS = range(1, 11)
 

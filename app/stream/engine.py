@@ -1,5 +1,6 @@
 """One librdkafka producer with the thread that serves its reports: what confirmed, buffered and outbox share."""
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -9,6 +10,8 @@ from confluent_kafka import KafkaException, Producer
 from app.stream.connection import Connection, librdkafka
 
 Report: TypeAlias = Callable[[Any, Any], None]  # (KafkaError or None, Message), on the engine's thread
+
+logger = logging.getLogger(__name__)
 
 SERVE = 0.05  # seconds that the engine's thread waits for reports before it looks up
 _NEVER = 0  # librdkafka: message.timeout.ms 0 is infinite
@@ -92,9 +95,15 @@ class Engine:
 
     def _serve(self) -> None:
         while not self._stopping.is_set():
-            if self._hurrying.is_set():
-                self._producer.flush(SERVE)
-                with self._served:
-                    self._served.notify_all()
-            else:
-                self._producer.poll(SERVE)
+            try:
+                self._serve_reports()
+            except Exception:  # of one report; the thread must outlive it, or no event is ever decided again
+                logger.exception("a delivery report could not be taken")
+
+    def _serve_reports(self) -> None:
+        if self._hurrying.is_set():
+            self._producer.flush(SERVE)
+            with self._served:
+                self._served.notify_all()
+        else:
+            self._producer.poll(SERVE)
