@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -136,6 +137,22 @@ def test_the_same_fixed_port_is_taken_over() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(LabError) as caught:
         GameServer(seed, port=taken.getsockname()[1])
     assert str(caught.value).endswith("Use port=0 for a free one, or stop what holds it.")
+
+
+def test_stop_while_a_worker_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop may close its trigger only after the write that asked it to: here another wake-up comes just before."""
+    server = GameServer(Flask("woken"))
+    trigger = server._running._server.trigger
+    pull = trigger._physical_pull
+
+    def woken_before() -> None:
+        pull()
+        time.sleep(0.1)
+        pull()
+
+    monkeypatch.setattr(trigger, "_physical_pull", woken_before)
+    server.stop()
+    assert not server._running._thread.is_alive()
 
 
 def test_what_the_application_prints_is_in_the_servers_list(capsys: pytest.CaptureFixture[str]) -> None:

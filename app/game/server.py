@@ -129,6 +129,9 @@ class _Running:
                 raise
             cure = "Use port=0 for a free one, or stop what holds it."
             raise LabError(f"port {port} of {host} cannot be used: {error.strerror}", cure) from error
+        self._server.trigger.lock = threading.RLock()
+        self._server.pull_trigger = self._pull  # the workers' way to wake the loop
+        self._open = True
         self.port = int(self._server.effective_port)
         self._thread = threading.Thread(target=self._server.run, name=f"game-server-{self.port}", daemon=True)
         printed.install()
@@ -141,15 +144,28 @@ class _Running:
         """
         started = time.monotonic()
         server = self._server
-        server.trigger.pull_trigger(lambda: dispatcher.close(server))
+        self._pull(lambda: dispatcher.close(server))
         server.task_dispatcher.shutdown(cancel_pending=False, timeout=timeout / 2)
-        server.trigger.pull_trigger(self._close_all)
+        self._pull(self._close_all)
         self._thread.join(max(0.1, timeout - (time.monotonic() - started)))
         printed.uninstall()
 
+    def _pull(self, thunk: Callable[[], object] | None = None) -> None:
+        """Wake the server's thread, to run `thunk` there.
+
+        waitress' own way notes the thunk and then writes to the trigger. Somebody else's wake-up in between runs the
+        thunk, and if that closes the trigger, the write goes to a closed file, or to what has its number by then. The
+        loop runs thunks under this lock.
+        """
+        trigger = self._server.trigger
+        with trigger.lock:
+            if self._open:
+                if thunk is not None:
+                    trigger.thunks.append(thunk)
+                trigger._physical_pull()
+
     def _close_all(self) -> None:
-        # a worker that outlived its time would write to the trigger's file descriptor, which may be another file's then
-        self._server.pull_trigger = lambda: None
+        self._open = False
         close_all(self._server._map)  # the loop ends when nothing is open
 
 
