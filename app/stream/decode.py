@@ -93,7 +93,7 @@ def _parsed(plan: Plan, records: Records) -> Iterator[tuple[Ints, pa.Table]]:
 
 
 def _runs(
-    plan: Plan, rows: Ints, text: bytes, starts: Ints, stops: Ints, others: str
+    plan: Plan, rows: Ints, text: bytearray, starts: Ints, stops: Ints, others: str
 ) -> Iterator[tuple[Ints, pa.Table]]:
     """Halve what does not parse until what remains is few rows; give up when that does not get anywhere."""
     tries, runs = _TRIES, [(0, len(rows))]
@@ -108,13 +108,14 @@ def _runs(
             runs += [(middle, high), (low, middle)]
 
 
-def _blanked(records: Records, rows: Ints) -> tuple[bytes, Ints, Ints]:
+def _blanked(records: Records, rows: Ints) -> tuple[bytearray, Ints, Ints]:
     """The chunk's bytes with spaces and a newline wherever none of these rows has its value; their starts and stops."""
     starts = records.starts[rows]
     stops = starts + records.lengths[rows]
     if not len(rows):
-        return b"", starts, stops
-    view = np.frombuffer(records.data, np.uint8).copy()
+        return bytearray(), starts, stops
+    text = bytearray(records.data)
+    view = np.frombuffer(text, np.uint8)
     view[: starts[0]] = _SPACE
     view[stops[-1] :] = _SPACE
     lengths = starts[1:] - stops[:-1]
@@ -124,10 +125,10 @@ def _blanked(records: Records, rows: Ints) -> tuple[bytes, Ints, Ints]:
     before = np.cumsum(narrow) - narrow
     view[np.repeat(stops[:-1] - before, narrow) + np.arange(narrow.sum())] = _SPACE
     view[stops] = _NEWLINE
-    return view.tobytes(), starts, stops
+    return text, starts, stops
 
 
-def _not_utf8(text: bytes, starts: Ints, stops: Ints) -> list[int]:
+def _not_utf8(text: bytearray, starts: Ints, stops: Ints) -> list[int]:
     """The rows that hold bytes which pyarrow would take for text."""
     if text.isascii() or _is_utf8(text, 0, len(text)):
         return []
@@ -135,7 +136,7 @@ def _not_utf8(text: bytes, starts: Ints, stops: Ints) -> list[int]:
     return [row for row, (start, stop) in enumerate(spans) if not _is_utf8(text, start, stop)]
 
 
-def _constants(text: bytes, starts: Ints) -> list[int]:
+def _constants(text: bytearray, starts: Ints) -> list[int]:
     """The rows where NaN, Inf or Infinity may stand as a value: text that only looks like it costs speed, no more.
 
     pyarrow takes them for JSON, also where nobody looks; in a column of the plan they are found as not finite.
@@ -151,7 +152,7 @@ def _constants(text: bytes, starts: Ints) -> list[int]:
     return sorted(found)
 
 
-def _nested(text: bytes, starts: Ints, stops: Ints) -> list[int]:
+def _nested(text: bytearray, starts: Ints, stops: Ints) -> list[int]:
     """The rows that may have more levels than json.loads bears: pyarrow reads any, where nobody looks."""
     if text.count(b"[") + text.count(b"{") <= DEEPEST:
         return []
@@ -161,7 +162,7 @@ def _nested(text: bytes, starts: Ints, stops: Ints) -> list[int]:
     return [int(row) for row in np.flatnonzero(counts > DEEPEST)]
 
 
-def _is_utf8(text: bytes, low: int, high: int) -> bool:
+def _is_utf8(text: bytearray, low: int, high: int) -> bool:
     whole = pa.py_buffer(np.array([low, high], np.int32))
     try:
         pa.StringArray.from_buffers(1, whole, pa.py_buffer(text)).validate(full=True)
@@ -170,7 +171,7 @@ def _is_utf8(text: bytes, low: int, high: int) -> bool:
     return True
 
 
-def _read(plan: Plan, text: bytes, rows: int, others: str) -> pa.Table | None:
+def _read(plan: Plan, text: bytearray, rows: int, others: str) -> pa.Table | None:
     """The rows as columns, or None when any is not what the plan says; `others`: what to do with other keys."""
     try:
         table = pj.read_json(

@@ -5,7 +5,7 @@ no group and commits nothing; it reads all of the range, or raises naming what i
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -21,6 +21,7 @@ from app.stream.topics import Ranges
 
 _LIMITED = 256 << 10  # bytes at once when only the first rows are wanted
 _LEAST = 64 << 10
+_PURE = ANSWER // 2  # pyarrow's JSON parser takes several times a chunk while it works
 _COPIES = 12  # an answer's bytes are about that often in memory: answers ahead, their columns, work space
 
 
@@ -45,16 +46,16 @@ def read_topic(
     Raises `TopicMissing`, `BrokerGone`, `ReadTimeout`, `OffsetsGone` or `CorruptBatch`, each naming what is missing.
     """
     columns = None if columns is None else list(columns)
-    decode_chunk, name = _decoder(decoder)
+    chosen = _decoder(decoder)
     with Reading(Request(connection, topic, **wanted)) as reading:
-        pipeline = Pipeline(Planner.of(schema, columns), decode_chunk)
+        pipeline = Pipeline(Planner.of(schema, columns), chosen.decode)
         gathered, ranges = Gathered(), reading.ranges
         if limit is None:
-            for part in pipeline.parts(reading.works(ranges)):
+            for part in pipeline.parts(reading.works(ranges, answer=chosen.answer)):
                 gathered.add(part)
         else:
             ranges = _limited(reading, pipeline, gathered, limit)
-        return build(gathered, pipeline.planner.plan, ranges, reading.decoder or name, columns)
+        return build(gathered, pipeline.planner.plan, ranges, reading.decoder or chosen.name, columns)
 
 
 def read_batches(
@@ -77,7 +78,7 @@ def read_batches(
     columns = None if columns is None else list(columns)
     answer = min(ANSWER, max(memory // _COPIES, _LEAST))
     with Reading(Request(connection, topic, **wanted)) as reading:
-        pipeline = Pipeline(Planner.of(schema, columns), _decoder(decoder)[0])
+        pipeline = Pipeline(Planner.of(schema, columns), _decoder(decoder).decode)
         for part in pipeline.parts(reading.works(reading.ranges, answer=answer)):
             _set_aside(part, aside)
             if part.decoded.table.num_rows:
@@ -96,17 +97,21 @@ def read_text(connection: Connection, topic: str, *, ranges: Ranges | None = Non
     return [line for partition in sorted(lines) for line in lines[partition]]
 
 
-def _decoder(name: str) -> tuple[Decode, str]:
-    """The decoder, and what the result says about it."""
+class _Decoder(NamedTuple):
+    decode: Decode
+    name: str  # what the result says about it
+    answer: int  # bytes at once that serve it best
+
+
+def _decoder(name: str) -> _Decoder:
     if name not in ("auto", "native", "python"):
         raise LabError(f"decoder {name!r} is unknown", "Use auto, native or python.")
-    if name == "python":
-        return decode.decode_chunk, "python: asked for"
-    if native.available():
-        return native.decode_chunk, "native"
+    if name != "python" and native.available():
+        return _Decoder(native.decode_chunk, "native", ANSWER)
     if name == "native":
         raise LabError(f"the native decoder is not there: {native.status()}", "Use decoder='auto'.")
-    return decode.decode_chunk, f"python: {native.status()}"
+    why = "asked for" if name == "python" else native.status()
+    return _Decoder(decode.decode_chunk, f"python: {why}", _PURE)
 
 
 def _set_aside(part: Part, aside: Callable[[int, Decoded], None] | None) -> None:
