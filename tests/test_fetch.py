@@ -13,9 +13,10 @@ from topics_of import new_topic, producer, soon, values, write
 from app.cluster import Cluster, attach
 from app.stream import topics
 from app.stream.connection import Connection
-from app.stream.fetch import Fetched, Fetcher
+from app.stream.fetch import Fetcher
+from app.stream.fetched import Fetched
 from app.stream.layout import parse_addresses
-from app.stream.missing import OffsetsGone, ReadTimeout
+from app.stream.missing import OffsetsGone, ReadTimeout, TopicMissing
 from app.stream.reader import read_topic
 from app.stream.wire import Link, Unsupported
 
@@ -138,7 +139,7 @@ def test_the_topic_is_deleted(kafka: Connection, after: Any) -> None:
     topic = large(kafka)
     after(1, lambda: delete(kafka, topic))
     started = time.monotonic()
-    with pytest.raises(topics.TopicMissing, match=topic):
+    with pytest.raises(TopicMissing, match=topic):
         read_topic(kafka, topic)
     assert time.monotonic() - started < 6
 

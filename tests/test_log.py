@@ -13,6 +13,7 @@ from app.stream import topics
 from app.stream.connection import Connection, addresses, connect_to
 from app.stream.delivery import Counts, Refused
 from app.stream.log import LARGEST, WAYS, EventLog, open_log
+from app.stream.missing import TopicMissing
 from app.stream.outcome import Outcome
 
 DELIVERING = [way for way in WAYS if way != "none"]
@@ -88,7 +89,7 @@ def test_an_unknown_way_is_named() -> None:
 @pytest.mark.parametrize("way", ["fire-and-forget", "buffered", "confirmed"])
 def test_connecting_to_a_missing_topic_names_the_nearest(kafka: Connection, topic: str, way: str) -> None:
     """A typo is known before the first event."""
-    with open_log(way, kafka, topic + "x") as log, pytest.raises(topics.TopicMissing, match=f"did you mean '{topic}'"):
+    with open_log(way, kafka, topic + "x") as log, pytest.raises(TopicMissing, match=f"did you mean '{topic}'"):
         log.connect()
 
 

@@ -13,7 +13,9 @@ from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import Connection
 from app.stream.consumed import Consuming
-from app.stream.fetch import Fetched, Fetcher
+from app.stream.fetch import Fetcher
+from app.stream.fetched import Fetched
+from app.stream.missing import BrokerGone, TopicMissing
 from app.stream.reader import read_batches, read_text, read_topic
 from app.stream.schema import EVENTS, Schema
 from app.stream.wire import Link, Unsupported
@@ -165,7 +167,7 @@ def test_a_topic_that_does_not_exist(kafka: Connection) -> None:
     """C02: named, with the one that was probably meant, in less than 5 s."""
     name = values(kafka, b"{}")
     started = time.monotonic()
-    with pytest.raises(topics.TopicMissing, match=f"topic '{name}s' does not exist .did you mean '{name}'"):
+    with pytest.raises(TopicMissing, match=f"topic '{name}s' does not exist .did you mean '{name}'"):
         read_topic(kafka, name + "s")
     assert time.monotonic() - started < 5
 
@@ -173,7 +175,7 @@ def test_a_topic_that_does_not_exist(kafka: Connection) -> None:
 def test_a_broker_that_is_not_there() -> None:
     """C02: another message than for a missing topic, in less than 5 s."""
     started = time.monotonic()
-    with pytest.raises(topics.BrokerGone, match=r"no broker answers at 127\.0\.0\.1:1"):
+    with pytest.raises(BrokerGone, match=r"no broker answers at 127\.0\.0\.1:1"):
         read_topic({"bootstrap_servers": ["127.0.0.1:1"]}, "events")
     assert time.monotonic() - started < 5
 

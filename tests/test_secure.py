@@ -11,15 +11,18 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from clusters import eventually
 from secure import KEY_PASSWORD, PASSWORD, Doors, secured
 from topics_of import new_topic, producer, write
 
+from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import Connection, kafka_python, librdkafka
 from app.stream.door import NotLetIn
 from app.stream.log import WAYS, Counts, open_log
+from app.stream.missing import TopicMissing
 from app.stream.reader import read_batches, read_text, read_topic
-from app.stream.reading import Request
+from app.stream.request import Request
 
 WRONG = "not-the-password"
 WAYS_IN = [("SASL_SSL", "PLAIN"), ("SASL_SSL", "SCRAM-SHA-256"), ("SASL_PLAINTEXT", "SCRAM-SHA-256"), ("SSL", "")]
@@ -84,7 +87,7 @@ def test_topics_are_made_and_described(doors: Doors, topic: str) -> None:
     assert topics.create(safe, f"{topic}-more", partitions=3)
     assert topics.describe(safe, topic) == topics.describe(plain, topic)
     assert topics.end_offsets(safe, f"{topic}-more") == {0: 0, 1: 0, 2: 0}
-    with pytest.raises(topics.TopicMissing, match=f"did you mean '{topic}'"):
+    with pytest.raises(TopicMissing, match=f"did you mean '{topic}'"):
         read_topic(safe, f"{topic}s")
 
 
@@ -140,6 +143,44 @@ def test_a_log_that_is_refused(doors: Doors, topic: str, way: str) -> None:
     """Connecting says why, and leaves nothing behind."""
     connection = doors.connection("SASL_SSL", sasl_plain_password=WRONG)
     with open_log(way, connection, topic) as log, pytest.raises(NotLetIn, match="Invalid username or password"):
+        log.connect()
+
+
+UNUSABLE = ("no user", "no file", "key")
+
+
+@pytest.mark.parametrize("case", ["password", "client", "plain text to TLS"])
+def test_an_outbox_that_is_refused(
+    doors: Doors, case: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs no broker, so it takes the event; why nobody gets it is said once, and nothing is lost."""
+    monkeypatch.setattr("app.stream.relay.WORRY", 0.2)
+    topic, file = new_topic(doors.connection()), tmp_path / "outbox.sqlite"
+    protocol, changes, reason = REFUSALS[case]
+    connection = refused(doors, protocol, changes, "SCRAM-SHA-256" if case == "scram" else "PLAIN")
+    with open_log("outbox", connection, topic, path=file) as log:
+        log.append("ada", b"{}", "e1")
+        assert eventually(lambda: reason in caplog.text, 10)
+        assert log.close(0.5) == 1
+    assert [record.name for record in caplog.records if reason in record.message] == ["app.stream.relay"]
+    assert_silent(caplog.text)
+    with open_log("outbox", doors.connection("SASL_SSL"), topic, path=file) as log:
+        log.connect()
+        assert log.close() == 0
+    assert topics.end_offsets(doors.connection(), topic) == {0: 1}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_an_outbox_that_cannot_even_try(doors: Doors, case: str, tmp_path: Path) -> None:
+    """What no client could use is an error at once, each time, and lets go of the file."""
+    protocol, changes, _ = REFUSALS[case]
+    connection, file = refused(doors, protocol, changes, "PLAIN"), tmp_path / "outbox.sqlite"
+    with open_log("outbox", connection, "events", path=file) as log:
+        for _ in range(2):
+            with pytest.raises(LabError, match="no producer can be made for this connection") as caught:
+                log.connect()
+            assert_silent(str(caught.value))
+    with open_log("outbox", doors.connection("SASL_SSL"), "events", path=file) as log:
         log.connect()
 
 

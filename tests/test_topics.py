@@ -9,7 +9,9 @@ from kafka import KafkaProducer
 from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import Connection, connect_to
-from app.stream.topics import BrokerGone, Partition, TopicClash, TopicDescription, TopicMissing
+from app.stream.description import Partition, TopicDescription
+from app.stream.missing import BrokerGone, TopicMissing
+from app.stream.topics import TopicClash
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from app.stream import topics
 from app.stream.delivery import Refused, Undecided
 from app.stream.engine import Engine
 from app.stream.log import EventLog
+from app.stream.missing import TopicMissing
 from app.stream.outcome import Outcome
 from app.stream.readback import find
 
@@ -143,7 +144,7 @@ class Confirmed(EventLog):
             if self._stopping.wait(SETTLE):
                 return None
             return find(self.connection, self.topic, {outcome.event_id for outcome in dead}, _lowest(dead))
-        except topics.TopicMissing:
+        except TopicMissing:
             return set()
         except (LabError, KafkaException):
             self._stopping.wait(RETRY)

@@ -9,11 +9,12 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
 from app.stream import door, topics
+from app.stream.admin import PATIENCE
 from app.stream.chunk import Decode, Decoded
 from app.stream.connection import Connection, addresses, kafka_python
 from app.stream.decode import decode_records
 from app.stream.layout import EARLIEST, LATEST
-from app.stream.missing import OffsetsGone, ReadTimeout
+from app.stream.missing import BrokerGone, OffsetsGone, ReadTimeout
 from app.stream.records import Records, Walked, from_values
 from app.stream.schema import Plan
 from app.stream.topics import Ranges
@@ -56,7 +57,7 @@ class Consuming:
         self._started, self._deadline = time.monotonic(), deadline
         self._connection = connection
         try:
-            door.find(connection, min(deadline, self._started + topics.PATIENCE))
+            door.find(connection, min(deadline, self._started + PATIENCE))
             self._consumer = KafkaConsumer(
                 **kafka_python(connection),
                 group_id=None,
@@ -64,10 +65,10 @@ class Consuming:
                 auto_offset_reset="none",
                 isolation_level="read_committed" if committed else "read_uncommitted",
                 max_partition_fetch_bytes=_BYTES,
-                bootstrap_timeout_ms=int(1000 * min(topics.PATIENCE, max(0.1, deadline - time.monotonic()))),
+                bootstrap_timeout_ms=int(1000 * min(PATIENCE, max(0.1, deadline - time.monotonic()))),
             )
         except (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError) as error:
-            raise topics.BrokerGone(
+            raise BrokerGone(
                 f"no broker answers at {addresses(connection)}: {error}", "Start one, or correct the address."
             ) from error
 

@@ -71,6 +71,16 @@ def explain(connection: Connection) -> None:
         find(connection, time.monotonic() + _EXPLAIN, insist=0.0)
 
 
+def verdict(connection: Connection) -> str:
+    """What happens at the door now, in a sentence: for those who log it and go on. Half a second at most."""
+    try:
+        return f"{find(connection, time.monotonic() + _EXPLAIN, insist=0.0)} answers"
+    except NotLetIn as error:
+        return f"{error.problem}. {error.cure}"
+    except kafka_errors.KafkaConnectionError as error:
+        return f"no broker answers: {error}"
+
+
 class _Door(Link):
     """A link that is opened as the connection says, to be closed again."""
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from confluent_kafka import KafkaException, Producer
 
+from app.errors import LabError
 from app.stream.connection import Connection, librdkafka
 
 Report: TypeAlias = Callable[[Any, Any], None]  # (KafkaError or None, Message), on the engine's thread
@@ -26,28 +27,33 @@ class Engine:
     """
 
     def __init__(self, connection: Connection, *, linger: float, events: int, memory: int) -> None:
-        self._producer = Producer(
-            {
-                **librdkafka(connection),
-                "acks": "all",
-                "enable.idempotence": True,
-                "message.timeout.ms": _NEVER,
-                # One request at a time. Where a broker knows nothing of a producer yet it takes any first sequence
-                # number (ProducerAppendInfo.checkSequence), so after a lost first request it would write the second;
-                # librdkafka then reports the first one delivered, too. It costs nothing: what waits is one batch.
-                "max.in.flight": 1,
-                "linger.ms": linger * 1000,
-                "queue.buffering.max.messages": max(1, events),
-                "queue.buffering.max.kbytes": max(1, memory >> 10),
-                "partitioner": "murmur2_random",  # Kafka's own: a player has the same partition whichever client wrote
-                "socket.nagle.disable": True,
-                "reconnect.backoff.ms": 50,
-                "reconnect.backoff.max.ms": 500,  # a broker that is back is found within half a second
-                "topic.metadata.refresh.interval.ms": 60_000,
-                "allow.auto.create.topics": False,
-                "log_level": 0,  # what goes wrong is said by delivery reports and errors, never on stderr
-            }
-        )
+        settings = {
+            **librdkafka(connection),
+            "acks": "all",
+            "enable.idempotence": True,
+            "message.timeout.ms": _NEVER,
+            # One request at a time. Where a broker knows nothing of a producer yet it takes any first sequence
+            # number (ProducerAppendInfo.checkSequence), so after a lost first request it would write the second;
+            # librdkafka then reports the first one delivered, too. It costs nothing: what waits is one batch.
+            "max.in.flight": 1,
+            "linger.ms": linger * 1000,
+            "queue.buffering.max.messages": max(1, events),
+            "queue.buffering.max.kbytes": max(1, memory >> 10),
+            "partitioner": "murmur2_random",  # Kafka's own: a player has the same partition whichever client wrote
+            "socket.nagle.disable": True,
+            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.max.ms": 500,  # a broker that is back is found within half a second
+            "topic.metadata.refresh.interval.ms": 60_000,
+            "allow.auto.create.topics": False,
+            "log_level": 0,  # what goes wrong is said by delivery reports and errors, never on stderr
+        }
+        try:
+            self._producer = Producer(settings)
+        except KafkaException as error:
+            raise LabError(
+                f"no producer can be made for this connection: {error.args[0].str()}",
+                "Check the connection's names that begin with ssl_ and sasl_.",
+            ) from error
         self.produce = self._producer.produce  # (topic, value, key, on_delivery=Report); a bound method: the hot path
         self._stopping = threading.Event()
         self._hurrying = threading.Event()

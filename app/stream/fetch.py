@@ -6,15 +6,15 @@ leader any more is looked for again, from the offset that was reached, until the
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
 
 from app.errors import LabError
-from app.stream.batches import beginning, whole
-from app.stream.chunk import Chunk, Decode, Decoded
+from app.stream.batches import whole
+from app.stream.chunk import Chunk
 from app.stream.connection import Connection
+from app.stream.fetched import Fetched
 from app.stream.layout import (
     EARLIEST,
     LATEST,
@@ -26,39 +26,12 @@ from app.stream.layout import (
 )
 from app.stream.leaders import Leaders
 from app.stream.missing import OffsetsGone
-from app.stream.records import Walked, walk
-from app.stream.schema import Plan
 from app.stream.topics import Ranges
 from app.stream.wire import Link, WireError
 
 ANSWER = 8 << 20  # bytes asked for at once, over all partitions of a leader
 _WAIT_MS = 500  # how long a broker holds a request that it has no data for
 _STALL = 5.0  # seconds that a log may end before the range does, as it may after a change of leaders
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """One answer's chunks; `done` must be called when nobody looks at their bytes any more."""
-
-    chunks: list[Chunk]
-    link: Link
-    buffer: bytearray
-
-    def walked(self) -> list[tuple[int, Walked]]:
-        """(partition, its records) for each chunk, not decoded."""
-        return [(chunk.partition, walk(chunk)) for chunk in self.chunks]
-
-    def sample(self, most: int) -> list[bytes]:
-        """The first values of each chunk, without a look at more of its batches than it takes."""
-        return [value for chunk in self.chunks for value in walk(beginning(chunk, most)).records.values(most)]
-
-    def decoded(self, plan: Plan, decode: Decode) -> list[tuple[int, Decoded]]:
-        """(partition, its rows) for each chunk."""
-        return [(chunk.partition, decode(plan, chunk)) for chunk in self.chunks]
-
-    def done(self) -> None:
-        """Give the answer's buffer back."""
-        self.link.give_back(self.buffer)
 
 
 class Fetcher(Leaders):
@@ -76,7 +49,7 @@ class Fetcher(Leaders):
     def read(self, ranges: Ranges, answer: int = ANSWER) -> Iterator[Fetched]:
         """Every chunk of the ranges, each partition's in order. `answer` is about how many bytes come at once.
 
-        Raises `ReadTimeout`, `OffsetsGone`, `topics.TopicMissing` or `topics.BrokerGone` naming what is missing;
+        Raises `ReadTimeout`, `OffsetsGone`, `TopicMissing` or `BrokerGone` naming what is missing;
         `Unsupported` and `OldFormat` when another way has to take over at `positions`.
         """
         self.positions = {partition: start for partition, (start, end) in ranges.items() if start < end}

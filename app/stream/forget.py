@@ -8,8 +8,10 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from app.stream import topics
+from app.stream.admin import PATIENCE
 from app.stream.delivery import Refused
 from app.stream.log import EventLog
+from app.stream.missing import BrokerGone
 
 
 class FireAndForget(EventLog):
@@ -37,13 +39,13 @@ class FireAndForget(EventLog):
             max_block_ms=int(self.timeout * 1000),
             delivery_timeout_ms=int(self.patience * 1000),
             request_timeout_ms=int(min(self.patience, 30) * 1000),
-            bootstrap_timeout_ms=int(topics.PATIENCE * 1000),
+            bootstrap_timeout_ms=int(PATIENCE * 1000),
             reconnect_backoff_max_ms=1000,  # as in the seed's time; today's 30 s would outlast most outages
             # kafka-python 3's default is True, but such a producer stands still once an event in flight was given up
             # while others keep coming (measured with 3.0.12).
             enable_idempotence=False,
         )
-        self._warm(producer, time.monotonic() + topics.PATIENCE)
+        self._warm(producer, time.monotonic() + PATIENCE)
         self._producer = producer
 
     def _warm(self, producer: KafkaProducer, deadline: float) -> None:
@@ -55,7 +57,7 @@ class FireAndForget(EventLog):
             except KafkaTimeoutError as error:
                 if time.monotonic() > deadline:
                     producer.close(timeout=0)
-                    raise topics.BrokerGone(f"no metadata for topic {self.topic!r}: {error}", "Try again.") from error
+                    raise BrokerGone(f"no metadata for topic {self.topic!r}: {error}", "Try again.") from error
 
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:
         assert self._producer is not None

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from app.stream import infer
 from app.stream.chunk import Reject
-from app.stream.reading import Part
+from app.stream.pipeline import Part
 from app.stream.schema import TEXT, Plan, table_schema
 from app.stream.topics import Ranges
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 from app.stream import topics
 from app.stream.connection import Connection, addresses
 from app.stream.layout import EARLIEST, LATEST, Layout, Moved, by_leader, find_layout, find_offsets, parse_addresses
-from app.stream.missing import OffsetsGone, ReadTimeout
+from app.stream.missing import BrokerGone, OffsetsGone, ReadTimeout
 from app.stream.topics import Ranges
 from app.stream.wire import Address, Buffers, Link, WireError
 
@@ -93,7 +93,7 @@ class Leaders:
         if isinstance(error, Moved) and error.missing and tries >= len(_BACKOFF):
             topics.describe(self._connection, self.topic)  # says that the topic is missing, and which is near
         if not self.positions and waited > _GRACE:
-            raise topics.BrokerGone(
+            raise BrokerGone(
                 f"no broker answers at {addresses(self._connection)}: {self._trouble}",
                 "Start one with `python3 scripts/cluster.py start`, or correct the address.",
             ) from error

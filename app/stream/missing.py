@@ -1,6 +1,14 @@
-"""How a read says what it could not get."""
+"""What is not there: the errors of everybody who asks Kafka for something."""
 
 from app.errors import LabError
+
+
+class BrokerGone(LabError):
+    """No broker answered in time."""
+
+
+class TopicMissing(LabError):
+    """The broker answers, and has no such topic."""
 
 
 class ReadTimeout(LabError):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from app.errors import LabError
 from app.home import lab_home
 from app.stream.delivery import Refused, Undecided
 from app.stream.log import EventLog
@@ -87,7 +88,12 @@ class Outbox(EventLog):
         self._file = OutboxFile(self.path, self.topic, self.quota)
         self._own = self._file.newest()
         self._rows = self._file.count()
-        self._relay = Relay(self.connection, self.topic, self, self.held.memory)
+        try:
+            self._relay = Relay(self.connection, self.topic, self, self.held.memory)
+        except LabError:
+            self._file.close()
+            self._file = None
+            raise
         self._relay.newest = self._own
 
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:

@@ -15,7 +15,9 @@ from app.stream.chunk import Decode, Decoded
 from app.stream.connection import Connection
 from app.stream.fetch import ANSWER
 from app.stream.frames import Gathered, TopicFrame, build, narrowed, placed
-from app.stream.reading import Part, Pipeline, Planner, Reading, Request
+from app.stream.pipeline import Part, Pipeline, Planner
+from app.stream.reading import Reading
+from app.stream.request import Request
 from app.stream.schema import Schema
 from app.stream.topics import Ranges
 

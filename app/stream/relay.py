@@ -2,11 +2,13 @@
 
 import logging
 import threading
+import time
 from functools import partial
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaException
 
+from app.stream import door
 from app.stream.connection import Connection
 from app.stream.engine import Engine
 from app.stream.held import Held
@@ -17,6 +19,7 @@ LINGER = 0.005  # seconds; nobody waits for a relay's acknowledgement
 AHEAD = 4000  # rows that are on their way at once, as far as `memory` allows: a long outage costs disk, not memory
 PAGE = 500  # rows that are read at once
 TICK = 0.02  # seconds between two looks for new rows
+WORRY = 3.0  # seconds that rows may wait before the log says why
 PAUSE = 1.0  # seconds before a dead producer's successor begins
 
 
@@ -39,6 +42,8 @@ class Relay:
         self.newest = 0  # the highest sequence number there is; the outbox moves it
         self._held = Held(memory)  # what is on its way
         self._connection, self._topic, self._rows = connection, topic, rows
+        self._calm = time.monotonic()  # when something arrived, or nothing waited
+        self._worried = False
         self._dead = ""  # why the producer has to be replaced
         self._latest: dict[int, int] = {}  # partition -> offset of the present producer's last acknowledgement
         self._stopping = threading.Event()
@@ -67,6 +72,16 @@ class Relay:
                 if last == before:
                     break
             self._rows.sweep()
+            self._look_after(time.monotonic())
+
+    def _look_after(self, now: float) -> None:
+        """Say once, each time that rows begin to wait, what they wait for: a wrong password would be no news else."""
+        if not self._engine.waiting:
+            self._calm, self._worried = now, False
+        elif now - self._calm > WORRY and not self._worried:
+            self._worried = True
+            why = door.verdict(self._connection)
+            logger.warning("outbox: no row was acknowledged for %.0f s, the file keeps them: %s", now - self._calm, why)
 
     def _send_behind(self, last: int) -> int:
         if self._engine.waiting >= AHEAD:
@@ -91,6 +106,7 @@ class Relay:
         if error is None and not self._moves_on(message.partition(), message.offset()):
             error = f"row {seq} was acknowledged at offset {message.offset()}, which is not its own"
         if error is None:
+            self._calm, self._worried = time.monotonic(), False
             self._rows.delivered(seq)
         else:
             self._dead = str(error)

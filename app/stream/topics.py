@@ -2,9 +2,7 @@
 
 import difflib
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from kafka import KafkaAdminClient, TopicPartition
@@ -12,58 +10,17 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, OffsetSpec
 
 from app.errors import LabError
-from app.stream import door
-from app.stream.connection import Connection, addresses, kafka_python
+from app.stream.admin import PATIENCE, asking
+from app.stream.connection import Connection
+from app.stream.description import Partition, TopicDescription
 from app.stream.door import RETRY
+from app.stream.missing import TopicMissing
 
 Ranges: TypeAlias = Mapping[int, tuple[int, int]]  # partition -> [start, end)
-
-PATIENCE = 4.0  # seconds until a silent broker is an error; a person waits less than five
-
-
-class BrokerGone(LabError):
-    """No broker answered in time."""
-
-
-class TopicMissing(LabError):
-    """The broker answers, and has no such topic."""
 
 
 class TopicClash(LabError):
     """The topic exists, in another shape than the one asked for."""
-
-
-@dataclass(frozen=True)
-class Partition:
-    """One partition: `leader` is a broker id, or None while there is none; then `begin` and `end` are None, too."""
-
-    id: int
-    leader: int | None
-    replicas: tuple[int, ...]
-    isr: tuple[int, ...]
-    begin: int | None
-    end: int | None
-
-
-@dataclass(frozen=True)
-class TopicDescription:
-    """What the cluster says about a topic; `config` holds only what was set for this topic."""
-
-    name: str
-    partitions: tuple[Partition, ...]
-    config: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def replication_factor(self) -> int:
-        return len(self.partitions[0].replicas)
-
-    def to_json(self) -> dict[str, Any]:
-        """The description as a JSON-able dict."""
-        return {
-            "name": self.name,
-            "partitions": [{**vars(p), "replicas": list(p.replicas), "isr": list(p.isr)} for p in self.partitions],
-            "config": dict(self.config),
-        }
 
 
 def create(
@@ -82,7 +39,7 @@ def create(
     """
     asked = {key: str(value) for key, value in (config or {}).items()}
     shape = {"num_partitions": partitions, "replication_factor": replication_factor, "configs": asked}
-    with _admin(connection, timeout) as admin:
+    with asking(connection, timeout) as admin:
         (answer,) = admin.create_topics({name: shape}, timeout_ms=int(timeout * 1000), raise_errors=False)["topics"]
         if answer["error_code"] == kafka_errors.TopicAlreadyExistsError.errno:
             _same_shape(admin, name, partitions, replication_factor, asked)
@@ -97,7 +54,7 @@ def create(
 
 def describe(connection: Connection, name: str, timeout: float = PATIENCE) -> TopicDescription:
     """Leaders, replicas, in-sync replicas, first and end offsets per partition, and the topic's own configuration."""
-    with _admin(connection, timeout) as admin:
+    with asking(connection, timeout) as admin:
         raw = _partitions(admin, name)
         led = [TopicPartition(name, p["partition_index"]) for p in raw if p["leader_id"] >= 0]
         begin, end = (_offsets(admin, led, spec) for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST))
@@ -110,7 +67,7 @@ def end_offsets(connection: Connection, name: str, timeout: float = PATIENCE) ->
     Waits for the election of missing leaders; a `LabError` names the partitions that have none after `timeout`.
     """
     deadline = time.monotonic() + timeout
-    with _admin(connection, timeout) as admin:
+    with asking(connection, timeout) as admin:
         raw = _partitions(admin, name)
         while leaderless := [p["partition_index"] for p in raw if p["leader_id"] < 0]:
             if time.monotonic() > deadline:
@@ -136,47 +93,16 @@ def since(before: Mapping[int, int], after: Mapping[int, int]) -> Ranges:
 
 def names(connection: Connection, timeout: float = PATIENCE) -> list[str]:
     """The names of all topics that are not Kafka's own, sorted."""
-    with _admin(connection, timeout) as admin:
+    with asking(connection, timeout) as admin:
         return _names(admin)
 
 
-_SILENT = (
-    kafka_errors.KafkaTimeoutError,
-    kafka_errors.KafkaConnectionError,
-    kafka_errors.NodeNotReadyError,
-    kafka_errors.RequestTimedOutError,
-)
 # A leader that was just elected does not know the end of its log yet, or is not where it was.
 _MOVED = (
     kafka_errors.OffsetNotAvailableError,
     kafka_errors.NotLeaderForPartitionError,
     kafka_errors.LeaderNotAvailableError,
 )
-
-
-@contextmanager
-def _admin(connection: Connection, timeout: float) -> Iterator[KafkaAdminClient]:
-    """An admin client for a few questions; a broker that does not answer within `timeout` seconds is `BrokerGone`.
-
-    One that refuses the connection is `door.NotLetIn`.
-    """
-    started = time.monotonic()
-    admin = None
-    try:
-        server = door.find(connection, started + timeout)
-        patience = max(1, int((started + timeout - time.monotonic()) * 1000))
-        settings = {**kafka_python(connection), "bootstrap_servers": [server]}
-        admin = KafkaAdminClient(**settings, bootstrap_timeout_ms=patience, request_timeout_ms=patience)
-        yield admin
-    except _SILENT as error:
-        waited = time.monotonic() - started
-        raise BrokerGone(
-            f"no broker answers at {addresses(connection)} (waited {waited:.1f} s)",
-            "Start one with `python3 scripts/cluster.py start`, or correct the address.",
-        ) from error
-    finally:
-        if admin is not None:
-            admin.close()
 
 
 def _partitions(admin: KafkaAdminClient, name: str) -> list[dict[str, Any]]:

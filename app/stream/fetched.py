@@ -1,0 +1,34 @@
+"""One answer of a leader, with its bytes still in the buffer that they came in."""
+
+from dataclasses import dataclass
+
+from app.stream.batches import beginning
+from app.stream.chunk import Chunk, Decode, Decoded
+from app.stream.records import Walked, walk
+from app.stream.schema import Plan
+from app.stream.wire import Link
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One answer's chunks; `done` must be called when nobody looks at their bytes any more."""
+
+    chunks: list[Chunk]
+    link: Link
+    buffer: bytearray
+
+    def walked(self) -> list[tuple[int, Walked]]:
+        """(partition, its records) for each chunk, not decoded."""
+        return [(chunk.partition, walk(chunk)) for chunk in self.chunks]
+
+    def sample(self, most: int) -> list[bytes]:
+        """The first values of each chunk, without a look at more of its batches than it takes."""
+        return [value for chunk in self.chunks for value in walk(beginning(chunk, most)).records.values(most)]
+
+    def decoded(self, plan: Plan, decode: Decode) -> list[tuple[int, Decoded]]:
+        """(partition, its rows) for each chunk."""
+        return [(chunk.partition, decode(plan, chunk)) for chunk in self.chunks]
+
+    def done(self) -> None:
+        """Give the answer's buffer back."""
+        self.link.give_back(self.buffer)

@@ -1,0 +1,96 @@
+"""From works to decoded parts in order, decoded in threads; a schema that is not declared is learned on the way."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from app.stream import decode, infer
+from app.stream.chunk import Decode, Decoded
+from app.stream.reading import Work
+from app.stream.records import from_values
+from app.stream.schema import META, Plan, Schema, compile_plan
+
+SAMPLE = 200  # values of each chunk of the first answer from which a schema is inferred; later news widens it
+_THREADS = min(2, os.cpu_count() or 1)  # pyarrow and the C core work without Python's lock
+_AHEAD = _THREADS + 1  # answers that wait for a decoder
+
+
+@dataclass
+class Planner:
+    """The plan in use: fixed for a declared schema, learned from the first chunks and from strays without one."""
+
+    plan: Plan
+    sampled: bool = True
+
+    @classmethod
+    def of(cls, schema: Schema | None, columns: list[str] | None) -> "Planner":
+        if schema is not None:
+            return cls(compile_plan(schema, columns))
+        keys = None if columns is None else [name for name in columns if name not in META]
+        return cls(infer.start(keys), sampled=False)
+
+    def sample(self, work: Work) -> None:
+        """Look at the first values, once."""
+        if not self.sampled:
+            self.sampled = True
+            self.learn(work.sample(SAMPLE))
+
+    def learn(self, values: Iterable[bytes]) -> None:
+        """Make room for these values."""
+        self.plan = infer.widened(self.plan, values)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Decoded rows of one partition, and the plan that they follow."""
+
+    partition: int
+    plan: Plan
+    decoded: Decoded
+
+
+@dataclass
+class Pipeline:
+    """Decodes works in threads, at most a few ahead, and hands out their parts in the order of the works."""
+
+    planner: Planner
+    decode: Decode = decode.decode_chunk
+    _running: deque[tuple[Plan, Future[list[tuple[int, Decoded]]]]] = field(default_factory=deque)
+
+    def parts(self, works: Iterator[Work]) -> Iterator[Part]:
+        """One part per chunk, and one more for the strays of a chunk."""
+        with ThreadPoolExecutor(_THREADS, "decode") as pool:
+            try:
+                for work in works:
+                    self.planner.sample(work)
+                    plan = self.planner.plan
+                    self._running.append((plan, pool.submit(_decoded, work, plan, self.decode)))
+                    if len(self._running) > _AHEAD:
+                        yield from self._next()
+                while self._running:
+                    yield from self._next()
+            finally:
+                self._running.clear()
+
+    def _next(self) -> Iterator[Part]:
+        plan, future = self._running.popleft()
+        for partition, decoded in future.result():
+            yield Part(partition, plan, decoded)
+            yield from self._strays(partition, decoded)
+
+    def _strays(self, partition: int, decoded: Decoded) -> Iterator[Part]:
+        if decoded.strays:
+            self.planner.learn(stray.value for stray in decoded.strays)
+            fields = ("offset", "timestamp", "key", "value")
+            columns = [[getattr(stray, name) for stray in decoded.strays] for name in fields]
+            found = decode.decode_records(self.planner.plan, partition, from_values(*columns), decoded.next_offset)
+            yield Part(partition, self.planner.plan, found)
+
+
+def _decoded(work: Work, plan: Plan, decoder: Decode) -> list[tuple[int, Decoded]]:
+    try:
+        return work.decoded(plan, decoder)
+    finally:
+        work.done()

@@ -1,0 +1,61 @@
+"""What one call of the reader wants, and the offsets that this means now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol, TypeAlias
+
+from app.errors import LabError
+from app.stream.connection import Connection
+from app.stream.layout import EARLIEST, LATEST
+from app.stream.topics import Ranges
+
+Place: TypeAlias = int | Mapping[int, int] | datetime | None  # an offset, one per partition, or a moment
+_ISOLATION = ("read_uncommitted", "read_committed")
+
+
+class Offsets(Protocol):
+    """Whoever knows each partition's offset at EARLIEST, LATEST or a time in ms UTC (-1: no record is that late)."""
+
+    def offsets(self, when: int) -> dict[int, int]: ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one call of the reader wants; `ranges` wins over `start` and `end`. `timeout` in seconds for all of it."""
+
+    connection: Connection = field(repr=False)  # may hold a password
+    topic: str
+    ranges: Ranges | None = None
+    start: Place = None
+    end: Place = None
+    isolation: str = "read_uncommitted"
+    timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.isolation not in _ISOLATION:
+            raise LabError(f"isolation {self.isolation!r} is unknown", f"Use one of: {', '.join(_ISOLATION)}.")
+
+    def resolved(self, source: Offsets) -> Ranges:
+        """The offsets that this means now, none of them outside the log unless `ranges` says so."""
+        if self.ranges is not None:
+            return {partition: (start, end) for partition, (start, end) in sorted(self.ranges.items())}
+        begin, end = source.offsets(EARLIEST), source.offsets(LATEST)
+        start = _placed(source, self.start, begin, end)
+        stop = _placed(source, self.end, end, end)
+        return {p: (max(start[p], begin[p]), max(min(stop[p], end[p]), begin[p])) for p in sorted(begin)}
+
+
+def _placed(source: Offsets, place: Place, default: Mapping[int, int], end: Mapping[int, int]) -> Mapping[int, int]:
+    if place is None:
+        return default
+    if isinstance(place, int):
+        return dict.fromkeys(default, place)
+    if isinstance(place, datetime):
+        if place.tzinfo is None:
+            raise LabError(f"{place} has no time zone", "Say datetime(..., tzinfo=UTC).")
+        found = source.offsets(int(place.astimezone(UTC).timestamp() * 1000))
+        return {partition: end[partition] if at < 0 else at for partition, at in found.items()}
+    if unknown := set(place) - set(default):
+        raise LabError(f"there is no partition {sorted(unknown)}", f"The partitions are {sorted(default)}.")
+    return {**default, **place}
