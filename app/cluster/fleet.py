@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.cluster.base import ClusterError
-from app.cluster.broker import BrokerProcess, Seat, free_ports, wait_all
+from app.cluster.broker import BrokerProcess, wait_all
 from app.cluster.guard import Guard
 from app.cluster.jvm import Jvm, StartCache
 from app.cluster.order import Order
+from app.cluster.properties import Seat, free_ports
 from app.cluster.template import Template, new_id
 
 START = 60.0  # seconds for all ports to open; about one is usual

@@ -19,14 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from app.cluster.base import ClusterError
 from app.cluster.broker import BrokerProcess
 from app.cluster.channel import Answer, Service
 from app.cluster.fleet import Fleet
 from app.cluster.order import Order
-from app.cluster.state import BrokerState, Known, State, User, identify, state_file, write
+from app.cluster.state import BrokerState, State, identify, state_file, write
+from app.cluster.users import Users
 
 LOOK = 0.25  # seconds between two looks at users and brokers
 WAIT = 150.0  # seconds that an answer to `wait` may take: an end that trains the start-up cache takes some
@@ -42,8 +41,7 @@ class Keeper:
         self.run.mkdir(parents=True)
         self.fleet = Fleet(order, self.run)
         self.lock = threading.RLock()
-        # one entry for each attachment: a process may attach twice, and the first to close must not end the second
-        self.users: list[tuple[User, psutil.Process | None]] = []
+        self.users = Users()
         self.ending = threading.Event()
         self.ended = threading.Event()
         self.waiting = 0
@@ -69,7 +67,7 @@ class Keeper:
 
     def start(self) -> None:
         """Bring the brokers up; raises `ClusterError` (and leaves nothing running) when they do not come."""
-        self._admit(self.order.user, self.order.pid)
+        self.users.admit(self.order.user, self.order.pid)
         begun = time.monotonic()
         try:
             self.fleet.start(on_change=self.publish)
@@ -92,7 +90,7 @@ class Keeper:
                 version=self.fleet.version,
                 training=self.fleet.training,
                 brokers=tuple(_seen(broker) for broker in self.fleet.brokers),
-                users=tuple(user for user, _ in self.users),
+                users=self.users.seen,
             )
             write(self.file, self.state)
 
@@ -101,9 +99,7 @@ class Keeper:
         alone_since: float | None = None
         while not self.ending.wait(LOOK):
             with self.lock:
-                there = [one for one in self.users if one[1] is None or _runs(one[1])]
-                gone, self.users = len(there) < len(self.users), there
-                if gone or self.fleet.look():
+                if self.users.look() or self.fleet.look():
                     self.publish()
                 now = time.monotonic()
                 alone_since = None if self.users else alone_since or now
@@ -148,9 +144,9 @@ class Keeper:
         if command == "attach":
             if self.ending.is_set():
                 return {"ending": True}
-            self._admit(str(arguments["user"]), arguments["pid"])
+            self.users.admit(str(arguments["user"]), arguments["pid"])
         elif command == "detach":
-            self._dismiss(str(arguments["user"]), arguments["pid"])
+            self.users.dismiss(str(arguments["user"]), arguments["pid"])
             if arguments.get("now") and not self.users:
                 self.ending.set()
         elif command == "stop":
@@ -176,26 +172,6 @@ class Keeper:
         finally:
             self.waiting -= 1
         return {"gone": gone, "forced": self.forced, "trained": self.trained}
-
-    def _admit(self, name: str, pid: int | None) -> None:
-        process = None if pid is None else psutil.Process(pid)
-        known = None if process is None else Known(process.pid, process.create_time())
-        if pid is None:
-            self._dismiss(name, None)  # a hold is a hold: asking for it twice changes nothing
-        self.users.append((User(name, known, time.time()), process))
-
-    def _dismiss(self, name: str, pid: int | None) -> None:
-        for index, (user, _) in enumerate(self.users):
-            if user.name == name and (user.process.pid if user.process else None) == pid:
-                del self.users[index]
-                return
-
-
-def _runs(process: psutil.Process) -> bool:
-    """Is it still this process (psutil compares start times), and not a zombie that nobody collected?"""
-    with contextlib.suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def _seen(broker: BrokerProcess) -> BrokerState:

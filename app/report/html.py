@@ -20,15 +20,11 @@ from nbconvert.exporters.templateexporter import TemplateExporter
 from app.report import cells, prose, record, summary
 from app.report.allowed import clean
 from app.report.cells import Anchors
+from app.report.outputs import Outputs
 
 TEMPLATES = Path(__file__).parent / "templates"
 TITLE = "From request to row"
 PROMISE = "A Flask game fires events into a real Apache Kafka; this report reads them back and accounts for every one."
-ROOM = 1_500_000  # bytes of outputs on the page: more makes a browser slow
-ONE_OUTPUT = 400_000  # bytes of one HTML output
-FIGURE = "application/vnd.streaming-lab.figure+html"  # app.analysis.page.FIGURE, without its import of pandas
-COLUMNS = 10  # of a frame that is not ours: more do not fit on paper side by side
-SHOWN = [FIGURE, "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
 
 class ChapterExporter(TemplateExporter):
@@ -78,12 +74,11 @@ class Section:
 
 
 class Page:
-    """The page while it is put together: its anchors, and the room that is left for outputs."""
+    """The page while it is put together: its anchors, and its outputs with the room that is left for them."""
 
     def __init__(self) -> None:
         self.anchors = Anchors()
-        self.room = ROOM
-        self.notebook = ""
+        self.outputs = Outputs(self.prose)
 
     def section(self, chapter: record.Chapter, notebook: Any) -> Section:
         """One chapter as a section; without a notebook (it did not run) only its title."""
@@ -92,7 +87,7 @@ class Page:
             return section
         renderer = prose.Renderer(self.anchors)
         self.reader = prose.markdown(renderer)
-        self.notebook = f"{chapter.name}.ipynb"
+        self.outputs.notebook = f"{chapter.name}.ipynb"
         prepared = cells.prepare(notebook, chapter, self.anchors)
         section.lede = self.take_head(prepared)
         exporter = ChapterExporter(self.filters())
@@ -117,84 +112,18 @@ class Page:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """What the chapter template calls."""
         return {
+            **self.outputs.filters(),
             "prose": self.prose,
-            "markdown_output": self.bound(self.markdown_output),
-            "figure_output": self.bound(lambda output: clean("".join(output.data[FIGURE]))),
             "code": prose.code_as_html,
-            "terminal": self.bound(self.terminal),
             "failure": prose.failure,
             "traceback": lambda output, title: prose.terminal(prose.traceback_text(output), title),
             "traceback_title": prose.traceback_title,
-            "html_output": self.bound(self.html_output),
-            "svg_output": self.bound(self.svg_output),
-            "image_output": self.bound(self.image_output),
             "e": html.escape,
-            "filter_data_type": lambda data: [kind for kind in SHOWN if kind in data][:1],
         }
-
-    def bound(self, make: Callable[..., str]) -> Callable[..., str]:
-        """`make`, as long as there is room on the page; after that a line that says where the output is."""
-
-        def within(*arguments: Any) -> str:
-            made = make(*arguments)
-            if len(made) > self.room:
-                return f'<p class="left">left out here, the page is full: {self.where()}</p>'
-            self.room -= len(made)
-            return made
-
-        return within
 
     def prose(self, text: str) -> str:
         """Markdown that a chapter's author wrote."""
         return "\n".join(prose.in_prose(self.reader(text)))
-
-    def markdown_output(self, output: Any, number: str) -> str:
-        """A computed sentence; more than a page of it is shown as text."""
-        text = "".join(output.data["text/markdown"])
-        if len(text) > ONE_OUTPUT:
-            return f'<div class="output">{self.terminal(text, f"Output of cell {number}")}</div>'
-        return self.prose(text)
-
-    def where(self) -> str:
-        """Where everything is."""
-        return f"all of it is in {self.notebook}"
-
-    def terminal(self, text: str, title: str) -> str:
-        """What a program wrote."""
-        return prose.terminal(text, title, f"; {self.where()}")
-
-    def html_output(self, output: Any, number: str) -> str:
-        """A table or figure of ours, or pandas' own; a giant becomes its bounded text."""
-        markup = "".join(output.data["text/html"])
-        if len(markup) > ONE_OUTPUT:
-            note = f'<p class="left">{len(markup) / 1e6:.1f} MB of HTML not shown; {self.where()}</p>'
-            plain = "".join(output.data.get("text/plain", ""))
-            return f'<div class="output">{self.terminal(plain, f"Output of cell {number}")}{note}</div>'
-        cleaned = clean(markup)
-        if "<table" in cleaned and 'class="table"' not in cleaned:
-            label = f"Output of cell {number}"
-            many = " many" if len(re.findall(r"<t[hd]\b", cleaned.split("</tr>")[0])) > COLUMNS else ""
-            cleaned = f'<div class="table{many}" tabindex="0" role="group" aria-label="{label}">{cleaned}</div>'
-        return cleaned
-
-    def svg_output(self, output: Any, number: str) -> str:
-        """A drawing."""
-        alt = html.escape(described(output, "image/svg+xml", number))
-        drawing = clean("".join(output.data["image/svg+xml"]))
-        return f'<figure class="figure"><div class="plot" role="img" aria-label="{alt}">{drawing}</div></figure>'
-
-    def image_output(self, output: Any, kind: str, number: str) -> str:
-        """A picture; a giant is left out."""
-        data = "".join(output.data[kind])
-        if len(data) > ONE_OUTPUT:
-            return f'<p class="left">an image of {len(data) * 3 / 4e6:.1f} MB not shown; {self.where()}</p>'
-        return prose.image(data, kind, described(output, kind, number))
-
-
-def described(output: Any, kind: str, number: str) -> str:
-    """An image's alternative text, from the output's metadata."""
-    metadata = output.get("metadata", {})
-    return str(metadata.get(kind, {}).get("alt") or metadata.get("alt") or f"Image output of cell {number}")
 
 
 def styles() -> str:

@@ -142,7 +142,8 @@ def attached(course: Course) -> Any:
 
 def walk(course: Course, kernels: Kernels, deadline: float) -> None:
     """All chapters in order; one that fails stops only those that need it."""
-    from app.report.engine import Execution, Limits, execute
+    from app.report.engine import execute
+    from app.report.execution import Execution, Limits
 
     plan = course.plan
     limits = Limits(plan.cell_timeout, deadline, plan.timeout)

