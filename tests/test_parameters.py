@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import book
 import pytest
@@ -21,6 +22,7 @@ ratio: float = 0.5        # share of purchases, 0..1
 log: str = "confirmed"    # what a 200 promises: none | fire-and-forget | confirmed
 topic: str = "events"     # where the game writes
 fast: bool = False        # leave out the pauses
+thorough: bool = False    # do it all 20 times
 """
 KNOWN = {
     "requests": Parameter("requests", "int", 2000, "requests in all", 1.0, 1e6),
@@ -30,6 +32,7 @@ KNOWN = {
     ),
     "topic": Parameter("topic", "str", "events", "where the game writes"),
     "fast": Parameter("fast", "bool", False, "leave out the pauses"),
+    "thorough": Parameter("thorough", "bool", False, "do it all 20 times", times=20),
 }
 
 
@@ -59,7 +62,7 @@ def test_values_take_the_type_of_their_default(name: str, text: str, value: Any)
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("seeed", "7", "no chapter has a parameter seeed\nparameters: fast, log, ratio, requests, topic"),
+        ("seeed", "7", "no chapter has a parameter seeed\nparameters: fast, log, ratio, requests, thorough, topic"),
         ("request", "7", "no chapter has a parameter request: did you mean requests?"),
         ("requests", "2.5", "requests = 2.5: expected a whole number"),
         ("requests", "true", "requests = true: expected a whole number"),
@@ -142,6 +145,28 @@ def test_the_help_lists_the_parameters_of_the_notebooks(tmp_path: Path, capsys: 
         "  requests       int = 2000, requests in all (1 to 1000000)"
     ]
     assert all(f"  {name} " in text for name in KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limits"),
+    [
+        ([], (600, 1800)),
+        (["-p", "fast", "true"], (600, 1800)),
+        (["-p", "thorough", "true"], (12_000, 36_000)),
+        (["-p", "thorough", "true", "--timeout", "60"], (12_000, 60)),
+        (["-p", "thorough", "false", "--cell-timeout", "5"], (5, 1800)),
+    ],
+)
+def test_a_switch_that_multiplies_the_work_moves_the_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], limits: tuple[float, float]
+) -> None:
+    """What takes 20 times as long may take 20 times as long, unless the command line says how long."""
+    plans: list[Any] = []
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("app.report.run.run", lambda plan, _: plans.append(plan) or Mock(seconds=0.0, exit_code=0))
+    book.write(tmp_path, "01-a", book.parameters(SOURCE))
+    assert main(arguments, tmp_path) == 0
+    assert [(plan.cell_timeout, plan.timeout) for plan in plans] == [limits]
 
 
 @pytest.mark.parametrize("arguments", [["04"], ["-p", "requests"], ["--timeout", "0"], ["--no-such"]])

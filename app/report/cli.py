@@ -16,6 +16,7 @@ from app.report import chapter, parameters
 from app.report.parameters import Parameter
 
 PROGRAM = "python3 scripts/report.py"
+CELL, RUN = 600.0, 1800.0  # seconds; more where a parameter multiplies the work
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,12 +57,8 @@ def parser(known: dict[str, Parameter]) -> Parser:
     made.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter"
     )
-    made.add_argument(
-        "--cell-timeout", type=seconds, default=600.0, metavar="S", help="seconds for one cell (default: 600)"
-    )
-    made.add_argument(
-        "--timeout", type=seconds, default=1800.0, metavar="S", help="seconds for the whole run (default: 1800)"
-    )
+    made.add_argument("--cell-timeout", type=seconds, metavar="S", help=f"seconds for one cell (default: {CELL:.0f})")
+    made.add_argument("--timeout", type=seconds, metavar="S", help=f"seconds for the whole run (default: {RUN:.0f})")
     return made
 
 
@@ -88,14 +85,15 @@ def start(
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the record and the page say it better
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     values = {name: parameter.default for name, parameter in known.items()} | given
+    times = max((parameter.times for name, parameter in known.items() if values[name] is True), default=1)
     plan = Plan(
         chapters=chosen,
         parameters=values,
         given=given,
         build=build_folder().resolve(),
         command=shlex.join(["python3", "scripts/report.py", *arguments]),
-        cell_timeout=options.cell_timeout,
-        timeout=options.timeout,
+        cell_timeout=options.cell_timeout or CELL * times,
+        timeout=options.timeout or RUN * times,
     )
     with Progress() as progress:
         result = run(plan, progress)

@@ -4,6 +4,9 @@ The cell tagged `parameters` holds one typed assignment a line, its meaning in a
 
     requests: int = 2000      # requests in all, 1..1000000
     log: str = "confirmed"    # what a 200 promises: none | fire-and-forget | confirmed
+    thorough: bool = False    # repeat every experiment 20 times
+
+A switch that ends in `20 times` makes a run that much longer, so its limits of time are that much longer, too.
 """
 
 import ast
@@ -17,6 +20,7 @@ from typing import Any
 from app.report.parameters import TYPES, Parameter, ParameterError, refuse_secret
 
 RANGE = re.compile(r"(-?[\d_]+(?:\.\d+)?)\.\.(-?[\d_]+(?:\.\d+)?)\s*$")
+TIMES = re.compile(r"\b(\d{1,4}) times\s*$")
 CHOICES = re.compile(r"(?:^|[:,]\s+)([\w.-]+(?:\s*\|\s*[\w.-]+)+)\s*$")
 
 
@@ -78,7 +82,8 @@ def declaration(statement: ast.stmt, comment: str, where: str) -> Parameter:
     value: Any = default
     if kind not in TYPES or type(default) is not TYPES[kind]:
         raise ParameterError(f"{where}: {line} is not of a type that a command line can carry", cure)
-    parameter = Parameter(name, kind, value, *meaning(comment, kind))
+    match = TIMES.search(comment) if kind == "bool" else None
+    parameter = Parameter(name, kind, value, *meaning(comment, kind), times=int(match[1]) if match else 1)
     parameter.within(value)
     return parameter
 

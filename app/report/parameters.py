@@ -24,7 +24,7 @@ class ParameterError(LabError):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter as its notebook declares it."""
+    """One parameter as its notebook declares it; `times`: how often more a run does its work when it is true."""
 
     name: str
     type: str
@@ -33,6 +33,7 @@ class Parameter:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    times: int = 1
 
     def parse(self, text: str) -> Value:
         """The value that `text` stands for; `ParameterError` with the expected type, range or choices."""
