@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from waiting import eventually
 
 from app.cluster import state
 from app.cluster.state import State
@@ -40,16 +41,6 @@ def now(home: Path, instance: str = "") -> State:
 def pids(found: State) -> list[int]:
     """Keeper and brokers."""
     return [found.keeper.pid, *(broker.process.pid for broker in found.brokers if broker.process)]
-
-
-def eventually(fact: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Does it become true in time?"""
-    deadline = time.monotonic() + seconds
-    while not fact():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def gone(found: State) -> bool:

@@ -5,7 +5,8 @@ import logging
 from threading import current_thread
 
 import pytest
-from topics_of import new_topic, soon
+from topics_of import new_topic
+from waiting import eventually
 
 from app.stream import topics
 from app.stream.buffered import Buffered
@@ -51,7 +52,7 @@ def test_what_the_topic_does_not_have_is_counted_and_named(
         log.append("p", value(1), "e1")
         log.append("p", value(2), "e2")
         log._engine.purge()
-        assert soon(lambda: not log.queued)
+        assert eventually(lambda: not log.queued)
         assert log.counts == Counts(accepted=2, failed=2)
         log.append("p", value(3), "e3")
         assert log.close() == 2

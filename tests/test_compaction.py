@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from kafka import KafkaConsumer, TopicPartition
-from topics_of import Record, new_topic, producer, soon, write
+from topics_of import Record, new_topic, producer, write
+from waiting import eventually
 
 from app.cluster import attach
 from app.stream.batches import HEADER
@@ -51,7 +52,7 @@ def compacted() -> Iterator[Compacted]:
         before = {name: oracle(connection, topic) for name, topic in topics.items()}
         assert min(map(len, before.values())) > 20
         look_often(connection)
-        assert soon(lambda: settled(connection, topics, before), 60)
+        assert eventually(lambda: settled(connection, topics, before), 60)
         yield Compacted(connection, topics)
 
 

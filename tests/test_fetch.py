@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
-from topics_of import new_topic, producer, soon, values, write
+from topics_of import new_topic, producer, values, write
+from waiting import eventually
 
 from app.cluster import Cluster, attach
 from app.stream import topics
@@ -102,7 +103,7 @@ def test_the_leader_moves(trio: Cluster, after: Any) -> None:
     def move() -> None:
         with KafkaAdminClient(**trio.connection) as admin:
             admin.alter_partition_reassignments({TopicPartition(topic, 0): others})
-        assert soon(lambda: leader(trio.connection, topic) != before)
+        assert eventually(lambda: leader(trio.connection, topic) != before)
 
     after(2, move)
     assert read_topic(trio.connection, topic).events["n"].tolist() == list(range(MANY))
@@ -150,7 +151,7 @@ def test_the_topic_is_made_anew(kafka: Connection, after: Any) -> None:
 
     def anew() -> None:
         delete(kafka, topic)
-        assert soon(lambda: topic not in topics.names(kafka))
+        assert eventually(lambda: topic not in topics.names(kafka))
         topics.create(kafka, topic)
         write(kafka, topic, {0: [(None, LARGE % -1) for _ in range(MANY)]})
 
@@ -261,7 +262,7 @@ def test_an_open_transaction_is_not_waited_for(kafka: Connection) -> None:
     assert time.monotonic() - started < 1
     assert (found.events["n"].tolist(), found.ranges) == (list(range(10)), {0: (0, 10)})
     out.abort_transaction(20)
-    assert soon(lambda: read_topic(kafka, topic, isolation="read_committed").ranges == {0: (0, 21)})
+    assert eventually(lambda: read_topic(kafka, topic, isolation="read_committed").ranges == {0: (0, 21)})
     assert read_topic(kafka, topic, isolation="read_committed").events["n"].tolist() == [*range(10), *[-2] * 5]
 
 
@@ -273,15 +274,15 @@ def test_an_unclean_election(trio: Cluster, after: Any, more: int) -> None:
     first, behind = found.replicas
     witness = 6 - first - behind
     write(trio.connection, topic, {0: [(None, LARGE % i) for i in range(5)]})
-    assert soon(lambda: seen(trio, witness, topic) == (first, {first, behind}))
+    assert eventually(lambda: seen(trio, witness, topic) == (first, {first, behind}))
     trio.pause(broker=behind)
-    assert soon(lambda: seen(trio, witness, topic) == (first, {first}))
+    assert eventually(lambda: seen(trio, witness, topic) == (first, {first}))
     write(only(trio, first), topic, {0: [(None, LARGE % i) for i in range(5, MANY)]})
 
     def elect() -> None:
         trio.kill(broker=first)
         trio.resume(broker=behind)
-        assert soon(lambda: seen(trio, witness, topic) == (behind, {behind}), 20)
+        assert eventually(lambda: seen(trio, witness, topic) == (behind, {behind}), 20)
         write(only(trio, behind), topic, {0: [(None, LARGE % -1)] * more})
 
     after(2, elect)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from clusters import eventually, gone, leaves_nothing, now, pids, user
+from clusters import gone, leaves_nothing, now, pids, user
+from waiting import eventually
 
 from app.cluster import ClusterError, attach, running, state
 from app.cluster.ending import stop

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from kafka import KafkaProducer
+from waiting import eventually
 
 from app.cluster import attach
 from app.stream import topics
@@ -51,14 +52,6 @@ def event(number: int) -> tuple[str, bytes, str]:
 def present(broker: Any, topic: str, ids: set[str]) -> set[str]:
     """Those of the ids that are in the topic."""
     return find(broker.connection, topic, ids, {})
-
-
-def eventually(true: Any, seconds: float = 20.0) -> bool:
-    """Wait for a condition, with a deadline."""
-    deadline = time.monotonic() + seconds
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return bool(true())
 
 
 def test_a_time_out_is_unknown_and_decided_when_the_broker_is_back(broker: Any, topic: str) -> None:

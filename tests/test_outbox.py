@@ -14,7 +14,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from topics_of import new_topic, soon
+from topics_of import new_topic
+from waiting import eventually
 
 from app.errors import LabError
 from app.home import PROJECT
@@ -227,7 +228,7 @@ def test_requests_that_wait_share_one_commit(path: Path) -> None:
         log._file._database.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
         with log._committing:
             appends = [pool.submit(log.append, *event(number)) for number in range(5)]
-            assert soon(lambda: len(log._waiting) == 5)
+            assert eventually(lambda: len(log._waiting) == 5)
         assert [append.result(10) for append in appends] == [None] * 5
         assert (len(commits), log.counts) == (1, Counts(accepted=5, queued=5))
         log.close(timeout=0)
@@ -240,8 +241,8 @@ def test_a_long_outage_of_large_events_costs_disk_not_memory(kafka: Connection, 
             log.append("p", b"x" * (20 << 10), f"e{number}")
         assert log._relay is not None
         engine = log._relay._engine
-        assert soon(lambda: engine.waiting)
-        assert not soon(lambda: engine.waiting != 2, 0.3)
+        assert eventually(lambda: engine.waiting)
+        assert not eventually(lambda: engine.waiting != 2, 0.3)
         log.close(timeout=0)
     with Outbox(kafka, topic, path=path, memory=8 << 10) as log:
         log.connect()

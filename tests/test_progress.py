@@ -1,8 +1,8 @@
 """The terminal is never silent while something runs (case E09)."""
 
 import io
-import time
-from collections.abc import Callable
+
+from waiting import eventually
 
 from app.report.progress import BEAT_LIVE, BEAT_PIPED, Progress
 
@@ -53,7 +53,7 @@ def test_a_sign_of_life_comes_by_itself() -> None:
     stream = io.StringIO()
     with Progress(stream, live=False, beat=0.01) as progress:
         progress.begin("a long cell")
-        until(lambda: stream.getvalue().count("running\n") > 2)
+        assert eventually(lambda: stream.getvalue().count("running\n") > 2)
     assert max(BEAT_LIVE, BEAT_PIPED) < 10
 
 
@@ -63,11 +63,3 @@ def test_a_reader_that_left_does_not_stop_the_run() -> None:
     with Progress(stream, live=False, beat=60) as progress:
         stream.close()
         progress.say("nobody reads this")
-
-
-def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait until `true()`; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.005)

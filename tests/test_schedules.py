@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from clusters import now, pids
-from topics_of import soon
+from waiting import eventually
 
 from app.cluster import Cluster
 from app.cluster.embedded import attach
@@ -95,15 +95,15 @@ def test_an_interrupted_long_run_leaves_nothing(tmp_path: Path, what: str) -> No
     home = {**os.environ, "LAB_HOME": str(tmp_path)}
     with subprocess.Popen(command, cwd=PROJECT, env=home, start_new_session=True, **output) as process:
         try:
-            assert soon(lambda: games_below(process.pid), 60)
+            assert eventually(lambda: games_below(process.pid), 60)
             started = [*games_below(process.pid), *pids(now(tmp_path, "schedules"))]
             os.killpg(process.pid, number) if what == "Ctrl-C" else process.send_signal(number)
             said = process.communicate(timeout=60)[0].decode()
         finally:
             process.kill()
     assert (process.returncode, "Traceback" in said) == (code, False), said
-    assert soon(lambda: not any(map(psutil.pid_exists, started)), 30)
-    assert soon(lambda: not [*(tmp_path / "faults").iterdir(), *(tmp_path / "run").iterdir()], 30)
+    assert eventually(lambda: not any(map(psutil.pid_exists, started)), 30)
+    assert eventually(lambda: not [*(tmp_path / "faults").iterdir(), *(tmp_path / "run").iterdir()], 30)
 
 
 def games_below(pid: int) -> list[int]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from clusters import eventually
 from secure import KEY_PASSWORD, PASSWORD, Doors, secured
 from topics_of import new_topic, producer, write
+from waiting import eventually
 
 from app.errors import LabError
 from app.stream import topics

@@ -1,6 +1,5 @@
 """Topics for the reader's tests, filled as other people's programs fill them."""
 
-import time
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -46,11 +45,3 @@ def values(connection: Connection, *found: bytes | None, partitions: int = 1) ->
     dealt = {p: [(None, value) for value in found[p::partitions]] for p in range(partitions)}
     write(connection, topic, dealt)
     return topic
-
-
-def soon(condition: Any, seconds: float = 10.0) -> bool:
-    """Does the condition come true within that time? For what another process does."""
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return bool(condition())
