@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -102,22 +103,31 @@ def test_runs_alone(number: str, tmp_path: Path) -> None:
     assert errors == []
 
 
-@pytest.mark.slow
-def test_two_runs_agree_in_all_that_is_not_measured(tmp_path: Path) -> None:
-    """Chapter 03 twice with the same parameters, the second on the used topic: equal but for times, ports and ids."""
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
+    """Chapter 03 played by a small crowd, as its outputs compare; the first run is made once."""
     (path,) = (one for one in NOTEBOOKS if one.stem.startswith("03"))
-    parameters = ["-p", "requests", "300", "-p", "players", "20"]
-    first, second = (comparable(papermill(path, tmp_path / f"{n}.ipynb", *parameters)) for n in (1, 2))
+    folder = tmp_path_factory.mktemp("crowds")
+
+    def play(name: str, *parameters: str) -> list[dict[str, Any]]:
+        small = ["-p", "requests", "300", "-p", "players", "20"]
+        return comparable(papermill(path, folder / f"{name}.ipynb", *small, *parameters))
+
+    first = play("first")
+    return lambda *arguments: play(*arguments) if arguments else first
+
+
+@pytest.mark.slow
+def test_two_runs_agree_in_all_that_is_not_measured(crowd: Callable[..., list[dict[str, Any]]]) -> None:
+    """Chapter 03 twice with the same parameters, the second on the used topic: equal but for times, ports and ids."""
+    first, second = crowd(), crowd("second")
     assert [a["id"] for a, b in zip(first, second, strict=True) if a != b and "id" in a] == []
     assert first == second
 
 
-def test_two_other_crowds_differ(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_two_other_crowds_differ(crowd: Callable[..., list[dict[str, Any]]]) -> None:
     """The comparison can fail: another seed is another report."""
-    (path,) = (one for one in NOTEBOOKS if one.stem.startswith("03"))
-    one, other = (
-        comparable(papermill(path, tmp_path / f"{seed}.ipynb", "-p", "requests", "60", "-p", "seed", seed))
-        for seed in ("1", "2")
-    )
+    one, other = crowd(), crowd("other", "-p", "seed", "2")
     changed = {a["id"] for a, b in zip(one, other, strict=True) if a != b and "id" in a}
     assert {"events-by-type", "top-players", "replay-equals-world"} <= changed
