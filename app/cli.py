@@ -1,5 +1,7 @@
-"""How every script ends: the exit code tells the truth."""
+"""How every script ends, and how it reads its numbers: the exit code tells the truth."""
 
+import argparse
+import math
 import sys
 from collections.abc import Callable
 
@@ -16,3 +18,30 @@ def run(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+
+
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """For argparse: a whole number from `low` up, to `high` if there is one."""
+
+    def number(text: str) -> int:
+        try:
+            found = int(text)
+        except ValueError:
+            found = low - 1
+        if found < low or (high is not None and found > high):
+            limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {limits}")
+        return found
+
+    return number
+
+
+def positive(text: str) -> float:
+    """For argparse: a number of seconds, or of anything else, above zero."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return found

@@ -26,7 +26,7 @@ import bootstrap
 
 bootstrap.enter()
 
-from app.cli import run
+from app.cli import positive, run, whole
 from app.errors import LabError
 
 PROJECT = Path(bootstrap.PROJECT)
@@ -65,9 +65,11 @@ def main() -> int:
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=0.5, help="how long to try (default 0.5)")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random numbers (default: the clock)")
-    parser.add_argument("--case", type=int, help="run one case only")
+    parser.add_argument("--minutes", type=positive, default=0.5, help="how long to try (default 0.5)")
+    parser.add_argument(
+        "--seed", type=whole(0), default=int(time.time()), help="of the random numbers (default: the clock)"
+    )
+    parser.add_argument("--case", type=whole(0), help="run one case only")
     parser.add_argument("--module", help=argparse.SUPPRESS)  # given in the process that runs the cases
     parser.add_argument("--place", help=argparse.SUPPRESS)  # where that process notes which case it is at
     return parser

@@ -32,7 +32,7 @@ def test_tiny_run(kafka: Connection, tmp_path: Path) -> None:
     ways = ("ours", "ours_pure", "batches", "naive", "confluent_arrow", "kafkarrow", "roof", "bare_roof")
     file = tmp_path / "read.json"
     options = ["--events", "2000", "--rounds", "1", "--ways", ",".join(ways), "--json", str(file)]
-    ran = bench("read", "--bootstrap", addresses(kafka), *options)
+    ran = bench("read", "--cluster", addresses(kafka), *options)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(file.read_text())
     assert (set(found["read"]), found["failed"]) == (set(ways), {})

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import psutil
 
+from app.cli import whole
 from app.cluster import embedded, state
 from app.cluster.ending import stop
 from app.cluster.state import State
@@ -19,8 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="cluster.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("start", help="start Kafka, or keep the running one, until stop")
-    start.add_argument("--port", type=int, help="a fixed port for the first broker; else free ones are taken")
-    start.add_argument("--brokers", type=int, default=1, choices=range(1, 10), metavar="N", help="1..9, default 1")
+    start.add_argument("--port", type=whole(1, 65535 - 8), help="the first broker's port; else free ones are taken")
+    start.add_argument("--brokers", type=whole(1, 9), default=1, metavar="N", help="1..9, default 1")
     start.add_argument(
         "--throughput", action="store_true", help="the whole JIT and a 1 GB heap: slower to start, faster to run"
     )

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from app.cli import whole
 from app.cluster import attach
 from app.faults import evidence
 from app.faults.schedules import schedule, violations
@@ -44,7 +45,7 @@ def _say(*lines: str) -> None:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("faults.py", description="Random fault schedules, each checked for its promises.")
-    parser.add_argument("--schedules", type=int, default=10, help="how many (default: %(default)s)")
-    parser.add_argument("--first", type=int, default=1, help="the first one's seed (default: %(default)s)")
-    parser.add_argument("--seed", type=int, help="this one only")
+    parser.add_argument("--schedules", type=whole(1), default=10, help="how many (default: %(default)s)")
+    parser.add_argument("--first", type=whole(0), default=1, help="the first one's seed (default: %(default)s)")
+    parser.add_argument("--seed", type=whole(0), help="this one only")
     return parser.parse_args(argv)

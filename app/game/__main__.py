@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from app.cli import run
+from app.cli import positive, run, whole
 from app.game.answers import REMEMBERED
 from app.game.events import Event
 from app.game.server import THREADS, GameServer
@@ -104,19 +104,23 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         "--way", choices=WAYS, default="confirmed", help="how events are delivered (default: %(default)s)"
     )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--threads", type=int, default=THREADS, help="requests in hand at once (default: %(default)s)")
-    parser.add_argument("--timeout", type=float, default=2.0, help="seconds that one request waits for its event")
-    parser.add_argument("--patience", type=float, default=120.0, help="seconds until fire-and-forget gives an event up")
+    parser.add_argument("--port", type=whole(0, 65535), default=0, help="0 takes a free one")
     parser.add_argument(
-        "--drain", type=float, default=10.0, help="seconds that the end may take (default: %(default)s)"
+        "--threads", type=whole(1, 1000), default=THREADS, help="requests in hand at once (default: %(default)s)"
+    )
+    parser.add_argument("--timeout", type=positive, default=2.0, help="seconds that one request waits for its event")
+    parser.add_argument(
+        "--patience", type=positive, default=120.0, help="seconds until fire-and-forget gives an event up"
     )
     parser.add_argument(
-        "--remember", type=int, default=REMEMBERED, help="answers kept by request id (default: %(default)s)"
+        "--drain", type=positive, default=10.0, help="seconds that the end may take (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--remember", type=whole(1), default=REMEMBERED, help="answers kept by request id (default: %(default)s)"
     )
     parser.add_argument("--fresh", action="store_true", help="start with an empty world, whatever the topic holds")
     parser.add_argument("--outbox", metavar="FILE", help="the outbox's file (default: in the lab's home, by topic)")
-    parser.add_argument("--quota", type=int, default=256 << 20, help="largest size of the outbox, bytes")
+    parser.add_argument("--quota", type=whole(1), default=256 << 20, help="largest size of the outbox, bytes")
     parser.add_argument(
         "--leash", action="store_true", help="end at once when standard input closes, as it does with its parent"
     )

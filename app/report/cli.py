@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from app.cli import positive
 from app.errors import LabError
 from app.home import PROJECT, build_folder
 from app.lean import skip_iri_grammar
@@ -57,17 +58,9 @@ def parser(known: dict[str, Parameter]) -> Parser:
     made.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter"
     )
-    made.add_argument("--cell-timeout", type=seconds, metavar="S", help=f"seconds for one cell (default: {CELL:.0f})")
-    made.add_argument("--timeout", type=seconds, metavar="S", help=f"seconds for the whole run (default: {RUN:.0f})")
+    made.add_argument("--cell-timeout", type=positive, metavar="S", help=f"seconds for one cell (default: {CELL:.0f})")
+    made.add_argument("--timeout", type=positive, metavar="S", help=f"seconds for the whole run (default: {RUN:.0f})")
     return made
-
-
-def seconds(text: str) -> float:
-    """A positive number of seconds."""
-    number = parameters.read_float(text)
-    if number is None or number <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
-    return number
 
 
 def start(

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from confluent_kafka import Consumer, TopicPartition
 
+from app.cli import whole
 from app.cluster import attach
 from app.errors import LabError
 from app.stream import topics
@@ -35,7 +36,7 @@ WARM = 50  # events before the ones that count
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure each way that logs, print a table; every answered event has to be read, else there is no table."""
     parser = argparse.ArgumentParser(prog="bench.py lag", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--events", type=int, default=500, help="of each way")
+    parser.add_argument("--events", type=whole(2), default=500, help="of each way")
     parser.add_argument("--cluster", default="embedded", help="embedded, or host:port of brokers that run already")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(argv)

@@ -26,6 +26,7 @@ from typing import Any, Self
 
 import psutil
 
+from app.cli import whole
 from app.cluster import Cluster, attach
 from app.errors import LabError
 from app.home import PROJECT
@@ -177,8 +178,10 @@ def _suffer(way: str, servers: str, topic: str, folder: str, events: int, memory
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.py memory", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--events", type=int, default=1_000_000, help="of each way (default: %(default)s)")
-    parser.add_argument("--memory", type=int, default=MEMORY // MB, help="of each log, in MB (default: %(default)s)")
+    parser.add_argument("--events", type=whole(1), default=1_000_000, help="of each way (default: %(default)s)")
+    parser.add_argument(
+        "--memory", type=whole(1), default=MEMORY // MB, help="of each log, in MB (default: %(default)s)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser.parse_args(argv)
 

@@ -16,8 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from app.cli import whole
+from app.cluster import attach
 from app.errors import LabError
 from app.home import PROJECT
+from app.stream.connection import addresses
 from benchmarks import environment
 from benchmarks.peers.measure import Task
 
@@ -60,9 +63,9 @@ def main(arguments: Sequence[str]) -> int:
     """Seed, run the rounds, check the frames, then print and write the figures."""
     options = parser().parse_args(arguments)
     with ExitStack() as stack:
-        bootstrap = options.bootstrap or stack.enter_context(_cluster()).connection["bootstrap_servers"]
-        servers = bootstrap if isinstance(bootstrap, str) else ",".join(bootstrap)
-        task = Task(servers, f"bench-{uuid.uuid4().hex[:8]}", options.events, options.partitions)
+        own = options.cluster == "embedded"
+        cluster = stack.enter_context(attach(options.cluster, throughput=own, user="bench.py read"))
+        task = Task(addresses(cluster.connection), f"bench-{uuid.uuid4().hex[:8]}", options.events, options.partitions)
         peers, python = _peers(options.ways)
         size = _seed(python, task, options.codec, options.batch)
         stack.callback(_delete, task)
@@ -90,26 +93,15 @@ def main(arguments: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="bench.py read", description="A topic to a DataFrame, beside the peers.")
-    found.add_argument("--events", type=_at_least(1), default=1_000_000, help="events in the topic (default 1000000)")
-    found.add_argument("--partitions", type=_at_least(1), default=4, help="partitions (default 4)")
+    found.add_argument("--events", type=whole(1), default=1_000_000, help="events in the topic (default 1000000)")
+    found.add_argument("--partitions", type=whole(1), default=4, help="partitions (default 4)")
     found.add_argument("--codec", choices=CODECS, default="none", help="how the producer compresses (default none)")
-    found.add_argument(
-        "--batch", type=_at_least(1), default=1_000_000, help="bytes of a record batch (default 1000000)"
-    )
-    found.add_argument("--rounds", type=_at_least(1), default=ROUNDS, help=f"interleaved rounds (default {ROUNDS})")
+    found.add_argument("--batch", type=whole(1), default=1_000_000, help="bytes of a record batch (default 1000000)")
+    found.add_argument("--rounds", type=whole(1), default=ROUNDS, help=f"interleaved rounds (default {ROUNDS})")
     found.add_argument("--ways", type=_ways, default=list(WAYS), help=f"comma-separated, of: {', '.join(WAYS)}")
-    found.add_argument("--bootstrap", help="host:port of a broker to use, instead of one of our own")
+    found.add_argument("--cluster", default="embedded", help="embedded, or host:port of brokers that run already")
     found.add_argument("--json", metavar="FILE", help="write the figures there, too")
     return found
-
-
-def _at_least(least: int) -> Any:
-    def number(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-
-    return number
 
 
 def _ways(text: str) -> list[str]:
@@ -117,12 +109,6 @@ def _ways(text: str) -> list[str]:
     if unknown := set(names) - set(WAYS):
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; use {', '.join(WAYS)}")
     return names
-
-
-def _cluster() -> Any:
-    from app.cluster import attach
-
-    return attach(throughput=True, user="bench.py read")
 
 
 def _peers(names: Iterable[str]) -> tuple[dict[str, Way], Path]:

@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from app.cli import whole
 from app.cluster import attach
 from app.errors import LabError
 from app.stream import topics
@@ -136,8 +137,8 @@ def _table(result: dict[str, Any], options: Any) -> str:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.py request", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2, help="of each load run; wrk takes whole ones")
+    parser.add_argument("--rounds", type=whole(1), default=5)
+    parser.add_argument("--seconds", type=whole(1), default=2, help="of each load run; wrk takes whole ones")
     parser.add_argument("--cluster", default="embedded", help="embedded, or host:port of brokers that run already")
     parser.add_argument("--folder", help="where the outbox's file is (its disk is measured); default: temporary files")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, help="these; the first is what the shares refer to")

