@@ -79,6 +79,15 @@ def test_the_properties_never_name_anything_but_loopback() -> None:
     assert socket.gethostname() not in str(found)
 
 
+@pytest.mark.parametrize("grace", ["soon", "-1", "inf", "nan"])
+def test_a_grace_that_is_no_time_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch, grace: str) -> None:
+    """What, which value, what to do next; and nothing was started."""
+    monkeypatch.setenv("LAB_GRACE", grace)
+    with pytest.raises(ClusterError, match=f"LAB_GRACE={grace} is no number of seconds"):
+        attach("embedded")
+    assert not list(home.glob("*.json"))
+
+
 def test_ids_never_look_like_an_option() -> None:
     """A cluster id with a leading dash made StorageTool print its usage instead."""
     ids = {new_id() for _ in range(2000)}

@@ -1,6 +1,7 @@
 """Start an embedded cluster: the order for its keeper, the keeper's process, and its one answer."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -39,9 +40,19 @@ def order_of(file: Path, brokers: int, throughput: bool, port: int | None, user:
         cache=str((jars.cache_folder() / "start").resolve()),
         user=user,
         pid=pid,
-        grace=float(os.environ.get("LAB_GRACE", GRACE)),
+        grace=_grace(os.environ.get("LAB_GRACE")),
         keep=bool(os.environ.get("LAB_KEEP")),
     )
+
+
+def _grace(given: str | None) -> float:
+    try:
+        found = float(given or GRACE)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < math.inf:
+        raise ClusterError(f"LAB_GRACE={given} is no number of seconds", "Unset it, or say for example LAB_GRACE=60.")
+    return found
 
 
 def start(order: Order) -> State:
