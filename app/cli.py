@@ -1,11 +1,12 @@
 """How every script ends, and how it reads its numbers: the exit code tells the truth."""
 
 import argparse
-import math
 import sys
 from collections.abc import Callable
 
 from app.errors import LabError
+
+LONGEST = 1e9  # seconds, thirty years; Python's locks do not wait longer than 292
 
 
 def run(main: Callable[[], int]) -> int:
@@ -42,6 +43,6 @@ def positive(text: str) -> float:
         found = float(text)
     except ValueError:
         found = 0.0
-    if not 0 < found < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    if not 0 < found <= LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number up to {LONGEST:.0e}")
     return found

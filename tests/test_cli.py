@@ -35,11 +35,11 @@ def test_a_number_within_its_limits(kind: Callable[[str], float], text: str, val
         (whole(1), "1.5", "'1.5' is not a whole number of at least 1"),
         (whole(0, 65535), "65536", "'65536' is not a whole number from 0 to 65535"),
         (whole(0), "-1", "'-1' is not a whole number of at least 0"),
-        (positive, "0", "'0' is not a positive number"),
-        (positive, "-1", "'-1' is not a positive number"),
-        (positive, "inf", "'inf' is not a positive number"),
-        (positive, "nan", "'nan' is not a positive number"),
-        (positive, "ten", "'ten' is not a positive number"),
+        (positive, "0", "'0' is not a positive number up to 1e+09"),
+        (positive, "-1", "'-1' is not a positive number up to 1e+09"),
+        (positive, "inf", "'inf' is not a positive number up to 1e+09"),
+        (positive, "nan", "'nan' is not a positive number up to 1e+09"),
+        (positive, "ten", "'ten' is not a positive number up to 1e+09"),
     ],
 )
 def test_any_other_is_refused(kind: Callable[[str], float], text: str, said: str) -> None:

@@ -264,6 +264,6 @@ def test_a_disk_that_hangs_is_a_refusal_in_time(path: Path) -> None:
 def test_a_broken_file_is_an_error_that_names_it(path: Path) -> None:
     """Something that is no database is not written over."""
     path.write_bytes(b"not a database, and long enough to be looked at as one" * 100)
-    with Outbox(NOBODY, "events", path=path) as log, pytest.raises(LabError, match="is not an outbox"):
+    with Outbox(NOBODY, "events", path=path) as log, pytest.raises(LabError, match="cannot be an outbox"):
         log.connect()
     assert path.read_bytes().startswith(b"not a database")

@@ -15,7 +15,8 @@ from app.errors import LabError
 from app.home import PROJECT
 from app.stream.connection import Connection, addresses
 
-LEFT = re.compile(r"^(\d+) event\(s\)", re.MULTILINE)  # what a game says at its end of events that it did not deliver
+# what a game says at its end of events that it did not deliver: how many, and their ids
+LEFT = re.compile(r"^(\d+) event\(s\) .*:\n((?:  .+\n?)*)", re.MULTILINE)
 
 
 class GameFailed(LabError):
@@ -24,10 +25,11 @@ class GameFailed(LabError):
 
 @dataclass(frozen=True)
 class Farewell:
-    """How a game ended: its exit code, and how many events it named as not delivered."""
+    """How a game ended: its exit code, how many events it said were not delivered, and which ones."""
 
     code: int
     left: int
+    named: frozenset[str] = frozenset()
 
 
 class GameProcess:
@@ -103,7 +105,8 @@ class GameProcess:
             raise GameFailed(f"the game did not end within {error.timeout:g} s of SIGTERM", "Try again.") from error
         self._release()
         named = LEFT.search(self.errors())
-        self.farewells.append(Farewell(code, int(named[1]) if named else 0))
+        left, ids = (int(named[1]), named[2].split()) if named else (0, [])
+        self.farewells.append(Farewell(code, left, frozenset(ids)))
 
     def freeze(self) -> None:
         """SIGSTOP: it keeps its connections and answers nothing."""

@@ -51,10 +51,10 @@ def _for_every_way(result: Result) -> Iterator[str]:
 
 
 def _for_a_queue(result: Result) -> Iterator[str]:
-    named = sum(farewell.left for farewell in result.farewells)
-    if result.ledger.lost > named:
-        lost = result.ledger.named("lost")
-        yield f"{result.ledger.lost} events lost, but only {named} named when the game was stopped: {lost}"
+    gaps, named = result.ledger.gaps, set[str]().union(*(farewell.named for farewell in result.farewells))
+    silent = sorted(set(gaps["event_id"][gaps["gap"] == "lost"]) - named)
+    if silent:
+        yield f"{len(silent)} events lost that the game did not name when it was stopped: {', '.join(silent[:5])}"
 
 
 def _for_safe_ways(result: Result) -> Iterator[str]:

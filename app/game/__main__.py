@@ -2,7 +2,8 @@
 
 Prints one line, `ready http://127.0.0.1:PORT`, when it would accept a request. SIGTERM or Ctrl-C ends it: requests in
 hand are answered, then events that wait are delivered, for --drain seconds at most; what is left is named on stderr.
-Exit codes: 0 everything delivered (or safe in the outbox), 1 events were left behind, 2 it could not start.
+Exit codes: 0 nothing is left (or it is safe in the outbox), 1 events were left behind, 2 it could not start, 130 it was
+stopped before it was ready. What fire-and-forget gave up earlier is not left: `/metrics` has counted it as failed.
 """
 
 import argparse
@@ -22,8 +23,6 @@ from app.game.web import create_app
 from app.stream.connection import Connection, connect_to
 from app.stream.log import WAYS, EventLog, open_log
 
-NAMED = 20  # ids of undelivered events that are named on the last lines
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal comes; returns the exit code."""
@@ -39,14 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace, connection: Connection) -> int:
     if options.leash:
         threading.Thread(target=_end_with_stdin, name="leash", daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # a long rebuild ends at once
     stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
     log = open_log(options.way, connection, options.topic, **_settings(options))
     try:
         log.connect()
         app = create_app(log, history=_history(options, connection, log), remember=options.remember)
         with GameServer(app, options.host, options.port, threads=options.threads) as server:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: stopped.set())
             print(f"ready {server.url}", flush=True)
             while not stopped.wait(60):  # with a time-out, so that Windows sees Ctrl-C
                 pass
@@ -78,9 +78,9 @@ def _farewell(log: EventLog, left: int, way: str) -> int:
     if not left:
         return 0
     fate = "stay in the outbox for the next start" if way == "outbox" else "were not delivered"
-    print(f"{left} event(s) {fate}:", *log.unsent[:NAMED], sep="\n  ", file=sys.stderr)
-    if left > NAMED:
-        print(f"  and {left - NAMED} more", file=sys.stderr)
+    print(f"{left} event(s) {fate}:", *log.unsent, sep="\n  ", file=sys.stderr)
+    if log.unnamed:
+        print(f"  and {log.unnamed} before them", file=sys.stderr)
     return 0 if way == "outbox" else 1
 
 

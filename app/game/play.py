@@ -1,7 +1,9 @@
 """One command from its arrival to its answer: decide, log, evolve. No web in here."""
 
+import heapq
 import threading
 from collections.abc import Iterable
+from datetime import datetime
 from functools import partial
 from typing import Protocol
 
@@ -125,11 +127,16 @@ class Game:
 
     def _rebuild(self, history: Iterable[Event]) -> None:
         seen: set[str] = set()  # all ids, not only those remembered: history may hold an event twice, far apart
+        newest: list[tuple[datetime, int, Event]] = []  # a heap: partitions come one after another, not by time
         for event in history:
             if event.event_id in seen:
                 continue
             seen.add(event.event_id)
             self.world = evolve(self.world, event)
+            heapq.heappush(newest, (event.at, len(seen), event))
+            if len(newest) > self.answers.limit:
+                heapq.heappop(newest)
+        for _, _, event in sorted(newest):
             action = ACTION_OF[event.event_type]
             self.answers.remember(event.event_id, (event.player, action, event.fields.get("guild")), DONE[action])
 

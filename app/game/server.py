@@ -123,12 +123,13 @@ class _Running:
                 connection_limit=1000,
                 asyncore_use_poll=True,
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: waitress cannot resolve the host
             close_all(sockets)
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise
-            cure = "Use port=0 for a free one, or stop what holds it."
-            raise LabError(f"port {port} of {host} cannot be used: {error.strerror}", cure) from error
+            taken = isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES)
+            cure = "Use port=0 for a free one, or stop what holds it." if taken else "Use 127.0.0.1, as by default."
+            raise LabError(
+                f"port {port} of {host} cannot be used: {getattr(error, 'strerror', None) or error}", cure
+            ) from error
         self._server.trigger.lock = threading.RLock()
         self._server.pull_trigger = self._pull  # the workers' way to wake the loop
         self._open = True

@@ -4,6 +4,7 @@ from collections import deque
 from typing import Any
 
 from app.stream.confirmed import Confirmed
+from app.stream.log import EventLog
 from app.stream.outcome import Outcome
 
 NAMED = 10_000  # lost events whose ids are kept; `counts.failed` has them all
@@ -25,12 +26,17 @@ class Buffered(Confirmed):
         super().__init__(*args, **settings)
         self._lost: deque[str] = deque(maxlen=NAMED)
 
+    def ready(self) -> bool:
+        """Is there room in the queue? The broker may be away: once connected, the queue waits for it."""
+        return super().ready() if self._engine is None else EventLog.ready(self)
+
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:
-        self._produce(key, value, event_id)
+        self._produce(key, value, event_id).late = True
 
     def _bury(self, outcome: Outcome, delivered: bool) -> None:
         super()._bury(outcome, delivered)
         if not delivered:
+            self.unnamed += len(self._lost) == NAMED
             self._lost.append(outcome.event_id)
 
     def _close(self, deadline: float) -> list[str]:

@@ -47,11 +47,7 @@ class Confirmed(EventLog):
 
     def ready(self) -> bool:
         if self._engine is None:
-            try:
-                topics.end_offsets(self.connection, self.topic, timeout=1.0)
-            except LabError:
-                return False
-            return not self._opening.closed
+            return super().ready() and topics.answers(self.connection, self.topic)
         return super().ready() and self._engine.answers(self.topic)
 
     def _open(self) -> None:
@@ -70,7 +66,6 @@ class Confirmed(EventLog):
         if delivered is None:
             raise Undecided(outcome, self.timeout)
         if not delivered:
-            self._count("failed", -1)  # the caller hears of it, so it counts as refused
             raise Refused(f"the broker did not take the event: {outcome.why}", "Ask again.")
 
     def _produce(self, key: str, value: bytes, event_id: str) -> Outcome:
@@ -97,6 +92,8 @@ class Confirmed(EventLog):
             outcome.decide(True)
         elif not self._stopping.is_set():
             outcome.why = str(error)
+            if message is not None and message.offset() is not None:
+                outcome.lower(message.partition(), message.offset())
             self._dead.append(outcome)
             self._replace(engine)
 
@@ -154,8 +151,11 @@ class Confirmed(EventLog):
         if not delivered:
             logger.warning("event %s was not delivered: %s", outcome.event_id, outcome.why)
         self._dead.remove(outcome)
-        self._settle(outcome, delivered)
-        outcome.decide(delivered, outcome.why)
+        if delivered:
+            self._settle(outcome, True)
+        self.held.drop(outcome)
+        if outcome.decide(delivered, outcome.why) and not delivered:  # who waits hears of it: that counts as refused
+            self._count("failed")
 
     def _close(self, deadline: float) -> list[str]:
         assert self._engine is not None
@@ -166,7 +166,7 @@ class Confirmed(EventLog):
         self._stopping.set()
         self._engine.close()
         if repairing is not None:
-            repairing.join()
+            repairing.join(max(0.0, deadline - time.monotonic()))
         return self.held.ids()
 
 

@@ -79,7 +79,7 @@ class Engine:
 
         The reports come on the engine's thread, as ever: served by two threads they would come out of order.
         """
-        if threading.current_thread() is self._thread:
+        if threading.current_thread() is self._thread or not self._thread.is_alive():
             self._producer.flush(max(0.0, seconds))
             return
         self._hurrying.set()

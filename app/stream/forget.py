@@ -9,6 +9,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 
 from app.stream import topics
 from app.stream.admin import PATIENCE
+from app.stream.connection import kafka_python
 from app.stream.delivery import Refused
 from app.stream.log import EventLog
 from app.stream.missing import BrokerGone
@@ -29,12 +30,17 @@ class FireAndForget(EventLog):
         self.linger = linger  # seconds; 0 as in the seed
         self._producer: KafkaProducer | None = None
 
+    def ready(self) -> bool:
+        """Is there room for what waits? Before the first connection: is the topic there?"""
+        there = self._producer is not None or topics.answers(self.connection, self.topic)
+        return there and super().ready()
+
     def _open(self) -> None:
         topics.end_offsets(
             self.connection, self.topic
         )  # a missing topic or broker is said now, not by a send that blocks
         producer = KafkaProducer(
-            **self.connection,
+            **kafka_python(self.connection),
             linger_ms=int(self.linger * 1000),
             max_block_ms=int(self.timeout * 1000),
             delivery_timeout_ms=int(self.patience * 1000),

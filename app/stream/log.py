@@ -32,6 +32,7 @@ class EventLog(ABC):
         self.timeout = timeout  # seconds that one append waits at most
         self.held = Held(memory)
         self.unsent: list[str] = []
+        self.unnamed = 0  # undelivered events that `unsent` has no room for
         self._tally = dict.fromkeys(("accepted", "acknowledged", "failed", "unknown", "relayed", "refused"), 0)
         self._lock = threading.Lock()  # guards the tally; held for a few instructions only
         self._opening = Opening(self._open)
@@ -39,7 +40,8 @@ class EventLog(ABC):
     def append(self, key: str, value: bytes, event_id: str) -> None:
         """Deliver one event under its key (the player); returns when `promise` holds.
 
-        Waits `timeout` seconds at most. Raises `Refused` or `Undecided`, and a `LabError` in a forked process.
+        Waits `timeout` seconds at most, and while there is no connection yet for that, too (five). Raises `Refused` or
+        `Undecided`, and a `LabError` in a forked process.
         """
         try:
             self._check(value)
@@ -76,14 +78,14 @@ class EventLog(ABC):
         return ()
 
     def close(self, timeout: float = 10.0) -> int:
-        """Deliver what can be within `timeout` seconds; returns how many events were not, `unsent` names them."""
+        """Deliver what can be within about `timeout` seconds; returns how many were not, `unsent` names them."""
         deadline = time.monotonic() + timeout
 
         def close() -> None:
             self.unsent = self._close(deadline)
 
         self._opening.close(close)
-        return len(self.unsent)
+        return len(self.unsent) + self.unnamed
 
     def __enter__(self) -> Self:
         return self

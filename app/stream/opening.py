@@ -25,9 +25,7 @@ class Opening:
     def open(self) -> None:
         """Open it, unless it was opened or closed before; raises what the opening raises."""
         with self._turn:
-            if self._pid is None and not self.closed:
-                self._act()
-                self._pid = os.getpid()
+            self._open()
 
     def check(self) -> None:
         """Return when it is open in this process, opening it on first use.
@@ -54,12 +52,18 @@ class Opening:
                     act()
 
     def _open_or_refuse(self) -> None:
-        # While the broker is away each attempt takes seconds: what one thread learned holds for a moment, so that
-        # requests are refused at once instead of piling up.
-        try:
-            if time.monotonic() - self._failed_at > AGAIN:
-                self.open()
-                return
-        except LabError as error:
-            self._failed_at, self._failure = time.monotonic(), error
+        # While the broker is away each attempt takes seconds: what one thread learned holds for a moment, also for
+        # those who waited for it, so that requests are refused at once instead of piling up.
+        with self._turn:
+            try:
+                if time.monotonic() - self._failed_at > AGAIN:
+                    self._open()
+                    return
+            except LabError as error:
+                self._failed_at, self._failure = time.monotonic(), error
         raise Refused(self._failure.problem, self._failure.cure) from self._failure
+
+    def _open(self) -> None:
+        if self._pid is None and not self.closed:
+            self._act()
+            self._pid = os.getpid()

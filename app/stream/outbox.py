@@ -1,20 +1,25 @@
 """Outbox: an answer once the event is durable on this machine; a relay delivers it when the broker can."""
 
+import logging
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from app.errors import LabError
 from app.home import lab_home
+from app.stream.connection import addresses
 from app.stream.delivery import Refused, Undecided
 from app.stream.log import EventLog
 from app.stream.outbox_file import OutboxFile, Row, rows_in
 from app.stream.outcome import Outcome
 from app.stream.relay import Relay
+
+logger = logging.getLogger(__name__)
 
 QUOTA = 256 << 20  # bytes
 IDLE = 0.1  # seconds without a commit, after which delivered rows get one of their own
@@ -40,7 +45,7 @@ class Outbox(EventLog):
         self._waiting: deque[tuple[Outcome, Row]] = deque()
         self._committing = threading.Lock()  # its holder commits for all that wait: one fsync, no hand-over to a writer
         self._committed_at = 0.0
-        self._delivered: deque[int] = deque()  # acknowledged rows that are in the file still
+        self._delivered: dict[int, None] = {}  # acknowledged rows that are in the file still
         self._own = 0  # rows behind this one are this process's
         self._rows = 0  # rows that the broker has not acknowledged
         self._empty = threading.Condition(self._lock)
@@ -63,14 +68,19 @@ class Outbox(EventLog):
         return not self._opening.closed and (self._file is None or self._file.has_room())
 
     def after(self, seq: int, limit: int) -> list[tuple[int, str, bytes]]:
-        """For the relay: the next rows in order."""
+        """For the relay: the next rows in order, without those that are delivered and not removed yet."""
         assert self._file is not None
-        return self._file.after(seq, limit)
+        found: list[tuple[int, str, bytes]] = []
+        while not found and (rows := self._file.after(seq, limit)):
+            found, seq = [row for row in rows if row[0] not in self._delivered], rows[-1][0]
+        return found
 
     def delivered(self, seq: int) -> None:
-        """For the relay: the broker has acknowledged this row."""
-        self._delivered.append(seq)
+        """For the relay: the broker has acknowledged this row; it may say so again after it began again."""
         with self._lock:
+            if seq in self._delivered:
+                return
+            self._delivered[seq] = None
             self._rows -= 1
             self._tally["relayed"] += 1
             self._tally["acknowledged"] += seq > self._own
@@ -85,7 +95,11 @@ class Outbox(EventLog):
                 self._commit()
 
     def _open(self) -> None:
-        self._file = OutboxFile(self.path, self.topic, self.quota)
+        servers = addresses(self.connection)
+        self._file = OutboxFile(self.path, self.topic, self.quota, servers)
+        if self._file.elsewhere:
+            moved = "%s: %d events that were accepted for the brokers at %s go to %s"
+            logger.warning(moved, self.path, self._file.count(), self._file.elsewhere, servers)
         self._own = self._file.newest()
         self._rows = self._file.count()
         try:
@@ -124,17 +138,19 @@ class Outbox(EventLog):
     def _commit(self) -> None:
         """Commit all that waits, and forget what is delivered; the caller holds `_committing`."""
         assert self._file is not None
-        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        gone = [self._delivered.popleft() for _ in range(len(self._delivered))]
+        batch = _taken(self._waiting)
+        with self._lock:
+            gone = list(self._delivered)
         try:
             newest = self._file.commit([row for _, row in batch], gone)
         except sqlite3.Error as error:
-            self._delivered.extend(gone)
             self._refuse(batch, error)
             return
         self._committed_at = time.monotonic()
         with self._lock:
             self._rows += len(batch)
+            for seq in gone:
+                del self._delivered[seq]
         if self._relay is not None:
             self._relay.newest = newest
         for outcome, _ in batch:
@@ -155,3 +171,12 @@ class Outbox(EventLog):
         unsent = [event_id for event_id, _, _ in rows_in(self.path)]
         self._file.close()
         return unsent
+
+
+def _taken(waiting: deque[tuple[Outcome, Row]]) -> list[tuple[Outcome, Row]]:
+    """All that is in the queue; whoever is tired of waiting may take an entry back meanwhile."""
+    found = []
+    with suppress(IndexError):
+        while True:
+            found.append(waiting.popleft())
+    return found

@@ -5,7 +5,7 @@ Sources: sqlite.org, "Write-Ahead Logging" and "PRAGMA synchronous".
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,6 +20,7 @@ _SMALLEST = 16  # pages; fewer would not hold the tables
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT, key TEXT, value BLOB);
 CREATE TABLE IF NOT EXISTS owner (topic TEXT, pid INTEGER);
+CREATE TABLE IF NOT EXISTS brokers (addresses TEXT);
 """
 
 
@@ -27,27 +28,27 @@ class OutboxFile:
     """Undelivered rows of one topic, owned by one process; a second owner raises a `LabError` that names the first.
 
     The file takes `quota` bytes at most (the write-ahead log beside it about 4 MB). One thread at a time, but for
-    `after` and `has_room`, which read through a connection of their own.
+    `after` and `has_room`, which read through a connection of their own. `elsewhere` is not empty when the rows were
+    meant for other brokers than `servers`.
     """
 
-    def __init__(self, path: Path, topic: str, quota: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path, topic: str, quota: int, servers: str = "") -> None:
         self.path = path
         self._pages = max(_SMALLEST, quota // PAGE)
-        self._guard = _lock(path)
-        try:
-            self._database = _connect(path)
-        except sqlite3.DatabaseError as error:
-            self._guard.close()
-            raise LabError(f"{path} is not an outbox: {error}", "Name another file.") from error
-        self._reader = _connect(path)
-        try:
-            self._database.executescript(_SCHEMA)
-            self._database.execute(f"PRAGMA max_page_count={self._pages}")
-            self._own(topic)
-        except BaseException:
-            self.close()
-            raise
+        self._open = ExitStack()
+        with ExitStack() as opening:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                opening.enter_context(closing(_lock(path)))
+                self._database = opening.enter_context(closing(_connect(path)))
+                self._reader = opening.enter_context(closing(_connect(path)))
+                self._database.executescript(_SCHEMA)
+                self._database.execute(f"PRAGMA max_page_count={self._pages}")
+                self._own(topic)
+                self.elsewhere = self._settle(servers)
+            except (sqlite3.Error, OSError) as error:
+                raise LabError(f"{path} cannot be an outbox: {error}", "Name another file.") from error
+            self._open = opening.pop_all()
 
     def _own(self, topic: str) -> None:
         found = self._database.execute("SELECT topic FROM owner").fetchone()
@@ -58,6 +59,13 @@ class OutboxFile:
             )
         self._database.execute("DELETE FROM owner")
         self._database.execute("INSERT INTO owner VALUES (?, ?)", (topic, os.getpid()))
+
+    def _settle(self, servers: str) -> str:
+        """Where the rows that wait were to go until now, if that is not where they go now."""
+        found = self._database.execute("SELECT addresses FROM brokers").fetchone()
+        self._database.execute("DELETE FROM brokers")
+        self._database.execute("INSERT INTO brokers VALUES (?)", (servers,))
+        return str(found[0]) if found and found[0] != servers and self.count() else ""
 
     def commit(self, rows: list[Row], delivered: list[int]) -> int:
         """Add rows and remove delivered ones, durably, in one transaction; returns the highest sequence number.
@@ -106,8 +114,7 @@ class OutboxFile:
 
     def close(self) -> None:
         """Release the file; another process may own it then."""
-        for connection in (self._reader, self._database, self._guard):
-            connection.close()
+        self._open.close()
 
 
 def rows_in(path: Path) -> list[Row]:
@@ -141,10 +148,19 @@ def _lock(path: Path) -> sqlite3.Connection:
         guard.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
         guard.close()
-        with closing(_connect(path)) as database:
-            pid = next(iter(database.execute("SELECT pid FROM owner").fetchone() or ()), "unknown")
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
         raise LabError(
-            f"outbox {path} is in use by another game (process {pid})",
+            f"outbox {path} is in use by another game (process {_owner(path)})",
             "Stop that game, or give this one a file of its own.",
         ) from error
     return guard
+
+
+def _owner(path: Path) -> str:
+    with (
+        suppress(sqlite3.Error, TypeError),
+        closing(_connect(path)) as database,
+    ):  # it may be making its tables just now
+        return str(database.execute("SELECT pid FROM owner").fetchone()[0])
+    return "unknown"

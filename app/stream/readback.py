@@ -20,7 +20,9 @@ def find(
     """
     deadline = time.monotonic() + timeout
     ends = topics.end_offsets(connection, topic)
-    missing = {partition: end for partition, end in ends.items() if start.get(partition, 0) < end}
+    # a start behind the end: the log was cut or made anew, and the event may be anywhere in it
+    begin = {partition: at if (at := start.get(partition, 0)) <= end else 0 for partition, end in ends.items()}
+    missing = {partition: end for partition, end in ends.items() if begin[partition] < end}
     found: set[str] = set()
     consumer = Consumer(
         {
@@ -34,7 +36,7 @@ def find(
         }
     )
     try:
-        consumer.assign([TopicPartition(topic, partition, start.get(partition, 0)) for partition in missing])
+        consumer.assign([TopicPartition(topic, partition, begin[partition]) for partition in missing])
         while missing:
             if time.monotonic() > deadline:
                 raise LabError(f"topic {topic!r} was not read to its end in {timeout:g} s: {missing}", "Try again.")
@@ -42,9 +44,9 @@ def find(
                 if message.error() is not None:
                     continue
                 found |= {_event_id(message.value())} & wanted
-            for at in consumer.position([TopicPartition(topic, partition) for partition in missing]):
-                if at.offset >= missing[at.partition]:
-                    del missing[at.partition]
+            for place in consumer.position([TopicPartition(topic, partition) for partition in missing]):
+                if place.offset >= missing[place.partition]:
+                    del missing[place.partition]
     finally:
         consumer.close()
     return found

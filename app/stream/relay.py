@@ -63,16 +63,22 @@ class Relay:
     def _run(self) -> None:
         last = 0
         while not self._stopping.wait(TICK):
-            if self._dead:
-                logger.warning("the relay begins again: %s", self._dead)
-                self._begin_again()
-                last = 0
-            while last < self.newest and not self._dead and not self._stopping.is_set():
-                before, last = last, self._send_behind(last)
-                if last == before:
-                    break
-            self._rows.sweep()
-            self._look_after(time.monotonic())
+            try:
+                if self._dead:
+                    logger.warning("the relay begins again: %s", self._dead)
+                    self._begin_again()
+                    last = 0
+                last = self._send_all_behind(last)
+                self._rows.sweep()
+                self._look_after(time.monotonic())
+            except Exception as error:  # the thread must outlive it, or the rows wait for ever
+                self._dead = f"{type(error).__name__}: {error}"
+
+    def _send_all_behind(self, last: int) -> int:
+        before = -1
+        while before != last < self.newest and not self._dead and not self._stopping.is_set():
+            before, last = last, self._send_behind(last)
+        return last
 
     def _look_after(self, now: float) -> None:
         """Say once, each time that rows begin to wait, what they wait for: a wrong password would be no news else."""

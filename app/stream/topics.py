@@ -80,6 +80,15 @@ def end_offsets(connection: Connection, name: str, timeout: float = PATIENCE) ->
         return _offsets(admin, [TopicPartition(name, p["partition_index"]) for p in raw], OffsetSpec.LATEST)
 
 
+def answers(connection: Connection, name: str, timeout: float = 1.0) -> bool:
+    """Is the topic there, with a leader for each partition? A quick question: what stands in the way is not told."""
+    try:
+        end_offsets(connection, name, timeout)
+    except LabError:
+        return False
+    return True
+
+
 def since(before: Mapping[int, int], after: Mapping[int, int]) -> Ranges:
     """What was written between two `end_offsets`: partition -> [start, end), empty ranges included."""
     for partition, start in before.items():
