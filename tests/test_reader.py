@@ -4,18 +4,22 @@ import json
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pandas as pd
 import pytest
+from recordbatches import batch, chunk
 from topics_of import new_topic, producer, values, write
 
 from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import Connection
 from app.stream.consumed import Consuming
+from app.stream.decode import decode_chunk
 from app.stream.fetch import Fetcher
 from app.stream.fetched import Fetched
 from app.stream.missing import BrokerGone, TopicMissing
+from app.stream.pipeline import Planner
 from app.stream.reader import read_batches, read_text, read_topic
 from app.stream.schema import EVENTS, Schema
 from app.stream.wire import Link, Unsupported
@@ -53,6 +57,18 @@ def test_a_column_that_comes_after_the_sample(kafka: Connection, decoder: str) -
     assert events["b"][3000:3002].tolist() == ["x", 7]
     assert found.mixed == {"b": {"missing": 6001, "text": 1, "number": 1}}
     assert events["c"].isna().all()
+
+
+def test_a_sample_without_values_is_none() -> None:
+    """A schema is learned from the first values, not from the tombstones before them: none of the rows is a stray."""
+    first, second = batch([None] * 300), batch([None] * 300 + [b'{"n": 1}'] * 300)
+    link = cast(Link, None)
+    works = [Fetched([], link, bytearray()), *(Fetched([chunk(data)], link, bytearray()) for data in (first, second))]
+    planner = Planner.of(None, None)
+    for work in works:
+        planner.sample(work)
+    assert planner.plan.names == {"n"}
+    assert decode_chunk(planner.plan, works[2].chunks[0]).strays == []
 
 
 def test_all_records_each_time(kafka: Connection) -> None:

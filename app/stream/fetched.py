@@ -23,7 +23,7 @@ class Fetched:
 
     def sample(self, most: int) -> list[bytes]:
         """The first values of each chunk, without a look at more of its batches than it takes."""
-        return [value for chunk in self.chunks for value in walk(beginning(chunk, most)).records.values(most)]
+        return [value for chunk in self.chunks for value in _first_values(chunk, most)]
 
     def decoded(self, plan: Plan, decode: Decode) -> list[tuple[int, Decoded]]:
         """(partition, its rows) for each chunk."""
@@ -32,3 +32,14 @@ class Fetched:
     def done(self) -> None:
         """Give the answer's buffer back."""
         self.link.give_back(self.buffer)
+
+
+def _first_values(chunk: Chunk, most: int) -> list[bytes]:
+    """The values among so many records, or among more where those are tombstones, aborted or markers."""
+    records = most
+    while True:
+        part = beginning(chunk, records)
+        values = walk(part).records.values(most)
+        if values or part is chunk:
+            return values
+        records *= 4

@@ -12,7 +12,7 @@ from app.stream.reading import Work
 from app.stream.records import from_values
 from app.stream.schema import META, Plan, Schema, compile_plan
 
-SAMPLE = 200  # values of each chunk of the first answer from which a schema is inferred; later news widens it
+SAMPLE = 200  # values of each chunk of the first answer that has any, to infer a schema; later news widens it
 _THREADS = min(2, os.cpu_count() or 1)  # pyarrow and the C core work without Python's lock
 _AHEAD = _THREADS + 1  # answers that wait for a decoder
 
@@ -32,10 +32,11 @@ class Planner:
         return cls(infer.start(keys), sampled=False)
 
     def sample(self, work: Work) -> None:
-        """Look at the first values, once."""
+        """Look at the first values, until some have taught a column: tombstones and rejects teach none."""
         if not self.sampled:
-            self.sampled = True
+            before = self.plan
             self.learn(work.sample(SAMPLE))
+            self.sampled = self.plan is not before
 
     def learn(self, values: Iterable[bytes]) -> None:
         """Make room for these values."""
