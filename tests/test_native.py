@@ -6,6 +6,7 @@ import os
 import struct
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from crc32c import crc32c
@@ -245,6 +246,35 @@ def test_checksums(length: int) -> None:
     """The processor's CRC-32C, the one by tables, and the crc32c package agree."""
     data = os.urandom(length)
     assert _columns.crc32c(data) == (crc32c(data), crc32c(data))
+
+
+def test_a_limit_of_memory_is_no_reason_to_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a batch that compresses well promises is only a hint: when it is not to be had, what is needed will do."""
+    resource, status = pytest.importorskip("resource"), Path("/proc/self/statm")
+    if not status.exists():
+        pytest.skip("no /proc here: how much memory the process has is not known")
+    monkeypatch.setattr(native.decode, "decode_chunk", lambda *_: pytest.fail("handed to the pure-Python decoder"))
+    plain = [batch([b'{"a": "%s"}' % os.urandom(32 << 10).hex().encode()], base=base) for base in range(1, 33)]
+    data = batch([b'{"a": "%s"}' % (b"x" * (256 << 10))], codec=4) + b"".join(plain)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    now = int(status.read_text().split()[0]) * resource.getpagesize()
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (now + (200 << 20), before[1]))
+        found = native.decode_chunk(compile_plan(Schema(dict.fromkeys("abcdefghijkl", "json"))), chunk(data))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert [len(cell) - 2 for cell in found.table["a"].to_pylist()] == [256 << 10, *[64 << 10] * 32]
+
+
+def test_without_enough_memory_python_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the core has no memory for is still the other decoder's, and the result the same."""
+
+    class Columns:
+        def __init__(self, *_: object) -> None:
+            raise MemoryError
+
+    monkeypatch.setattr(native, "_core", SimpleNamespace(Columns=Columns))
+    check_same(batch([with_(), b"{"]))
 
 
 def test_threads_share_nothing() -> None:

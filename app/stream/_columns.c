@@ -58,13 +58,15 @@ typedef struct {
     size_t capacity;
 } Block;
 
-/* Make room for `needed` bytes. `hint` is what the whole chunk will probably need: untouched memory costs nothing. */
+/* Make room for `needed` bytes. `hint` is what the whole chunk will probably need: untouched memory costs nothing, but
+ * where the system does not give it (a limit of the process), what is needed will do. */
 static bool block_reserve(Block *block, size_t needed, size_t hint) {
     if (needed <= block->capacity) return true;
     size_t capacity = block->capacity + block->capacity / 2;
     if (capacity < hint) capacity = hint;
     if (capacity < needed) capacity = needed;
     uint8_t *bytes = realloc(block->bytes, capacity);
+    if (bytes == NULL && capacity > needed) bytes = realloc(block->bytes, capacity = needed);
     if (bytes == NULL) return false;
     block->bytes = bytes;
     block->capacity = capacity;
@@ -1047,9 +1049,11 @@ static const uint8_t *read_record(Columns *self, const Batch *batch, const uint8
 }
 
 #define SMALLEST_RECORD 7 /* one byte each: length, attributes, timestamp, offset, key length, value length, headers */
+#define MOST_AHEAD (16u << 20) /* bytes: one batch that compresses well says nothing about the others */
 
 /* Room for one batch more. `remaining` is how much of the chunk is left, this batch included: it sets the hints. */
 static bool reserve(Columns *self, int64_t count, size_t bytes, size_t remaining) {
+    if (remaining > MOST_AHEAD) remaining = bytes > MOST_AHEAD ? bytes : MOST_AHEAD;
     int64_t rows = self->rows + count;
     double density = bytes > 0 ? (double)count / (double)bytes : 0.0;
     int64_t hint = self->rows + (int64_t)(1.1 * density * (double)remaining) + 16;

@@ -1,8 +1,8 @@
 """The optional native core: `decode.decode_chunk` with the hot loop in C, and the same result.
 
 `_columns.c` reads what is plain. Odd rows go through `rows.patch` as in the pure-Python decoder, compressed batches
-through `batches.inflate`, a chunk with aborted ones through `batches.open_batches`, one with anything wrong in it to
-the pure-Python decoder, whose error it then is.
+through `batches.inflate`, a chunk with aborted ones through `batches.open_batches`, one with anything wrong in it or
+too large for the memory to the pure-Python decoder, whose error it then is.
 """
 
 import hashlib
@@ -65,16 +65,23 @@ def decode_chunk(plan: Plan, chunk: Chunk) -> Decoded:
     """What `decode.decode_chunk` returns and raises, faster. Raises `Absent` if there is no native core."""
     if _core is None:
         raise Absent(_reason)
-    columns: Columns = _core.Columns(_fields(plan), plan.all_keys)
+    try:
+        read = _read(_core, plan, chunk)
+    except MemoryError:  # the core keeps room for every column at once
+        read = None
+    return decode.decode_chunk(plan, chunk) if read is None else _decoded(plan, chunk, *read)
+
+
+def _read(core: ModuleType, plan: Plan, chunk: Chunk) -> "tuple[Columns, int, int] | None":
+    """The filled columns, the next offset and records aborted; None when something is wrong with the chunk."""
+    columns: Columns = core.Columns(_fields(plan), plan.all_keys)
     transactions = chunk.committed and bool(chunk.aborted)
     outcome, next_offset = columns.read_batches(chunk.data, chunk.start, chunk.end, transactions, inflate)
     aborted = 0
-    if outcome == _core.HAND_OVER:
-        columns = _core.Columns(_fields(plan), plan.all_keys)
+    if outcome == core.HAND_OVER:
+        columns = core.Columns(_fields(plan), plan.all_keys)
         outcome, next_offset, aborted = _read_opened(columns, chunk)
-    if outcome != _core.END:
-        return decode.decode_chunk(plan, chunk)
-    return _decoded(plan, chunk, columns, next_offset, aborted)
+    return (columns, next_offset, aborted) if outcome == core.END else None
 
 
 def _read_opened(columns: "Columns", chunk: Chunk) -> tuple[int, int, int]:
