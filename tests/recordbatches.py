@@ -140,6 +140,14 @@ def batch(
     return signed(bytes(data))
 
 
+def transactional(data: bytes, producer: int) -> bytes:
+    """The batch as part of this producer's transaction."""
+    changed = bytearray(data)
+    changed[22] |= 0x10
+    struct.pack_into(">q", changed, 43, producer)
+    return signed(bytes(changed))
+
+
 def signed(data: bytes) -> bytes:
     """The same bytes with the CRC of every batch made right, so that what is behind the checksum is reached."""
     fixed, at = bytearray(data), 0

@@ -6,8 +6,9 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordbatches import ODD_VALUES, PLAN, batch, chunk, result, signed, with_
+from recordbatches import ODD_VALUES, PLAN, batch, chunk, result, signed, transactional, with_
 
+from app.stream import native
 from app.stream.batches import CorruptBatch, OldFormat, beginning, whole
 from app.stream.chunk import Decoded
 from app.stream.decode import decode_chunk, decode_records
@@ -124,6 +125,16 @@ def test_broken_records_are_never_wrong_rows(at: int, noise: bytes) -> None:
     found = result(decode_chunk, PLAN, chunk(signed(bytes(data))))
     assert isinstance(found, tuple)
     assert len(found) == 7 or found[0] == "CorruptBatch"
+
+
+@pytest.mark.parametrize(("start", "end", "aborted"), [(0, 9, 4), (0, 2, 0), (3, 5, 2), (5, 9, 1), (6, 9, 0), (0, 3, 1)])
+def test_aborted_records_of_a_range(start: int, end: int, aborted: int) -> None:
+    """Only those in the range are counted, wherever their batch begins and ends."""
+    plain, ended = batch([with_()] * 2), transactional(batch([with_()] * 4, base=2), 7)
+    data = plain + ended + batch([with_()] * 3, base=6)
+    for decoder in (decode_chunk, native.decode_chunk if native.available() else decode_chunk):
+        found = decoder(PLAN, chunk(data, start=start, end=end, committed=True, aborted=((7, 2),)))
+        assert (found.aborted, len(found.table) + found.aborted) == (aborted, end - start)
 
 
 def test_no_column_at_all() -> None:

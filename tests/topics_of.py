@@ -45,3 +45,12 @@ def values(connection: Connection, *found: bytes | None, partitions: int = 1) ->
     dealt = {p: [(None, value) for value in found[p::partitions]] for p in range(partitions)}
     write(connection, topic, dealt)
     return topic
+
+
+def abort(connection: Connection, topic: str, records: Mapping[int, Iterable[Record]]) -> None:
+    """Write the records in a transaction that ends in an abort: each partition gets a control record behind them."""
+    out = producer(connection, transactional_id=topic)
+    out.init_transactions(20)
+    out.begin_transaction()
+    write(connection, topic, records, out)
+    out.abort_transaction(20)

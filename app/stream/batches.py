@@ -70,7 +70,7 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Opened:
-    """The batches of a chunk with wanted records, how many records were aborted, and where the next chunk begins."""
+    """The batches of a chunk with wanted records, how many more were aborted, and where the next chunk begins."""
 
     segments: list[Segment]
     aborted: int
@@ -92,7 +92,7 @@ def open_batches(chunk: Chunk) -> Opened:
             transactions.ended(producer, base + last_delta)
             continue
         if attributes & _TRANSACTIONAL and transactions.aborts(producer, base + last_delta):
-            aborted += count
+            aborted += min(count, _overlap(chunk, base, base + last_delta + 1))
             continue
         if count == 0 or next_offset <= chunk.start or base >= chunk.end:
             continue
@@ -100,6 +100,11 @@ def open_batches(chunk: Chunk) -> Opened:
         codec = attributes & _CODEC
         segments.append(Segment(chunk.partition, data, at + HEADER, stop, codec, count, base, base_time, append_time))
     return Opened(segments, aborted, next_offset)
+
+
+def _overlap(chunk: Chunk, start: int, stop: int) -> int:
+    """How many of these offsets are wanted: as many records, for the cleaner takes all of an aborted batch or none."""
+    return max(0, min(stop, chunk.end) - max(start, chunk.start))
 
 
 def whole(data: memoryview, offset: int) -> tuple[int, int, int]:

@@ -49,7 +49,7 @@ class Stray:
 class Decoded:
     """One chunk decoded: the rows (see `schema.table_schema`), and everything in the chunk that is none.
 
-    `aborted` counts records of aborted transactions, `next_offset` is where the next chunk begins.
+    `aborted` counts wanted records of aborted transactions, `next_offset` is where the next chunk begins.
     """
 
     table: pa.Table

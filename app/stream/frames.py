@@ -32,7 +32,8 @@ _PANDAS: Mapping[pa.DataType, Any] = {
 @dataclass(frozen=True)
 class TopicFrame:
     """A topic's records as frames. len(events) + len(rejects) + len(tombstones) + aborted is all that `ranges` hold,
-    but for control records and offsets that compaction left empty.
+    but for control records and offsets that compaction left empty. `aborted` counts the records of aborted transactions
+    that read_committed leaves out; through the consumer, which tells of none, it is 0, and they are missing as well.
 
     `events`: partition (int32), offset (int64), timestamp (the broker's, datetime64[ms, UTC]), key (text; where a key
     is not UTF-8 the column holds objects, and that key its bytes), then the payload's columns: Int64, float64, boolean,

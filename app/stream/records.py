@@ -68,7 +68,7 @@ class Records:
 
 @dataclass(frozen=True)
 class Walked:
-    """The wanted records of a chunk, how many were aborted, and where the next chunk begins."""
+    """The wanted records of a chunk, how many more were aborted, and where the next chunk begins."""
 
     records: Records
     aborted: int
