@@ -10,7 +10,7 @@ from waiting import eventually
 
 from app.stream import topics
 from app.stream.buffered import Buffered
-from app.stream.connection import Connection
+from app.stream.connection import Connection, connect_to
 from app.stream.delivery import Counts, Refused
 from app.stream.engine import Engine
 from app.stream.held import OVERHEAD
@@ -81,3 +81,40 @@ def test_reports_come_on_one_thread(kafka: Connection, topic: str) -> None:
     engine.produce(topic, value(100), "p", on_delivery=lambda *_: threads.append(current_thread().name))
     engine.close()
     assert threads == ["delivery-reports"] * 101
+
+
+def test_its_health_is_its_queue_s(kafka: Connection, topic: str) -> None:
+    """Once connected, the queue takes events whether a broker is there or not; before, somebody has to be there."""
+    nobody = Buffered(connect_to("127.0.0.1:1"), topic)
+    assert not nobody.ready()
+    with Buffered(kafka, topic) as log:
+        assert log.ready()
+        log.connect()
+        assert log._engine is not None
+        log._engine.answers = lambda *_: False  # type: ignore[method-assign]
+        assert log.ready()
+
+
+def test_all_that_is_lost_is_counted_though_not_all_of_it_is_named(
+    kafka: Connection, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ids of the last ones are kept; how many there were is known."""
+    monkeypatch.setattr("app.stream.buffered.NAMED", 2)
+    with Buffered(kafka, topic) as log:
+        log.linger = 30.0
+        for number in range(5):
+            log.append("p", value(number), f"e{number}")
+        assert log._engine is not None
+        log._engine.purge()
+        assert eventually(lambda: log.counts.failed == 5)
+        assert (log.close(), log.unsent, log.unnamed) == (5, ["e3", "e4"], 3)
+
+
+def test_an_event_for_a_producer_that_was_just_closed_is_decided(kafka: Connection, topic: str) -> None:
+    """Whoever closes it again serves the reports that its own thread does not serve any more."""
+    reports: list[object] = []
+    engine = Engine(kafka, linger=0.0, events=10, memory=1 << 20)
+    engine.close()
+    engine.produce(topic, b"{}", "p", on_delivery=lambda error, _: reports.append(error))
+    engine.close()
+    assert len(reports) == 1

@@ -1,8 +1,10 @@
 """The game in a process of its own: it says when it is ready, what it left behind, and comes back knowing its past."""
 
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -156,3 +158,30 @@ def test_the_outbox_survives_the_game_and_the_outage(
         assert [running.ask("/sell_a_sword?player=ann")[0] for _ in range(2)] == [200, 409]
         assert running.stop() == (0, "")
     assert rows(kafka, topic) >= 3  # at least once: default, bought, sold
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_it_is_ready_ends_it_at_once(tmp_path: Path, number: int) -> None:
+    """Nobody waits for a world that is rebuilt from a broker that says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        command = [sys.executable, "-m", "app.game", "--bootstrap", f"127.0.0.1:{silent.getsockname()[1]}"]
+        command += ["--way", "outbox", "--outbox", str(tmp_path / "outbox.sqlite")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            silent.settimeout(30)
+            with silent.accept()[0]:  # it asks
+                started = time.monotonic()
+                process.send_signal(number)
+                said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, ("", "interrupted\n"))
+    assert time.monotonic() - started < 2.5
+
+
+@pytest.mark.parametrize("option", [("--host", "no.such.host.invalid"), ("--outbox", "/dev/null/x")])
+def test_a_place_that_cannot_be_is_two_lines_and_exit_code_2(
+    kafka: Connection, topic: str, option: tuple[str, str]
+) -> None:
+    """A host that is not ours, a file below a file."""
+    command = [sys.executable, "-m", "app.game", "--bootstrap", addresses(kafka), "--topic", topic, *option]
+    ran = subprocess.run([*command, "--way", "outbox"], capture_output=True, text=True, timeout=30)
+    assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 2)
+    assert option[1] in ran.stderr

@@ -3,8 +3,11 @@
 import json
 import multiprocessing
 import subprocess
+import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import pytest
 
@@ -14,7 +17,9 @@ from app.stream.connection import Connection, addresses, connect_to
 from app.stream.delivery import Counts, Refused
 from app.stream.log import LARGEST, WAYS, EventLog, open_log
 from app.stream.missing import TopicMissing
+from app.stream.opening import Opening
 from app.stream.outcome import Outcome
+from app.stream.readback import find
 
 DELIVERING = [way for way in WAYS if way != "none"]
 
@@ -168,3 +173,54 @@ def test_an_outcome_calls_back_once_now_or_later() -> None:
     outcome.decide(False)
     outcome.add_done_callback(tell("late"))
     assert (outcome.delivered, outcome.wait(1), heard) == (True, True, [("early", True), ("late", True)])
+
+
+@pytest.mark.parametrize("way", ["fire-and-forget", "confirmed", "buffered"])
+def test_a_log_that_was_never_connected_is_not_ready_without_a_broker(way: str) -> None:
+    """Its first event would be refused."""
+    assert not open_log(way, connect_to("127.0.0.1:1"), "events").ready()
+
+
+def test_those_who_come_while_a_connection_fails_do_not_try_it_again_one_by_one() -> None:
+    """Eight requests, one attempt: all are refused when it has failed."""
+    attempts: list[None] = []
+
+    def act() -> None:
+        attempts.append(time.sleep(0.3))
+        raise LabError("no broker answers")
+
+    opening = Opening(act)
+    with ThreadPoolExecutor(8) as pool:
+        errors = [refusal.exception() for refusal in [pool.submit(opening.check) for _ in range(8)]]
+    assert (len(attempts), {type(error) for error in errors}) == (1, {Refused})
+
+
+def test_a_delivery_that_fails_late_counts_as_failed_and_another_as_refused() -> None:
+    """Whoever still waits hears of it; no count ever goes down again."""
+    late, waited_for = Outcome("late"), Outcome("waited for")
+    assert late.wait(0.01) is None
+    assert (late.decide(False), waited_for.decide(False), waited_for.decide(False)) == (True, False, False)
+    assert waited_for.wait(0.01) is False
+
+
+def test_a_read_back_looks_where_a_log_begins_anew(kafka: Connection, topic: str) -> None:
+    """The log was cut below what had been acknowledged, or made anew: the event may be anywhere in it."""
+    with open_log("confirmed", kafka, topic) as log:
+        log.append(*event(1))
+    assert find(kafka, topic, {event(1)[2]}, {0: 100, 1: 100}) == {event(1)[2]}
+    outcome = Outcome("e1", (7, 100))
+    outcome.lower(1, 3)
+    outcome.lower(0, 9)
+    outcome.lower(2, 5)
+    assert outcome.floor == (7, 3)
+
+
+def test_a_close_does_not_wait_for_a_read_back_that_hangs(kafka: Connection, topic: str) -> None:
+    """Its time is over when it is over."""
+    log = open_log("confirmed", kafka, topic)
+    log.connect()
+    log._repairing = Thread(target=time.sleep, args=(3.0,), daemon=True)  # type: ignore[attr-defined]
+    log._repairing.start()  # type: ignore[attr-defined]
+    started = time.monotonic()
+    log.close(0.3)
+    assert time.monotonic() - started < 2.0

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from topics_of import new_topic
@@ -267,3 +269,65 @@ def test_a_broken_file_is_an_error_that_names_it(path: Path) -> None:
     with Outbox(NOBODY, "events", path=path) as log, pytest.raises(LabError, match="cannot be an outbox"):
         log.connect()
     assert path.read_bytes().startswith(b"not a database")
+
+
+def test_the_relay_outlives_an_error_of_the_disk(
+    kafka: Connection, topic: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One read that fails delays the rows, it does not leave them in the file for good."""
+    monkeypatch.setattr("app.stream.relay.PAUSE", 0.01)
+    with Outbox(kafka, topic, path=path) as log:
+        log.connect()
+        read, failures = log._file.after, [sqlite3.OperationalError("disk I/O error")]
+        monkeypatch.setattr(log._file, "after", lambda *where: read(*where) if not failures else fail(failures.pop()))
+        for number in range(3):
+            log.append(*event(number))
+        assert eventually(lambda: not log.queued)
+        assert (failures, log.counts) == ([], Counts(accepted=3, acknowledged=3, relayed=3))
+
+
+def fail(error: Exception) -> Any:
+    raise error
+
+
+def test_a_row_that_is_acknowledged_twice_counts_once(path: Path) -> None:
+    """While the disk refuses the commit that would remove it, a row is not sent again, and counted once in any case."""
+    with Outbox(NOBODY, "events", path=path) as log:
+        for number in range(3):
+            log.append(*event(number))
+        assert log._file is not None
+        log._file.commit = lambda rows, gone: fail(sqlite3.OperationalError("disk I/O error"))  # type: ignore[method-assign]
+        for seq in (1, 2, 1, 2):
+            log.delivered(seq)
+        log.sweep(everything=True)
+        assert [row[0] for row in log.after(0, 10)] == [3]
+        assert log.counts == Counts(accepted=3, queued=1, acknowledged=2, relayed=2)
+        del log._file.commit  # the disk works again
+        log.sweep(everything=True)
+        assert log.pending() == [row(2)]
+        log.close(timeout=0)
+
+
+def test_rows_that_go_to_other_brokers_than_they_were_meant_for_are_told(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Accepted for one cluster, delivered to another: nobody refuses that, but it is said."""
+    for port, events in ((1, 0), (2, 1), (2, 1), (3, 0)):
+        with Outbox(connect_to(f"127.0.0.1:{port}"), "events", path=path) as log:
+            log.connect()
+            for number in range(events):
+                log.append(*event(number))
+            log.close(timeout=0)
+    assert [record.message for record in caplog.records if record.name == "app.stream.outbox"] == [
+        f"{path}: 2 events that were accepted for the brokers at 127.0.0.1:2 go to 127.0.0.1:3"
+    ]
+
+
+@pytest.mark.parametrize("place", ["file/outbox.sqlite", ".", "lock.sqlite"])
+def test_a_place_where_no_file_can_be_is_an_error_that_names_it(tmp_path: Path, place: str) -> None:
+    """Below a file, at a folder, beside a broken lock: two lines, each time."""
+    (tmp_path / "file").touch()
+    (tmp_path / "lock.sqlite.lock").write_bytes(b"no database" * 100)
+    for _ in range(2):
+        with pytest.raises(LabError, match=re.escape(str(tmp_path / place))):
+            OutboxFile(tmp_path / place, "events", quota=1 << 20)

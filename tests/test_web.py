@@ -3,7 +3,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -267,6 +267,15 @@ def test_a_report_that_is_there_already_decides_at_once(client: FlaskClient, log
     log.append = decided  # type: ignore[method-assign]
     assert words(client, ("/purchase_a_sword", "r-1"), ("/purchase_a_sword", "r-1")) == ["unknown", "ok"]
     assert world(client) == World({"anonymous": Player(1)})
+
+
+def test_of_a_long_history_the_newest_ids_are_remembered(log: FakeLog) -> None:
+    """By their time: the partitions come one after another, and the last one read is not the newest."""
+    history = [Event(f"r-{n}", "purchased_sword", f"p-{n}", AT + timedelta(seconds=n)) for n in (3, 4, 1, 2)]
+    client = create_app(log, history=iter(history), remember=2).test_client()
+    for number in (4, 3, 2, 1):
+        client.get(f"/purchase_a_sword?player=p-{number}", headers={"X-Request-Id": f"r-{number}"})
+    assert [Event.from_bytes(value).event_id for value in log.values] == ["r-2", "r-1"]
 
 
 def test_a_game_with_history_knows_its_world_and_its_ids(log: FakeLog) -> None:
