@@ -5,7 +5,6 @@ It prints `ready URL`, and at its end (SIGTERM) the number of events it answered
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,13 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.home import PROJECT
+from app.errors import LabError
 from app.stream.connection import Connection, addresses, connect_to, librdkafka
 from app.stream.delivery import Counts
 from app.stream.log import WAYS, open_log
+from benchmarks import environment
 
 PEERS = ("send() linger 0", "send() linger 5", "send().get()", "confluent each")
 CONTENDERS = (*WAYS, *PEERS)
+PATIENCE = 60.0  # seconds for a game to start, and to deliver what it has at its end
 
 
 class Peer:
@@ -104,21 +105,19 @@ def playing(name: str, connection: Connection, topic: str, folder: Path) -> Iter
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, __file__, name, addresses(connection), topic, str(folder)]
     ended: list[Counts] = []
-    with subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, text=True) as game:
-        assert game.stdout is not None
+    with subprocess.Popen(command, env=environment.importing(), stdout=subprocess.PIPE, text=True) as game:
         try:
-            ready = game.stdout.readline().split()
+            ready = environment.said(game, PATIENCE).split()
             if ready[:1] != ["ready"]:
-                raise RuntimeError(f"the game with {name} did not start")
+                raise LabError(f"the game with {name} did not start", "Its last words are above.")
             yield ready[1], ended
             game.send_signal(signal.SIGTERM)
-            ended.append(Counts(**json.loads(game.stdout.readline())))
+            last = environment.said(game, PATIENCE)
+            if not last:
+                raise LabError(f"the game with {name} did not end in {PATIENCE:.0f} s", "Is the broker well?")
+            ended.append(Counts(**json.loads(last)))
         finally:
             game.terminate()
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(PROJECT)}
 
 
 def _serve(name: str, servers: str, topic: str, folder: str) -> int:

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,22 @@ def peers_python() -> Path:
     _step([*uv, "pip", "sync", "--python", str(python), "--require-hashes", str(LOCK)])
     stamp.write_text(wanted)
     return python
+
+
+def importing() -> dict[str, str]:
+    """The environment of a process that runs one of these modules as a program."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(PROJECT), str(PROJECT / "scripts")))}
+
+
+def said(process: "subprocess.Popen[str]", seconds: float) -> str:
+    """The next line that a process says; one that says nothing for so long is ended, and the line is empty."""
+    assert process.stdout is not None
+    patience = threading.Timer(seconds, process.kill)
+    patience.start()
+    try:
+        return process.stdout.readline()
+    finally:
+        patience.cancel()
 
 
 def machine() -> dict[str, Any]:

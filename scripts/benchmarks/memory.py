@@ -11,7 +11,6 @@ such process: memory.py WAY SERVERS TOPIC FOLDER EVENTS MEMORY
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -29,12 +28,12 @@ import psutil
 from app.cli import whole
 from app.cluster import Cluster, attach
 from app.errors import LabError
-from app.home import PROJECT
 from app.stream import topics
 from app.stream.connection import addresses, connect_to
 from app.stream.delivery import Refused, Undecided
 from app.stream.log import MEMORY, WAYS, EventLog, open_log
 from app.stream.outbox import QUOTA
+from benchmarks import environment
 
 MB = 1 << 20
 ROOM = 8 * MB  # eight threads, SQLite's page caches, the allocator's slack; not a byte of it for each event
@@ -90,16 +89,15 @@ def _outage(cluster: Cluster, way: str, folder: Path, options: argparse.Namespac
     command = [sys.executable, __file__, way, addresses(cluster.connection), topic, str(folder)]
     command += [str(options.events), str(options.memory * MB)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(PROJECT)}, **pipes) as process:
+    with subprocess.Popen(command, env=environment.importing(), **pipes) as process:
         assert process.stdin is not None
-        assert process.stdout is not None
         try:
-            if process.stdout.readline() != "connected\n":
+            if environment.said(process, 60) != "connected\n":
                 raise LabError(f"the process that logs with {way} did not connect", "Its last words are above.")
             cluster.kill()
             process.stdin.write("broker down\n")
             process.stdin.flush()
-            said = process.stdout.readline()
+            said = environment.said(process, 600 + options.events / 500)
         finally:
             process.kill()
             process.wait()
