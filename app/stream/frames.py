@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from app.stream import infer
 from app.stream.chunk import Reject
@@ -61,10 +60,6 @@ class Gathered:
     tombstones: list[tuple[int, int, bytes | None]] = field(default_factory=list)
     aborted: int = 0
 
-    @property
-    def rows(self) -> int:
-        return sum(part.decoded.table.num_rows for part in self.parts)
-
     def add(self, part: Part) -> None:
         """Take a part; the values of its rejects are cut to what is kept."""
         self.parts.append(part)
@@ -78,8 +73,6 @@ class Gathered:
         for partition in sorted({part.partition for part in self.parts}):
             mine = [p for p in self.parts if p.partition == partition and p.decoded.table.num_rows]
             table = pa.concat_tables([infer.cast(p.decoded.table, p.plan, plan) for p in mine] or [_empty(plan)])
-            if any(p.decoded.strays for p in mine):
-                table = table.take(pc.sort_indices(table["offset"]))
             tables.append(placed(table, partition))
         return pa.concat_tables(tables or [placed(_empty(plan), 0)])
 

@@ -2,9 +2,12 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from app.stream import decode, infer
 from app.stream.chunk import Decode, Decoded
@@ -60,8 +63,8 @@ class Pipeline:
     decode: Decode = decode.decode_chunk
     _running: deque[tuple[Plan, Future[list[tuple[int, Decoded]]]]] = field(default_factory=deque)
 
-    def parts(self, works: Iterator[Work]) -> Iterator[Part]:
-        """One part per chunk, and one more for the strays of a chunk."""
+    def parts(self, works: Iterator[Work]) -> Generator[Part, None, None]:
+        """One part per chunk, its rows by offset; close it to stop early."""
         with ThreadPoolExecutor(_THREADS, "decode") as pool:
             try:
                 for work in works:
@@ -78,16 +81,20 @@ class Pipeline:
     def _next(self) -> Iterator[Part]:
         plan, future = self._running.popleft()
         for partition, decoded in future.result():
-            yield Part(partition, plan, decoded)
-            yield from self._strays(partition, decoded)
+            part = Part(partition, plan, decoded)
+            yield self._with_strays(part) if decoded.strays else part
 
-    def _strays(self, partition: int, decoded: Decoded) -> Iterator[Part]:
-        if decoded.strays:
-            self.planner.learn(stray.value for stray in decoded.strays)
-            fields = ("offset", "timestamp", "key", "value")
-            columns = [[getattr(stray, name) for stray in decoded.strays] for name in fields]
-            found = decode.decode_records(self.planner.plan, partition, from_values(*columns), decoded.next_offset)
-            yield Part(partition, self.planner.plan, found)
+    def _with_strays(self, part: Part) -> Part:
+        """The same part in a plan that has room for its strays, and those as rows in their places."""
+        strays, others = part.decoded.strays, part.decoded
+        self.planner.learn(stray.value for stray in strays)
+        plan = self.planner.plan
+        columns = [[getattr(stray, name) for stray in strays] for name in ("offset", "timestamp", "key", "value")]
+        found = decode.decode_records(plan, part.partition, from_values(*columns), others.next_offset)
+        table = pa.concat_tables([infer.cast(others.table, part.plan, plan), found.table])
+        table = table.take(pc.sort_indices(table["offset"]))
+        rejects = [*others.rejects, *found.rejects]
+        return Part(part.partition, plan, replace(others, table=table, rejects=rejects, strays=[]))
 
 
 def _decoded(work: Work, plan: Plan, decoder: Decode) -> list[tuple[int, Decoded]]:
