@@ -9,18 +9,19 @@ from typing import cast
 import pandas as pd
 import pytest
 from recordbatches import batch, chunk
-from topics_of import new_topic, producer, values, write
+from topics_of import abort, new_topic, producer, values, write
 
 from app.errors import LabError
-from app.stream import topics
+from app.stream import infer, topics
 from app.stream.connection import Connection
-from app.stream.consumed import Consuming
+from app.stream.consumed import Consumed, Consuming
 from app.stream.decode import decode_chunk
 from app.stream.fetch import Fetcher
 from app.stream.fetched import Fetched
 from app.stream.missing import BrokerGone, TopicMissing
-from app.stream.pipeline import Planner
+from app.stream.pipeline import Pipeline, Planner
 from app.stream.reader import read_batches, read_text, read_topic
+from app.stream.records import from_values
 from app.stream.schema import EVENTS, Schema
 from app.stream.wire import Link, Unsupported
 
@@ -69,6 +70,16 @@ def test_a_sample_without_values_is_none() -> None:
         planner.sample(work)
     assert planner.plan.names == {"n"}
     assert decode_chunk(planner.plan, works[2].chunks[0]).strays == []
+
+
+def test_strays_come_in_their_places() -> None:
+    """What the plan has no room for yet is in the table of its chunk, by offset, with the rejects beside it."""
+    lines = [b'{"a": 1}', b'{"b": 2}', b"{", None, b'{"a": 0.5}', b'{"a": 3}']
+    work = Consumed(0, from_values(range(6), [0] * 6, [None] * 6, lines), 6)
+    (part,) = Pipeline(Planner(infer.widened(infer.start(), lines[:1]))).parts(iter([work]))
+    columns = {name: part.decoded.table[name].to_pylist() for name in ("offset", "a", "b")}
+    assert columns == {"offset": [0, 1, 4, 5], "a": [1.0, None, 0.5, 3.0], "b": [None, 2, None, None]}
+    assert ([reject.offset for reject in part.decoded.rejects], part.decoded.tombstones) == ([2], [(3, None)])
 
 
 def test_all_records_each_time(kafka: Connection) -> None:
@@ -231,6 +242,31 @@ def test_limit_reads_no_further(kafka: Connection, decoder: str) -> None:
     assert len(found.events) == 60
     assert found.ranges == {0: (0, 51), 1: (0, 11)}
     assert (len(found.rejects), len(found.tombstones)) == (1, 1)
+
+
+def test_limit_passes_over_what_is_no_event(kafka: Connection, decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20,000 aborted records take a few requests; what lies behind the last event is not counted."""
+    topic = values(kafka, b"{", *[b'{"n": 1}'] * 4)
+    abort(kafka, topic, 20_000)
+    write(kafka, topic, {0: [(None, value) for value in (b"{", None, b'{"n": 2}', b"{", None) for _ in range(10)]})
+    ask, asked = Fetcher._ask, []
+    monkeypatch.setattr(Fetcher, "_ask", lambda self, *of: (asked.append(of), ask(self, *of)))
+    found = read_topic(kafka, topic, limit=6, isolation="read_committed", decoder=decoder)
+    assert found.events["n"].tolist() == [1] * 4 + [2] * 2
+    assert (len(found.rejects), len(found.tombstones), found.aborted) == (11, 10, 20_000)
+    assert found.ranges == {0: (0, 5 + 20_001 + 22)}
+    assert len(asked) < 40
+
+
+def test_the_whole_range_is_accounted_for(kafka: Connection, decoder: str) -> None:
+    """Events, rejects, tombstones, aborted and control records are all there is between any two offsets."""
+    topic = values(kafka, b"{}", b"{", None)
+    abort(kafka, topic, 5)  # [3, 8), and the control record 8
+    write(kafka, topic, {0: [(None, b"{}")] * 3})
+    for start, end in [(0, 12), (2, 5), (4, 6), (5, 9), (8, 10), (9, 12)]:
+        found = read_topic(kafka, topic, ranges={0: (start, end)}, isolation="read_committed", decoder=decoder)
+        rows = len(found.events) + len(found.rejects) + len(found.tombstones) + found.aborted
+        assert rows + (start <= 8 < end) == end - start
 
 
 def test_start_and_end(kafka: Connection) -> None:

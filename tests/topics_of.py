@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import Producer
+from waiting import eventually
 
 from app.stream import topics
 from app.stream.connection import Connection, librdkafka
@@ -47,10 +48,12 @@ def values(connection: Connection, *found: bytes | None, partitions: int = 1) ->
     return topic
 
 
-def abort(connection: Connection, topic: str, records: Mapping[int, Iterable[Record]]) -> None:
-    """Write the records in a transaction that ends in an abort: each partition gets a control record behind them."""
+def abort(connection: Connection, topic: str, count: int) -> None:
+    """So many records on partition 0 in a transaction that is aborted, and the control record that says so."""
+    end = topics.end_offsets(connection, topic)[0] + count + 1
     out = producer(connection, transactional_id=topic)
     out.init_transactions(20)
     out.begin_transaction()
-    write(connection, topic, records, out)
+    write(connection, topic, {0: [(None, b"{}")] * count}, out)
     out.abort_transaction(20)
+    assert eventually(lambda: topics.end_offsets(connection, topic)[0] == end)

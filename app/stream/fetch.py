@@ -54,6 +54,13 @@ class Fetcher(Leaders):
         """
         self.positions = {partition: start for partition, (start, end) in ranges.items() if start < end}
         self._ends = {partition: end for partition, (_, end) in ranges.items()}
+        try:
+            yield from self._rounds(answer)
+        finally:  # whoever has enough and closes this leaves answers under way
+            for link in [link for link in self._links.values() if link.busy]:
+                self._drop(link)
+
+    def _rounds(self, answer: int) -> Iterator[Fetched]:
         tries = 0
         while self._pending():
             before = dict(self.positions)

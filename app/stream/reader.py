@@ -5,6 +5,8 @@ no group and commits nothing; it reads all of the range, or raises naming what i
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -40,10 +42,10 @@ def read_topic(
     """The topic's records as a `TopicFrame`: `events`, `rejects`, `tombstones` and the ranges that they cover.
 
     `schema` gives columns and types; without one they are inferred (see `infer`). `columns` narrows what is decoded:
-    only these and the required ones are judged. `limit` reads no further than that many events, partition by partition.
-    `ranges` (partition -> [start, end)) says what to read, or `start` and `end`: an offset, one per partition, or an
-    aware datetime. `isolation` is read_uncommitted or read_committed, `timeout` the seconds for all of it (60).
-    `decoder` is auto, native or python.
+    only these and the required ones are judged. `limit` ends the read, and its ranges, at that many events, partition
+    by partition. `ranges` (partition -> [start, end)) says what to read, or `start` and `end`: an offset, one per
+    partition, or an aware datetime. `isolation` is read_uncommitted or read_committed, `timeout` the seconds for all of
+    it (60). `decoder` is auto, native or python.
 
     Raises `TopicMissing`, `BrokerGone`, `ReadTimeout`, `OffsetsGone` or `CorruptBatch`, each naming what is missing.
     """
@@ -56,7 +58,7 @@ def read_topic(
             for part in pipeline.parts(reading.works(ranges, answer=chosen.answer)):
                 gathered.add(part)
         else:
-            ranges = _limited(reading, pipeline, gathered, limit)
+            ranges = _Limited(reading, pipeline, gathered, limit).read()
         return build(gathered, pipeline.planner.plan, ranges, reading.decoder or chosen.name, columns)
 
 
@@ -75,7 +77,8 @@ def read_batches(
 
     All that is in flight at a time takes about `memory` bytes, unless a single record batch is larger. Tables come in
     each partition's order, with the partition in front; without a schema, later ones may have more or wider columns.
-    `aside(partition, decoded)` gets the rejects and tombstones as they come; without it, a reject raises a `LabError`.
+    `aside(partition, decoded)` gets the rejects and tombstones as they come; without it, a reject raises a `LabError`
+    and tombstones are passed over in silence.
     """
     columns = None if columns is None else list(columns)
     answer = min(ANSWER, max(memory // _COPIES, _LEAST))
@@ -127,15 +130,43 @@ def _set_aside(part: Part, aside: Callable[[int, Decoded], None] | None) -> None
         )
 
 
-def _limited(reading: Reading, pipeline: Pipeline, gathered: Gathered, limit: int) -> Ranges:
-    """Read no more offsets than events are still wanted, one partition after another; the ranges that this covered."""
-    covered = {partition: (start, start) for partition, (start, _) in reading.ranges.items()}
-    for partition, (start, end) in reading.ranges.items():
-        at = start
-        while at < end and gathered.rows < limit:
-            stop = min(end, at + limit - gathered.rows)
-            for part in pipeline.parts(reading.works({partition: (at, stop)}, answer=_LIMITED)):
-                gathered.add(part)
-            at = stop
-        covered[partition] = start, at
-    return covered
+@dataclass
+class _Limited:
+    """A read that ends with the last of so many events that are `missing`."""
+
+    reading: Reading
+    pipeline: Pipeline
+    gathered: Gathered
+    missing: int
+
+    def read(self) -> Ranges:
+        """One partition after another; the ranges that this covered."""
+        covered = {}
+        for partition, (start, end) in self.reading.ranges.items():
+            at = max(start, min(end, start + self.missing))  # far enough where every offset is an event
+            self._all(partition, start, at)
+            covered[partition] = start, self._further(partition, at, end) if self.missing > 0 else at
+        return covered
+
+    def _further(self, partition: int, at: int, end: int) -> int:
+        """Look on for the last event that is missing; the offset behind it, or `end` if there are too few."""
+        works = self.reading.works({partition: (at, end)}, answer=_LIMITED)
+        with closing(works), closing(self.pipeline.parts(works)) as parts:
+            for part in parts:
+                if part.decoded.table.num_rows >= self.missing:
+                    end = part.decoded.table["offset"][self.missing - 1].as_py() + 1
+                    break
+                self._add(part)
+                at = part.decoded.next_offset
+            else:
+                return end
+        self._all(partition, at, end)  # that chunk once more, without anything of what lies behind
+        return end
+
+    def _all(self, partition: int, start: int, end: int) -> None:
+        for part in self.pipeline.parts(self.reading.works({partition: (start, end)}, answer=_LIMITED)):
+            self._add(part)
+
+    def _add(self, part: Part) -> None:
+        self.gathered.add(part)
+        self.missing -= part.decoded.table.num_rows

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Any, TypeAlias, TypeVar
 
@@ -44,7 +44,7 @@ class Reading:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def works(self, ranges: Ranges, **settings: Any) -> Iterator[Work]:
+    def works(self, ranges: Ranges, **settings: Any) -> Generator[Work, None, None]:
         """What the ranges hold, as the source brings it; another source takes over where the first one cannot."""
         try:
             yield from self._source.read(ranges, **settings)
