@@ -278,10 +278,40 @@ def test_start_and_end(kafka: Connection) -> None:
     assert read_topic(kafka, topic, start=later).ranges == {0: (10, 10), 1: (10, 10)}
     assert len(read_topic(kafka, topic, end=later).events) == 20
     assert len(read_topic(kafka, topic, start=datetime(2020, 1, 1, tzinfo=UTC)).events) == 20
-    with pytest.raises(LabError, match="no partition"):
-        read_topic(kafka, topic, start={7: 0})
     with pytest.raises(LabError, match="no time zone"):
         read_topic(kafka, topic, start=datetime(2020, 1, 1))  # noqa: DTZ001
+
+
+def test_moments_between_two_milliseconds(kafka: Connection) -> None:
+    """A moment is the first millisecond that is not before it: nothing earlier is read, nor left out at the end."""
+    topic = new_topic(kafka)
+    out, moment = producer(kafka), datetime(2026, 11, 1, tzinfo=UTC)
+    for milliseconds in (0, 1, 2):
+        out.produce(topic, b"{}", partition=0, timestamp=int(moment.timestamp() * 1000) + milliseconds)
+    assert out.flush(20) == 0
+    later = moment + timedelta(microseconds=900)
+    assert read_topic(kafka, topic, start=later).ranges == {0: (1, 3)}
+    assert read_topic(kafka, topic, end=later).ranges == {0: (0, 1)}
+    assert read_topic(kafka, topic, start=moment + timedelta(milliseconds=1)).ranges == {0: (1, 3)}
+    assert read_topic(kafka, topic, start=datetime(1969, 12, 31, 23, 59, 59, 999_000, UTC)).ranges == {0: (0, 3)}
+
+
+def test_a_range_is_never_backwards(kafka: Connection) -> None:
+    """A start beyond the log, or beyond the end that was asked for, is a range without offsets."""
+    topic = values(kafka, *[b"{}"] * 4)
+    assert read_topic(kafka, topic, start=9).ranges == {0: (4, 4)}
+    assert read_topic(kafka, topic, start=3, end=1).ranges == {0: (1, 1)}
+    assert read_topic(kafka, topic, start=9, limit=1).ranges == {0: (4, 4)}
+
+
+def test_a_partition_that_is_not_there(kafka: Connection) -> None:
+    """Named at once, in ranges as in start and end, with those that there are."""
+    topic = values(kafka, b"{}", b"{}", partitions=2)
+    started = time.monotonic()
+    for place in ({"ranges": {1: (0, 1), 7: (0, 1)}}, {"start": {7: 0}}, {"end": {7: 0}}):
+        with pytest.raises(LabError, match=r"there is no partition \[7\]\nThe partitions are \[0, 1\]"):
+            read_topic(kafka, topic, **place)
+    assert time.monotonic() - started < 5
 
 
 def test_text(kafka: Connection) -> None:
