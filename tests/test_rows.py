@@ -77,7 +77,9 @@ def test_reject(value: bytes, reason: str) -> None:
     assert (type(found.value), str(found.value)) == (RowRejected, reason)
 
 
-@pytest.mark.parametrize("value", [b'{"a": "text"}', b'{"b": 1}', b'{"b": null}'])
+@pytest.mark.parametrize(
+    "value", [b'{"a": "text"}', b'{"b": 1}', b'{"b": null}', b'{"a": 1.0}', b'{"a": 9007199254740993}']
+)
 def test_an_inferred_plan_makes_room(value: bytes) -> None:
     """Another type or a new key is no reject there."""
     plan = widened(start(), [b'{"a": 1}'])

@@ -1,10 +1,20 @@
 """Schemas as declared, and as inferred."""
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from recordbatches import batch, chunk
 
 from app.errors import LabError
-from app.stream.infer import join, start, widened
-from app.stream.schema import EVENTS, Schema, compile_plan
+from app.stream import decode, native
+from app.stream.chunk import Decode, Decoded
+from app.stream.frames import Gathered, TopicFrame, build
+from app.stream.infer import cast, join, start, widened
+from app.stream.pipeline import Pipeline, Planner
+from app.stream.schema import EVENTS, Plan, Schema, compile_plan, key_of, label_of
 
 
 def test_the_game_is_one_schema() -> None:
@@ -32,6 +42,7 @@ def test_columns_that_are_only_judged() -> None:
     ("build", "message"),
     [
         (lambda: Schema({"a": "integer"}), "column 'a' has the unknown type 'integer'"),
+        (lambda: Schema({"a": "int53"}), "column 'a' has the unknown type 'int53'"),
         (lambda: Schema({"a": "int64"}, ("b",)), "'b' is required or restricted, but no column"),
         (lambda: compile_plan(Schema({"a": "int64"}), ["b"]), "no such column: b"),
     ],
@@ -53,6 +64,12 @@ def test_wrong_schemas(build: object, message: str) -> None:
         ([b'{"a": "2024-01-01T00:00:00Z"}', b'{"a": "5"}'], {"a": "string"}),
         ([b'{"a": null}'], {"a": "null"}),
         ([b'{"a": NaN}'], {}),
+        ([b'{"a": -9007199254740992}', b'{"a": -0}'], {"a": "int53"}),
+        ([b'{"a": 9007199254740992}', b'{"a": 1.0}'], {"a": "float64"}),
+        ([b'{"a": 9007199254740993}', b'{"a": 1}'], {"a": "int64"}),
+        ([b'{"a": 1234567890123456789}', b'{"a": 0.5}'], {"a": "json"}),
+        ([b'{"a": 0.5}', b'{"a": 9007199254740993}'], {"a": "json"}),
+        ([b'{"a": 1}', b'{"a": "\\ud800", "b": 1}', b'{"a": "x", "b": [1e999]}', b'{"\\udc00": 5}'], {"a": "int53"}),
     ],
 )
 def test_inferred(values: list[bytes], types: dict[str, str]) -> None:
@@ -62,9 +79,110 @@ def test_inferred(values: list[bytes], types: dict[str, str]) -> None:
 
 def test_join_does_not_depend_on_the_order() -> None:
     """Whatever comes first, the type in the end is the same."""
-    kinds = ["null", "bool", "int64", "float64", "string", "json"]
+    kinds = ["null", "bool", "int53", "int64", "float64", "string", "json"]
     for one in kinds:
         for other in kinds:
             assert join(one, other) == join(other, one)
             for third in kinds:
                 assert join(join(one, other), third) == join(one, join(other, third))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([b"9007199254740993", b'"x"'], ["9007199254740993", '"x"']),
+        ([b"1", b"1.0", b"0.5", b"-0", b"-0.0", b"[1.0]"], ["1", "1", "0.5", "0", "-0.0", "[1.0]"]),
+        ([b"1e20", b"100000000000000000000"], ["1e+20", "100000000000000000000"]),
+    ],
+)
+def test_no_digit_is_lost_when_a_column_widens(values: list[bytes], expected: list[str]) -> None:
+    """Value by value or all at once, in either decoder: the json column in the end holds the same numbers."""
+    rows = [b'{"a": %s}' % value for value in values]
+    last = widened(start(), rows)
+    for decoder in DECODERS:
+        assert decoder(last, chunk(batch(rows))).table["a"].to_pylist() == expected
+        alone = [(plan := widened(start(), [row]), decoder(plan, chunk(batch([row]))).table) for row in rows]
+        assert [cast(table, plan, last)["a"].to_pylist() for plan, table in alone] == [[text] for text in expected]
+
+
+DECODERS: list[Decode] = [decode.decode_chunk, *([native.decode_chunk] if native.available() else [])]
+CELLS = """
+null true 0 1 -1 2.0 -2.0 0.5 -0 -0.0 1e3 1e20 100000000000000000000 1234567890123456789 9007199254740992 1e999 []
+9007199254740993 9007199254740992.0 9007199254740993.0 9007199254740994.5 -9007199254740993 9223372036854775808 "" "x"
+"\\ud800" [1.0] {"a":1e999} {"a":1,"a":2.0}
+"""
+PAIRS = st.tuples(st.sampled_from(["a", "a", "b", "é", "key", "key_value", r"\udc00"]), st.sampled_from(CELLS.split()))
+LOGS = st.lists(PAIRS, min_size=1, max_size=4).flatmap(  # few different cells, so that they meet
+    lambda pairs: st.lists(st.lists(st.sampled_from(pairs), max_size=2), max_size=12)
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A part of a log as a fetch could have brought it, of which `seen` values are in the sample."""
+
+    base: int
+    values: list[bytes]
+    seen: int
+
+    def sample(self, most: int) -> list[bytes]:
+        return self.values[: min(self.seen, most)]
+
+    def decoded(self, plan: Plan, decoder: Decode) -> list[tuple[int, Decoded]]:
+        return [(3, decoder(plan, chunk(batch(self.values, base=self.base, time=self.base))))]
+
+    def done(self) -> None:
+        pass
+
+
+def read(log: list[bytes], cuts: list[int], seen: int, decoder: Decode, columns: list[str] | None) -> TopicFrame:
+    """The log as one frame without a schema, cut into answers at these places."""
+    places = sorted({0, len(log), *(cut % (len(log) + 1) for cut in cuts)})
+    works = [Answer(low, log[low:high], seen) for low, high in pairwise(places)]
+    pipeline, gathered = Pipeline(Planner.of(None, columns), decoder), Gathered()
+    for part in pipeline.parts(iter(works)):
+        gathered.add(part)
+    return build(gathered, pipeline.planner.plan, {3: (0, len(log))}, "", columns)
+
+
+@settings(deadline=None, max_examples=60)
+@given(LOGS, st.lists(st.integers(0, 12), max_size=6), st.integers(0, 12), st.sampled_from([None, ["a", "key_value"]]))
+@example([[("a", "1234567890123456789")], [("a", "0.5")]], [1], 1, None)
+@example([[("a", "1234567890123456789")], [("a", "2.0")]], [], 1, None)
+@example([[("a", "1")], [("a", "1234567890123456789")], [("a", "0.5")]], [2], 1, None)
+@example([[("a", "0.5")], [("a", "9007199254740993")]], [], 1, None)
+@example([[("a", "0.5")], [("a", "9007199254740993")], [("a", '"x"')]], [2], 1, None)
+@example([[("a", "1")], [("a", "0.5")], [("a", '"x"')]], [2], 1, None)
+def test_the_frame_does_not_depend_on_the_cuts(
+    log: list[list[tuple[str, str]]], cuts: list[int], seen: int, columns: list[str] | None
+) -> None:
+    """The same rows without a schema, in any answers and with any sample: columns, cells, rejects and kinds."""
+    lines = [b"{" + ",".join(f'"{name}": {cell}' for name, cell in row).encode() + b"}" for row in log]
+    expected = shown(read(lines, [], len(lines), decode.decode_chunk, columns))
+    for decoder in DECODERS:
+        assert shown(read(lines, cuts, seen, decoder, columns)) == expected
+
+
+def shown(frame: TopicFrame) -> list[object]:
+    """All of a frame in a form that compares whole; repr tells 1 from 1.0."""
+    return [*((repr(f.to_dict("list")), f.dtypes.to_dict()) for f in (frame.events, frame.rejects)), frame.mixed]
+
+
+def test_labels_lead_back_to_their_keys() -> None:
+    """Each key has a column of its own, whatever other keys there are, and `columns` takes what a whole read shows."""
+    keys = ["offset", "offset_value", "key", "key_value_value", "value", "offsets", "_value", ""]
+    labels = [label_of(key) for key in keys]
+    assert labels == ["offset_value", "offset_value_value", "key_value", "key_value_value_value", *keys[4:]]
+    assert [key_of(label) for label in labels] == keys
+    assert [(column.name, column.label) for column in start(labels).columns] == list(zip(keys, labels, strict=True))
+
+
+def test_a_column_by_the_name_that_a_whole_read_shows() -> None:
+    """The payload's `offset` is offset_value in both; a name that no row has is a column of missing values."""
+    log = [b'{"offset": 7, "a": 1}', b'{"a": 2}']
+    for decoder in DECODERS:
+        whole = read(log, [], 2, decoder, None).events
+        assert whole["offset_value"].tolist()[:1] == [7]
+        few = read(log, [], 2, decoder, ["offset_value", "typo"]).events
+        assert few["offset_value"].equals(whole["offset_value"])
+        assert few["typo"].isna().tolist() == [True, True]

@@ -80,8 +80,11 @@ static void block_free(Block *block) {
 
 /* ---------------------------------------------------------------- columns */
 
-/* JSON: any value, as canonical text. NOTHING: only nulls so far; what is not null is odd. */
-typedef enum { STRING = 0, INT64 = 1, FLOAT64 = 2, BOOL = 3, TIMESTAMP = 4, JSON = 5, NOTHING = 6 } Kind;
+/* JSON: any value, as canonical text. NOTHING: only nulls so far; what is not null is odd. INT53: an INT64 that could
+ * still become FLOAT64; what is beyond 2^53 is odd. */
+typedef enum { STRING = 0, INT64 = 1, FLOAT64 = 2, BOOL = 3, TIMESTAMP = 4, JSON = 5, NOTHING = 6, INT53 = 7 } Kind;
+
+#define EXACT (1ULL << 53) /* beyond it a double no longer holds every integer */
 
 static inline bool has_text(Kind kind) { return kind == STRING || kind == JSON; }
 
@@ -94,6 +97,7 @@ typedef struct {
     Text name;       /* UTF-8, as it stands between the quotes */
     Kind kind;
     bool required;   /* a row without it is odd */
+    bool inferred;   /* the kind may widen: FLOAT64 rounds no integer, JSON has whole numbers as integers */
     Text *allowed;   /* a string that is none of these is odd; NULL: any string */
     size_t allowed_count;
 
@@ -414,7 +418,7 @@ static const uint8_t *read_int64(Column *column, int64_t row, const uint8_t *p, 
     uint64_t number = 0;
     int digits = 0;
     p = read_whole_part(p + negative, end, &number, &digits);
-    if (p == NULL || digits > 19 || number > (uint64_t)INT64_MAX) return NULL;
+    if (p == NULL || digits > 19 || number > (column->kind == INT53 ? EXACT : (uint64_t)INT64_MAX)) return NULL;
     put_int64(&column->values, row, negative ? -(int64_t)number : (int64_t)number);
     put_present(column, row);
     return p;
@@ -467,8 +471,9 @@ static const uint8_t *read_float64(Column *column, int64_t row, const uint8_t *p
         whole = false;
     }
     if (whole && negative && number == 0) return NULL; /* -0 is the integer 0 to json.loads, and so 0.0, not -0.0 */
+    if (whole && column->inferred && (digits > 19 || number > EXACT)) return NULL;
     double value;
-    if (FLT_EVAL_METHOD == 0 && digits <= 19 && number <= 1ULL << 53 && power >= -22 && power <= 22) {
+    if (FLT_EVAL_METHOD == 0 && digits <= 19 && number <= EXACT && power >= -22 && power <= 22) {
         /* Clinger's case: both operands are exact, so the one operation rounds once, correctly. */
         value = power < 0 ? (double)number / POWERS[-power] : (double)number * POWERS[power];
         if (negative) value = -value;
@@ -819,11 +824,21 @@ static const uint8_t *read_json(const uint8_t *p, const uint8_t *end, const uint
     }
 }
 
+/* The end of a number's canonical text without a ".0": 1.0 is 1, but -0.0 stays. As cells.by_value has it; the 15 digits
+ * before a point that read_json_number takes are within 2^53. */
+static uint8_t *without_zero_fraction(const uint8_t *text, uint8_t *end) {
+    bool whole = end - text > 2 && end[-1] == '0' && end[-2] == '.';
+    bool negative_zero = end - text == 4 && text[0] == '-' && text[1] == '0';
+    return whole && !negative_zero ? end - 2 : end;
+}
+
 static const uint8_t *read_any(Column *column, int64_t row, const uint8_t *p, const uint8_t *end,
                                const uint8_t *readable_end) {
-    uint8_t *out = column->values.bytes + column->used;
+    uint8_t *text = column->values.bytes + column->used, *out = text;
+    bool number = *p == '-' || is_digit(*p);
     p = read_json(p, end, readable_end, 0, &out);
     if (p == NULL) return NULL;
+    if (number && column->inferred) out = without_zero_fraction(text, out);
     column->used = out - column->values.bytes;
     put_present(column, row);
     return p;
@@ -890,7 +905,8 @@ static inline const uint8_t *read_value(Column *column, int64_t row, const uint8
     }
     switch (column->kind) {
         case STRING: return read_string(column, row, p, end, readable_end);
-        case INT64: return read_int64(column, row, p, end);
+        case INT64:
+        case INT53: return read_int64(column, row, p, end);
         case FLOAT64: return read_float64(column, row, p, end);
         case BOOL: return read_bool(column, row, p, end);
         case TIMESTAMP: return read_timestamp(column, row, p, end);
@@ -1248,7 +1264,7 @@ static bool column_from(PyObject *field, Column *column) {
         return false;
     }
     if (!PyArg_ParseTuple(field, "SipO", &name, &kind, &required, &allowed)) return false;
-    if (kind < STRING || kind > NOTHING) {
+    if (kind < STRING || kind > INT53) {
         PyErr_Format(PyExc_ValueError, "no such kind of column: %d", kind);
         return false;
     }
@@ -1271,9 +1287,9 @@ static bool column_from(PyObject *field, Column *column) {
 
 static PyObject *columns_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     PyObject *fields;
-    int all_keys;
+    int all_keys, inferred;
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) return PyErr_Format(PyExc_TypeError, "Columns takes no keywords");
-    if (!PyArg_ParseTuple(args, "O!p", &PyTuple_Type, &fields, &all_keys)) return NULL;
+    if (!PyArg_ParseTuple(args, "O!pp", &PyTuple_Type, &fields, &all_keys, &inferred)) return NULL;
     Columns *self = (Columns *)type->tp_alloc(type, 0); /* all zero */
     if (self == NULL) return NULL;
     Py_ssize_t count = PyTuple_GET_SIZE(fields);
@@ -1286,6 +1302,7 @@ static PyObject *columns_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     for (Py_ssize_t i = 0; i < count; i++) {
         self->column_count++;
         if (!column_from(PyTuple_GET_ITEM(fields, i), &self->columns[i])) goto failed;
+        self->columns[i].inferred = inferred;
     }
     return (PyObject *)self;
 failed:
@@ -1536,8 +1553,9 @@ static PyMethodDef columns_methods[] = {
 
 static PyTypeObject ColumnsType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "app.stream._columns.Columns",
-    .tp_doc = "Columns(fields, all_keys): Arrow columns that are being filled.\n\n"
-              "A field is (name, kind, required, allowed | None); all_keys: unknown members make a row odd.",
+    .tp_doc = "Columns(fields, all_keys, inferred): Arrow columns that are being filled.\n\n"
+              "A field is (name, kind, required, allowed | None); all_keys: unknown members make a row odd;\n"
+              "inferred: so do integers that float64 would round.",
     .tp_basicsize = sizeof(Columns),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_new = columns_new,

@@ -8,7 +8,7 @@ from app.stream.schema import Column, Plan
 
 _INT64 = range(-(2**63), 2**63)
 DEEPEST = 200  # levels of lists and objects in a json cell
-_EXACT = 2**53  # beyond it a float no longer holds every integer
+EXACT = 2**53  # beyond it a float no longer holds every integer
 
 
 class RowRejected(Exception):
@@ -25,7 +25,7 @@ def read_cell(plan: Plan, column: Column, found: Any) -> Any:
             raise RowRejected(f"{column.name} is missing")
         return None
     try:
-        cell = _CASTS[column.type](found)
+        cell = (_INFERRED if plan.inferred else _CASTS)[column.type](found)
     except _NoFit:
         raise _mismatch(plan, column, found) from None
     except (ValueError, OverflowError) as error:  # a reason that another type would not cure
@@ -51,11 +51,22 @@ def _string(found: Any) -> str:
 
 
 def _int64(found: Any) -> int:
-    if isinstance(found, float) and found.is_integer() and abs(found) <= _EXACT:
+    if isinstance(found, float) and found.is_integer() and abs(found) <= EXACT:
         return int(found)  # pandas writes integers with missing values as 2.0
+    return _integer(found)
+
+
+def _integer(found: Any) -> int:
     if not isinstance(found, int) or isinstance(found, bool) or found not in _INT64:
         raise _NoFit
     return found
+
+
+def _int53(found: Any) -> int:
+    number = _integer(found)
+    if abs(number) > EXACT:
+        raise _NoFit
+    return number
 
 
 def _float64(found: Any) -> float:
@@ -65,6 +76,12 @@ def _float64(found: Any) -> float:
     if number in (float("inf"), float("-inf")):
         raise ValueError("a number beyond float64")
     return number
+
+
+def _exact_float64(found: Any) -> float:
+    if isinstance(found, int) and abs(found) > EXACT:
+        raise _NoFit
+    return _float64(found)
 
 
 def _bool(found: Any) -> bool:
@@ -89,12 +106,25 @@ def canonical(found: Any) -> str:
     So does a value of more than DEEPEST levels: whoever reads the text again may have less of Python's stack left.
     """
     try:
-        text = _encodable(json.dumps(found, ensure_ascii=False, allow_nan=False))
+        text = json.dumps(found, ensure_ascii=False, allow_nan=False)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except ValueError:
+        raise ValueError("a number beyond float64") from None
+    _encodable(text)
     if text.count("[") + text.count("{") > DEEPEST and _is_deeper(found, DEEPEST):
         raise ValueError("nested too deeply")
     return text
+
+
+def by_value(found: Any) -> str:
+    """The canonical text, but a number that is whole and within ±2^53 as an integer: 1.0 is 1, -0.0 stays.
+
+    What a float64 column made of 1 is 1.0, so this is the one form that is the same before and after a column widens.
+    """
+    if isinstance(found, float) and found.is_integer() and abs(found) <= EXACT and str(found) != "-0.0":
+        return str(int(found))
+    return canonical(found)
 
 
 def _is_deeper(found: Any, levels: int) -> bool:
@@ -118,6 +148,7 @@ _CASTS = {
     "json": canonical,
     "null": _null,
 }
+_INFERRED = {**_CASTS, "int53": _int53, "int64": _integer, "float64": _exact_float64, "json": by_value}
 
 
 def _encodable(text: str) -> str:

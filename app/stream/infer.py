@@ -1,42 +1,54 @@
 """The schema of a topic that nobody declared: inferred from a sample, widened when later rows need it.
 
 A column is int64, float64, bool or string as long as all its values are of that type. An integer column that meets a
-fraction becomes float64; any other pair of types, a list or an object, and integers beyond 64 bits make it json, which
-holds every value exactly. Times stay text, and digits in text stay text. Nothing is rejected for its type.
+fraction becomes float64. Where that would round an integer (beyond ±2^53), and for any other pair of types, a list, an
+object or an integer beyond 64 bits, the column is json, which holds every value exactly. Times stay text, and digits in
+text stay text. Nothing is rejected for its type, and what is rejected widens nothing.
+
+So types and cells follow from the rows alone: not from where the log was cut into answers, nor from the decoder. For
+that, a number in a json column is an integer if it is whole (1.0 is 1: the float64 that it may have been knows no
+more), and a plan tells int53 (all within ±2^53, can still become float64) from int64 (some are beyond it). The columns
+stand in the order in which their keys came.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.stream.cells import RowRejected, canonical
-from app.stream.rows import load_object
-from app.stream.schema import ARROW, TEXT, Plan, table_schema
+from app.stream.cells import EXACT, RowRejected, by_value
+from app.stream.rows import check_cells, load_object
+from app.stream.schema import ARROW, TEXT, Plan, key_of, table_schema
 
 META = 3  # a decoder's table begins with offset, timestamp, key
 _INT64 = range(-(2**63), 2**63)
 
 
-def start(keys: Iterable[str] | None = None) -> Plan:
-    """The plan before anything is known; with `keys`, only those become columns."""
-    return Plan((), inferred=True, all_keys=keys is None).retyped(dict.fromkeys(keys or (), "null"))
+def start(columns: Iterable[str] | None = None) -> Plan:
+    """The plan before anything is known; with `columns`, only those are decoded, named as the whole read has them.
+
+    So offset_value is the payload's `offset`. A name that no row has as a key is a column of missing values, not an
+    error: nobody declared which keys there are, and a topic may just not have this one yet.
+    """
+    keys = [key_of(label) for label in columns or ()]
+    return Plan((), inferred=True, all_keys=columns is None).retyped(dict.fromkeys(keys, "null"))
 
 
 def widened(plan: Plan, values: Iterable[bytes]) -> Plan:
-    """The plan that has room for these values, too. Values that are no JSON objects change nothing."""
+    """The plan that has room for these values, too. Values that are rejects in any plan change nothing."""
     types = {column.name: column.type for column in plan.columns}
     before = dict(types)
     for value in values:
         try:
             found = load_object(value)
+            check_cells(plan, found)
         except RowRejected:
             continue
         for name, cell in found.items():
             if plan.all_keys or name in types:
                 types[name] = join(types.get(name, "null"), _type(cell))
-    return plan if types == before else plan.retyped(_encodable(types))
+    return plan if types == before else plan.retyped(types)
 
 
 def join(one: str, other: str) -> str:
@@ -45,7 +57,10 @@ def join(one: str, other: str) -> str:
         return one
     if one == "null":
         return other
-    return "float64" if {one, other} == {"int64", "float64"} else "json"
+    return _JOINED.get(frozenset((one, other)), "json")
+
+
+_JOINED = {frozenset(("int53", "int64")): "int64", frozenset(("int53", "float64")): "float64"}
 
 
 def cast(table: pa.Table, before: Plan, plan: Plan) -> pa.Table:
@@ -67,20 +82,14 @@ def _cast(cells: pa.ChunkedArray, before: str, kind: str) -> pa.ChunkedArray:
     if before == kind:
         return cells
     if kind != "json" or before == "null":
-        return cells.cast(ARROW[kind], safe=False)
-    return pa.chunked_array([[None if cell is None else canonical(cell) for cell in cells.to_pylist()]], TEXT)
+        return cells.cast(ARROW[kind])  # int53 to float64 is exact
+    return pa.chunked_array([[None if cell is None else by_value(cell) for cell in cells.to_pylist()]], TEXT)
 
 
 def _type(cell: Any) -> str:
     if isinstance(cell, int) and not isinstance(cell, bool):
-        return "int64" if cell in _INT64 else "json"
+        return "int53" if abs(cell) <= EXACT else "int64" if cell in _INT64 else "json"
     return {str: "string", bool: "bool", float: "float64", type(None): "null"}.get(type(cell), "json")
-
-
-def _encodable(types: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: kind for name, kind in types.items() if name.isascii() or name.encode(errors="ignore").decode() == name
-    }
 
 
 def mixed(cells: pa.ChunkedArray) -> dict[str, int]:

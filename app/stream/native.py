@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).with_name("_columns.c")
 
-_KINDS = {"string": 0, "int64": 1, "float64": 2, "bool": 3, "timestamp": 4, "json": 5, "null": 6}
+_KINDS = {"string": 0, "int64": 1, "float64": 2, "bool": 3, "timestamp": 4, "json": 5, "null": 6, "int53": 7}
 
 
 class Absent(Exception):
@@ -74,12 +74,12 @@ def decode_chunk(plan: Plan, chunk: Chunk) -> Decoded:
 
 def _read(core: ModuleType, plan: Plan, chunk: Chunk) -> "tuple[Columns, int, int] | None":
     """The filled columns, the next offset and records aborted; None when something is wrong with the chunk."""
-    columns: Columns = core.Columns(_fields(plan), plan.all_keys)
+    columns: Columns = core.Columns(_fields(plan), plan.all_keys, plan.inferred)
     transactions = chunk.committed and bool(chunk.aborted)
     outcome, next_offset = columns.read_batches(chunk.data, chunk.start, chunk.end, transactions, inflate)
     aborted = 0
     if outcome == core.HAND_OVER:
-        columns = core.Columns(_fields(plan), plan.all_keys)
+        columns = core.Columns(_fields(plan), plan.all_keys, plan.inferred)
         outcome, next_offset, aborted = _read_opened(columns, chunk)
     return (columns, next_offset, aborted) if outcome == core.END else None
 

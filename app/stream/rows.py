@@ -1,7 +1,7 @@
 """The one meaning of an odd row: whatever a fast path does not take is read here with json.loads, or rejected."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.stream.cells import Misfit, RowRejected, kind_of, read_cell, unencodable
+from app.stream.cells import EXACT, Misfit, RowRejected, canonical, kind_of, read_cell, unencodable
 from app.stream.chunk import Reject, Stray
-from app.stream.schema import ARROW, TEXT, Plan
+from app.stream.schema import ARROW, TEXT, Column, Plan
 
 _DIGITS = 4000  # Python refuses to read longer integers; they are beyond any column, float64 included
-_MICROSECOND_RANGE = tuple(
-    pa.scalar(moment, ARROW["timestamp"])
-    for moment in (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+_MICROSECOND_RANGE = (
+    pa.scalar(datetime.min.replace(tzinfo=UTC), ARROW["timestamp"]),
+    pa.scalar(datetime.max.replace(tzinfo=UTC), ARROW["timestamp"]),
 )
 
 
@@ -43,11 +43,30 @@ def parse_row(plan: Plan, value: bytes) -> dict[str, Any]:
     Raises `RowRejected` with the reason, or `Misfit` when an inferred plan would have to widen for it.
     """
     found = load_object(value)
-    if plan.all_keys and not found.keys() <= plan.names:
-        new = sorted(found.keys() - plan.names)
-        if any(unencodable(name) for name in new):
+    try:
+        return _cells(plan, found)
+    except RowRejected:
+        if plan.inferred:
+            check_cells(plan, found)
+        raise
+
+
+def check_cells(plan: Plan, found: Mapping[str, Any]) -> None:
+    """Raise `RowRejected` if a cell that the plan asks for would fit no type at all, however far the plan widens."""
+    for name, cell in found.items():
+        if not plan.all_keys and name not in plan.names:
+            continue
+        if unencodable(name):
             raise RowRejected("a key with half a surrogate pair")
-        raise Misfit(f"new key: {', '.join(new)}")
+        try:
+            canonical(cell)
+        except ValueError as error:
+            raise RowRejected(f"{name}: {error}") from error
+
+
+def _cells(plan: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
+    if plan.all_keys and not found.keys() <= plan.names:
+        raise Misfit(f"new key: {', '.join(sorted(found.keys() - plan.names))}")
     return {column.label: read_cell(plan, column, found.get(column.name)) for column in plan.columns}
 
 
@@ -85,7 +104,7 @@ def suspects(plan: Plan, table: pa.Table) -> np.ndarray:
     """The rows (ascending) that a fast path took and that must be judged here: `table` has the payload's columns.
 
     A required value is missing, a text is none of those allowed, a float is not finite or is -0.0, or a time is outside
-    Python's calendar.
+    Python's calendar; in an inferred plan also integers beyond 2^53 where they would not be exact, or not be later.
     """
     bad = np.zeros(table.num_rows, bool)
     for column in plan.columns:
@@ -100,8 +119,8 @@ def suspects(plan: Plan, table: pa.Table) -> np.ndarray:
             zeros = pc.fill_null(pc.equal(cells, 0.0), False).to_numpy()
             if zeros.any():  # pyarrow reads -0 as -0.0, to json.loads it is the integer 0
                 bad |= zeros & np.signbit(cells.to_numpy())
-        if column.type == "timestamp" and cells.null_count < len(cells):
-            bad |= _outside_time(cells)
+        if (limits := _limits(plan, column)) and cells.null_count < len(cells):
+            bad |= _outside(cells, *limits)
     return np.flatnonzero(bad)
 
 
@@ -110,18 +129,26 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _integer(digits: str) -> int | float:
-    if digits == "-0":
-        return -0.0  # as a float column has it; an integer column makes it 0
     return int(digits) if len(digits) <= _DIGITS else float(digits)
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_integer)
 
 
-def _outside_time(cells: pa.ChunkedArray) -> Any:
-    low, high = _MICROSECOND_RANGE
+def _limits(plan: Plan, column: Column) -> tuple[pa.Scalar, pa.Scalar] | None:
+    """The least and the greatest value that pyarrow is trusted with."""
+    if column.type == "timestamp":
+        return _MICROSECOND_RANGE
+    if column.type == "int53":
+        return pa.scalar(-EXACT), pa.scalar(EXACT)
+    if column.type == "float64" and plan.inferred:  # 2^53 + 1 is read as 2^53
+        return pa.scalar(1.0 - EXACT), pa.scalar(EXACT - 1.0)
+    return None
+
+
+def _outside(cells: pa.ChunkedArray, low: pa.Scalar, high: pa.Scalar) -> Any:
     least, most = pc.min_max(cells).values()
-    if least.value >= low.value and most.value <= high.value:
+    if not pc.or_(pc.less(least, low), pc.greater(most, high)).as_py():
         return np.False_
     outside = pc.or_(pc.less(cells, low), pc.greater(cells, high))
     return pc.fill_null(outside, False).to_numpy()

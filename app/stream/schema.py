@@ -1,5 +1,6 @@
 """What a topic's JSON becomes: a schema as a person declares it, and the plan that the decoders follow."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,16 +14,19 @@ META = ("partition", "offset", "timestamp", "key")  # come from the record itsel
 
 TEXT = pa.large_string()  # 64-bit positions, as pandas has them: text goes over without a copy
 
-# Type names and what they are in Arrow. "json" keeps any value as canonical JSON text; "null": only missing so far.
+# Type names and what they are in Arrow. "json" keeps any value as canonical JSON text; "null": only missing so far;
+# "int53", in inferred plans only: integers of which float64 still holds each.
 ARROW = {
     "string": TEXT,
     "int64": pa.int64(),
+    "int53": pa.int64(),
     "float64": pa.float64(),
     "bool": pa.bool_(),
     "timestamp": pa.timestamp("us", "UTC"),
     "json": TEXT,
     "null": pa.null(),
 }
+_DECLARED = [name for name in ARROW if name != "int53"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class Schema:
 
     def __post_init__(self) -> None:
         for name, kind in self.columns.items():
-            if kind not in ARROW:
-                raise LabError(f"column {name!r} has the unknown type {kind!r}", f"Use one of: {', '.join(ARROW)}.")
+            if kind not in _DECLARED:
+                raise LabError(f"column {name!r} has the unknown type {kind!r}", f"Use one of: {', '.join(_DECLARED)}.")
         for name in (*self.required, *self.one_of):
             if name not in self.columns:
                 raise LabError(f"{name!r} is required or restricted, but no column", "Give it a type in `columns`.")
@@ -95,10 +99,9 @@ class Plan:
         return any(column.type == "json" for column in self.columns)
 
     def retyped(self, types: Mapping[str, str]) -> "Plan":
-        """The same plan with other types for some columns and new columns for new keys."""
+        """The same plan with other types for some columns and new columns for new keys, labelled by `label_of`."""
         known = tuple(replace(column, type=types.get(column.name, column.type)) for column in self.columns)
-        labels = {column.label for column in known}
-        new = tuple(Column(name, _label(name, labels), kind) for name, kind in types.items() if name not in self.names)
+        new = tuple(Column(name, label_of(name), kind) for name, kind in types.items() if name not in self.names)
         return replace(self, columns=known + new)
 
 
@@ -106,6 +109,23 @@ def table_schema(plan: Plan) -> pa.Schema:
     """The fields of a decoder's table: offset, broker timestamp, key, then the payload."""
     meta = [("offset", pa.int64()), ("timestamp", pa.timestamp("ms", "UTC")), ("key", pa.binary())]
     return pa.schema([pa.field(name, kind) for name, kind in meta] + list(plan.payload))
+
+
+def label_of(key: str) -> str:
+    """The column of a JSON key when nothing is declared: whichever other keys there are, the same.
+
+    The record's own names get a `_value` behind them, and so that no two keys share a column, those names do, too:
+    `offset` is offset_value, `offset_value` is offset_value_value.
+    """
+    return f"{key}_value" if _OWN.fullmatch(key) else key
+
+
+def key_of(label: str) -> str:
+    """The JSON key of a column, `label_of` the other way round."""
+    return label.removesuffix("_value") if _OWN.fullmatch(label) else label
+
+
+_OWN = re.compile(rf"({'|'.join(META)})(_value)*")
 
 
 def _label(name: str, taken: set[str]) -> str:
