@@ -87,7 +87,7 @@ def test_what_is_cut_off_waits_for_the_next_fetch() -> None:
     data = batch([with_(id="a")]) + batch([with_(id="b")], base=1)
     found = decode_chunk(PLAN, chunk(data[:-1]))
     assert (found.table["id"].to_pylist(), found.next_offset) == (["a"], 1)
-    assert whole(memoryview(data[:-1]), 0) == (len(batch([with_(id="a")])), 1, 0)
+    assert whole(3, memoryview(data[:-1]), 0) == (len(batch([with_(id="a")])), 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_old_formats_are_left_to_others() -> None:
     with pytest.raises(OldFormat):
         decode_chunk(PLAN, chunk(bytes(data)))
     with pytest.raises(OldFormat):
-        whole(memoryview(data), 0)
+        whole(3, memoryview(data), 0)
 
 
 @settings(deadline=None, max_examples=200)

@@ -1,5 +1,6 @@
 """What happens to a read when the cluster changes under it: on real brokers, three where it takes three."""
 
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -7,12 +8,14 @@ from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
+from kafka.protocol.consumer.fetch import FetchResponse
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 from topics_of import new_topic, producer, values, write
 from waiting import eventually
 
 from app.cluster import Cluster, attach
 from app.stream import topics
+from app.stream.batches import CorruptBatch
 from app.stream.connection import Connection
 from app.stream.fetch import Fetcher
 from app.stream.fetched import Fetched
@@ -233,6 +236,25 @@ def test_batches_are_not_copied(kafka: Connection) -> None:
         fetched = next(fetcher.read({0: (0, 3)}))
         assert fetched.chunks[0].data.obj is fetched.buffer
         fetched.done()
+
+
+@pytest.mark.parametrize(
+    ("length", "message"),
+    [(10, "impossible header .length 10, magic 2"), (-1, "length -1"), (1 << 30, "more than the .. bytes that")],
+)
+def test_a_length_that_cannot_be(kafka: Connection, monkeypatch: pytest.MonkeyPatch, length: int, message: str) -> None:
+    """A batch whose end can't be told is damage, said at once, not fetched again until the deadline."""
+    topic, receive = values(kafka, b'{"n": 1}', b'{"n": 2}'), Link.receive
+
+    def damaged(self: Link) -> tuple[Any, bytearray]:
+        found, buffer = receive(self)
+        if isinstance(found, FetchResponse):
+            struct.pack_into(">i", found.responses[0].partitions[0].records, 8, length)
+        return found, buffer
+
+    monkeypatch.setattr(Link, "receive", damaged)
+    with pytest.raises(CorruptBatch, match=f"partition 0, batch at offset 0: .*{message}"):
+        read_topic(kafka, topic, timeout=5)
 
 
 def test_nothing_is_left_open(kafka: Connection) -> None:

@@ -107,18 +107,20 @@ def _overlap(chunk: Chunk, start: int, stop: int) -> int:
     return max(0, min(stop, chunk.end) - max(start, chunk.start))
 
 
-def whole(data: memoryview, offset: int) -> tuple[int, int, int]:
+def whole(partition: int, data: memoryview, offset: int) -> tuple[int, int, int]:
     """How many bytes of `data` are whole batches, the offset after them (`offset` when there is none), and the leader
     epoch of the last one (-1).
 
-    Raises `OldFormat` when that is what comes next.
+    Raises `OldFormat` and `CorruptBatch` for a batch whose end can't be told.
     """
     at, size, epoch = 0, len(data), -1
     while size - at >= HEADER:
         base, length = struct.unpack_from(">qi", data, at)
         if data[at + 16] < 2:
             raise OldFormat(f"offset {base}: magic {data[at + 16]}")
-        if length < HEADER - _AFTER_LENGTH or at + _AFTER_LENGTH + length > size:
+        if length < HEADER - _AFTER_LENGTH:
+            raise CorruptBatch(partition, base, f"impossible header (length {length}, magic {data[at + 16]})")
+        if at + _AFTER_LENGTH + length > size:
             break
         offset = max(offset, base + int(struct.unpack_from(">i", data, at + 23)[0]) + 1)
         epoch = struct.unpack_from(">i", data, at + _AFTER_LENGTH)[0]

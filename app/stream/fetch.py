@@ -11,7 +11,7 @@ from typing import Any
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
 
 from app.errors import LabError
-from app.stream.batches import whole
+from app.stream.batches import CorruptBatch, whole
 from app.stream.chunk import Chunk
 from app.stream.connection import Connection
 from app.stream.fetched import Fetched
@@ -142,14 +142,15 @@ class Fetcher(Leaders):
         if found.error_code:
             return fetched, error_of(found.error_code, str(link))
         trouble: Exception | None = None
-        for part in (part for topic in found.responses for part in topic.partitions):
+        parts = [part for topic in found.responses for part in topic.partitions]
+        for part in parts:
             try:
                 chunk = self._chunk(part)
                 if chunk is not None:
                     fetched.chunks.append(chunk)
             except Exception as error:  # raised by _received, after the good chunks
                 trouble = trouble or error
-        return fetched, trouble
+        return fetched, trouble or (None if fetched.chunks else self._incomplete(parts))
 
     def _chunk(self, part: Any) -> Chunk | None:
         partition = part.partition_index
@@ -159,7 +160,7 @@ class Fetcher(Leaders):
         if part.error_code:
             raise error_of(part.error_code, f"partition {partition}")
         data = memoryview(part.records if part.records is not None else b"")
-        size, after, epoch = whole(data, at)
+        size, after, epoch = whole(partition, data, at)
         if not size:
             self._check_history(partition, part)
             self._ends_early(partition, part)
@@ -168,6 +169,14 @@ class Fetcher(Leaders):
         self.positions[partition], self._epochs[partition] = after, epoch
         aborted = tuple((each.producer_id, each.first_offset) for each in part.aborted_transactions or ())
         return Chunk(partition, at, end, data[:size], aborted, self._committed)
+
+    def _incomplete(self, parts: list[Any]) -> CorruptBatch | None:
+        """Bytes without a whole batch would come again for ever: a leader cuts off no answer's first batch (KIP-74)."""
+        for part in parts:
+            if part.records:
+                at, size = self.positions[part.partition_index], len(part.records)
+                return CorruptBatch(part.partition_index, at, f"it claims more than the {size} bytes that came of it")
+        return None
 
     def _check_history(self, partition: int, part: Any) -> None:
         """Is what was read still in the log? After an unclean election other records may have its offsets (KIP-595)."""
