@@ -82,6 +82,12 @@ def test_the_time_of_the_log() -> None:
     assert found.table["timestamp"].cast("int64").to_pylist() == [5000, 5000]
 
 
+def test_records_without_a_time() -> None:
+    """Message format v0 has none, which newer formats write as -1."""
+    found = decode_records(PLAN, 3, from_values([7, 8], [None, 5], [None, None], [with_(), with_()]), 9)
+    assert found.table["timestamp"].cast("int64").to_pylist() == [-1, 5]
+
+
 def test_what_is_cut_off_waits_for_the_next_fetch() -> None:
     """A batch that the answer cut off is no error and no row."""
     data = batch([with_(id="a")]) + batch([with_(id="b")], base=1)

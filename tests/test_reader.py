@@ -8,6 +8,8 @@ from typing import cast
 
 import pandas as pd
 import pytest
+from kafka import KafkaConsumer
+from kafka import errors as kafka_errors
 from recordbatches import batch, chunk
 from topics_of import abort, new_topic, producer, values, write
 
@@ -22,6 +24,7 @@ from app.stream.missing import BrokerGone, TopicMissing
 from app.stream.pipeline import Pipeline, Planner
 from app.stream.reader import read_batches, read_text, read_topic
 from app.stream.records import from_values
+from app.stream.request import Request
 from app.stream.schema import EVENTS, Schema
 from app.stream.wire import Link, Unsupported
 
@@ -372,6 +375,30 @@ def test_the_way_round_gives_the_same(kafka: Connection, monkeypatch: pytest.Mon
     for name in ("events", "rejects", "tombstones"):
         pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
     assert (found.ranges, found.mixed) == (expected.ranges, expected.mixed)
+
+
+@pytest.mark.parametrize("asked", ["poll", "position", "beginning_offsets", "end_offsets", "offsets_for_times"])
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (kafka_errors.TopicAuthorizationFailedError("not you"), "KafkaConsumer gave up: .*not you\nLet this user read"),
+        (kafka_errors.KafkaTimeoutError("too slow"), "no answer from 127.0.0.1:.*too slow\nSee whether the brokers"),
+    ],
+)
+def test_errors_of_the_consumer(
+    kafka: Connection, monkeypatch: pytest.MonkeyPatch, asked: str, error: Exception, message: str
+) -> None:
+    """Whatever it is asked, its errors are ours, with the topic and what to do."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(KafkaConsumer, asked, fails)
+    topic = values(kafka, b"{}")
+    with Consuming(kafka, topic, committed=False, deadline=time.monotonic() + 10) as source:
+        request = Request(kafka, topic, start=datetime(2020, 1, 1, tzinfo=UTC))
+        with pytest.raises(LabError, match=f"topic '{topic}': {message}"):
+            list(source.read(request.resolved(source)))
 
 
 def test_security_is_left_to_the_consumer(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
+from app.errors import LabError
 from app.stream import door, topics
 from app.stream.admin import PATIENCE
 from app.stream.chunk import Decode, Decoded
@@ -85,10 +87,12 @@ class Consuming:
     def offsets(self, when: int, partitions: list[int] | None = None) -> dict[int, int]:
         """As `Fetcher.offsets`."""
         asked = [TopicPartition(self.topic, p) for p in (self.partitions() if partitions is None else partitions)]
-        if when in (EARLIEST, LATEST):
-            question = self._consumer.beginning_offsets if when == EARLIEST else self._consumer.end_offsets
-            return {at.partition: offset for at, offset in question(asked).items()}
-        found = self._consumer.offsets_for_times(dict.fromkeys(asked, when))
+        left = max(1, int(1000 * (self._deadline - time.monotonic())))
+        with self._asking():
+            if when in (EARLIEST, LATEST):
+                question = self._consumer.beginning_offsets if when == EARLIEST else self._consumer.end_offsets
+                return {at.partition: offset for at, offset in question(asked, timeout_ms=left).items()}
+            found = self._consumer.offsets_for_times(dict.fromkeys(asked, when), timeout_ms=left)
         return {at.partition: -1 if place is None else place.offset for at, place in found.items()}
 
     def bounds(self) -> Ranges:
@@ -109,19 +113,35 @@ class Consuming:
             left = self._deadline - time.monotonic()
             if left <= 0:
                 raise self._late(late, ends)
-            try:
+            with self._asking():
                 polled = self._consumer.poll(timeout_ms=min(_POLL_MS, int(1000 * left) + 1))
-            except kafka_errors.OffsetOutOfRangeError as error:
-                raise OffsetsGone(
-                    f"topic {self.topic!r}: wanted offsets are gone ({error})", "Read what is still there."
-                ) from error
             for place, records in polled.items():
                 self.positions[place.partition] = records[-1].offset + 1
                 yield _consumed(place.partition, records, ends[place.partition])
-            for partition in late:  # also past what has no record: markers, compacted offsets
-                self.positions[partition] = max(
-                    self.positions[partition], self._consumer.position(places[partition], timeout_ms=1000) or 0
-                )
+            with self._asking():
+                for partition in late:  # also past what has no record: markers, compacted offsets
+                    at = self._consumer.position(places[partition], timeout_ms=1000)
+                    self.positions[partition] = max(self.positions[partition], at or 0)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """kafka-python's errors, as ours."""
+        try:
+            yield
+        except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
+            raise OffsetsGone(
+                f"topic {self.topic!r}: wanted offsets are gone ({error})", "Read what is still there."
+            ) from error
+        except (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError) as error:
+            raise BrokerGone(
+                f"topic {self.topic!r}: no answer from {addresses(self._connection)}: {error}",
+                "See whether the brokers are well, or give the read a longer `timeout`.",
+            ) from error
+        except kafka_errors.KafkaError as error:
+            raise LabError(
+                f"topic {self.topic!r}: KafkaConsumer gave up: {error}",
+                "Let this user read the topic, or look for that error in the brokers' own logs.",
+            ) from error
 
     def _late(self, late: list[int], ends: dict[int, int]) -> ReadTimeout:
         missing = "; ".join(f"partition {p} is at {self.positions[p]} of {ends[p]}" for p in late)

@@ -24,7 +24,7 @@ class Records:
 
     data: bytes
     offsets: Ints
-    timestamps: Ints  # ms UTC
+    timestamps: Ints  # ms UTC; -1 where there is none
     key_starts: Ints
     key_lengths: Ints
     starts: Ints
@@ -92,9 +92,13 @@ def walk(chunk: Chunk) -> Walked:
 
 
 def from_values(
-    offsets: Sequence[int], timestamps: Sequence[int], keys: Sequence[bytes | None], values: Sequence[bytes | None]
+    offsets: Sequence[int],
+    timestamps: Sequence[int | None],
+    keys: Sequence[bytes | None],
+    values: Sequence[bytes | None],
 ) -> Records:
-    """Records of which only the parts are at hand, as a consumer gives them."""
+    """Records of which only the parts are at hand, as a consumer gives them; message format v0 has no timestamps."""
+    times = [-1 if time is None else time for time in timestamps]
     texts = [text for pair in zip(keys, values, strict=True) for text in pair]
     lengths = np.array([-1 if text is None else len(text) for text in texts], np.int64)
     starts = np.zeros(len(texts) + 1, np.int64)
@@ -102,7 +106,7 @@ def from_values(
     data = b"\n".join(text or b"" for text in texts) + b"\n"
     rows = slice(0, None, 2), slice(1, None, 2)
     parts = [part[row] for row in rows for part in (starts[:-1], lengths)]
-    return Records(data, np.array(offsets, np.int64), np.array(timestamps, np.int64), *parts)
+    return Records(data, np.array(offsets, np.int64), np.array(times, np.int64), *parts)
 
 
 def _one_buffer(chunk: Chunk, segments: list[Segment]) -> tuple[bytes, list[Segment]]:
