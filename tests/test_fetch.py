@@ -1,9 +1,11 @@
 """What happens to a read when the cluster changes under it: on real brokers, three where it takes three."""
 
+import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from app.stream.fetched import Fetched
 from app.stream.layout import parse_addresses
 from app.stream.missing import OffsetsGone, ReadTimeout, TopicMissing
 from app.stream.reader import read_topic
-from app.stream.wire import Link, Unsupported
+from app.stream.wire import Link, Unsupported, WireError
 
 LARGE = b'{"n": %d, "pad": "' + b"x" * 900_000 + b'"}'
 MANY = 40  # large records: several answers of 8 MB
@@ -255,6 +257,58 @@ def test_a_length_that_cannot_be(kafka: Connection, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Link, "receive", damaged)
     with pytest.raises(CorruptBatch, match=f"partition 0, batch at offset 0: .*{message}"):
         read_topic(kafka, topic, timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("spoken", "message"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n", "speaks HTTP, so it is no Kafka broker"),
+        (struct.pack(">i", 900_000_000), "an answer of 900000000 bytes, where 5 to 67108864 are possible"),
+        (struct.pack(">i", -1), "an answer of -1 bytes"),
+    ],
+)
+def test_a_port_that_is_no_broker(spoken: bytes, message: str) -> None:
+    """What can be no answer's size is refused before there is memory for it, with a reason."""
+
+    def speak() -> None:
+        with server.accept()[0] as line:
+            line.recv(1000)
+            line.sendall(spoken)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        speaker = threading.Thread(target=speak)
+        speaker.start()
+        with pytest.raises(WireError, match=message):
+            Link(server.getsockname(), time.monotonic() + 5)
+        speaker.join()
+
+
+def test_a_fetch_has_room_for_a_large_batch(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than was asked for is an answer, but not any size."""
+    topic = values(kafka, b'{"text": "%s"}' % (b"x" * 900_000))
+    assert len(read_topic(kafka, topic, limit=1).events) == 1
+    monkeypatch.setattr("app.stream.fetch._BATCH", 0)
+    with pytest.raises(ReadTimeout, match=r"an answer of 9\d+ bytes, where 5 to 262144 are possible"):
+        read_topic(kafka, topic, limit=1, timeout=1)
+
+
+def test_a_link_that_is_closed_while_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It alone is dropped; the answers that are under way elsewhere are waited for."""
+    monkeypatch.setattr(Link, "_api_versions", lambda self: {})
+    deadline = time.monotonic() + 10
+    with (
+        Fetcher({"bootstrap_servers": []}, "events", committed=False, deadline=deadline) as fetcher,
+        ExitStack() as stack,
+    ):
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        links = [fetcher._link(server.getsockname()) for server in servers]
+        lines = [stack.enter_context(server.accept()[0]) for server in servers]
+        for link in links[:2]:
+            link._asked = (1, None, 0)
+        lines[2].close()
+        assert fetcher._answering() == []
+        lines[1].send(b"something")
+        assert (fetcher._answering(), list(fetcher._links.values())) == ([links[1]], links[:2])
 
 
 def test_nothing_is_left_open(kafka: Connection) -> None:

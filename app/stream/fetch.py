@@ -30,6 +30,7 @@ from app.stream.topics import Ranges
 from app.stream.wire import Link, WireError
 
 ANSWER = 8 << 20  # bytes asked for at once, over all partitions of a leader
+_BATCH = 512 << 20  # bytes: a batch comes whole, however little was asked for, but no topic has batches like that
 _WAIT_MS = 500  # how long a broker holds a request that it has no data for
 _STALL = 5.0  # seconds that a log may end before the range does, as it may after a change of leaders
 
@@ -108,6 +109,7 @@ class Fetcher(Leaders):
                 topics=[topic(version=version, partitions=places, **name)],
             ),
             FetchResponse,
+            most=answer + _BATCH,
         )
 
     def _answering(self) -> list[Link]:
@@ -116,12 +118,11 @@ class Fetcher(Leaders):
         if len(busy) == 1:
             return busy  # its receive waits by itself
         ready = [key.fileobj for key, _ in self._selector.select(max(0.0, min(4.0, self._left())))]
-        found = [link for link in busy if link in ready]
-        if not found and busy:
-            for link in busy:
-                self._drop(link)
+        for link in busy if not ready else [link for link in self._links.values() if link in ready and not link.busy]:
+            self._drop(link)  # silent, or closed by its broker while it had nothing to say
+        if not ready and busy:
             raise WireError(f"{', '.join(map(str, busy))}: no answer")
-        return found
+        return [link for link in busy if link in ready]
 
     def _received(self, link: Link, answer: int) -> Iterator[Fetched]:
         """Take one answer, put the next request on the wire, hand out the chunks; only then say what went wrong."""

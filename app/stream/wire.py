@@ -17,6 +17,8 @@ Address = tuple[str, int]
 PATIENCE = 5.0  # seconds without a byte after which a broker counts as gone; a Fetch waits half a second at most
 _RECEIVE_BUFFER = 4 << 20
 _TLS_ALERT = 0x1503  # the first two bytes of what a TLS port says to us, which would be the size of a huge answer
+_HTTP = int.from_bytes(b"HTTP")  # likewise for a web server
+_MOST = 64 << 20  # bytes of an answer that holds no records
 _GRAIN = 8  # buffers come in sizes of so many steps between a power of two and the next: answers vary, buffers fit
 _SPARE = 8  # buffers kept for reuse
 
@@ -67,6 +69,7 @@ class Link:
         self.deadline = deadline
         self._buffers = buffers or Buffers()
         self._asked: tuple[int, Any, int] | None = None  # correlation id, answer class and version under way
+        self._most = _MOST
         self._last = 0
         try:
             self._socket = socket.create_connection(address, self._wait())
@@ -111,9 +114,10 @@ class Link:
             raise Unsupported(f"{self} speaks versions {low} to {high} of {request.__name__}")
         return version
 
-    def send(self, request: Any, answer: Any) -> None:
-        """Put a request (made for one version) on the wire; `receive` takes its answer."""
+    def send(self, request: Any, answer: Any, most: int = _MOST) -> None:
+        """Put a request (made for one version) on the wire; `receive` takes its answer, of `most` bytes at most."""
         self._last += 1
+        self._most = most
         request.with_header(correlation_id=self._last, client_id="streaming-lab")
         self._asked = self._last, answer, request.API_VERSION
         try:
@@ -129,8 +133,10 @@ class Link:
         (size,) = struct.unpack(">i", self._exactly(bytearray(4), 4))
         if size >> 16 == _TLS_ALERT:
             raise TlsSpoken(f"{self} speaks TLS")
-        if size < 5:
-            raise WireError(f"{self}: an answer of {size} bytes")
+        if size == _HTTP:
+            raise WireError(f"{self} speaks HTTP, so it is no Kafka broker")
+        if not 5 <= size <= self._most:
+            raise WireError(f"{self}: an answer of {size} bytes, where 5 to {self._most} are possible")
         buffer = self._buffers.take(size)
         view = self._exactly(buffer, size)
         if struct.unpack_from(">i", view)[0] != correlation:
