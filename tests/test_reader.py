@@ -341,6 +341,18 @@ def test_batches_within_a_budget(kafka: Connection, decoder: str) -> None:
         list(read_batches(kafka, topic))
 
 
+@pytest.mark.parametrize("codec", ["zstd", "gzip"])
+def test_batches_within_a_budget_however_compressed(kafka: Connection, decoder: str, codec: str) -> None:
+    """What the bytes become counts, not what they are in the log."""
+    topic = new_topic(kafka)
+    lines = [(None, b'{"n": %d, "pad": "%s"}' % (i, b"x" * 500)) for i in range(20_000)]
+    write(kafka, topic, {0: lines}, producer(kafka, batch_size=1 << 15, compression_type=codec))
+    tables = list(read_batches(kafka, topic, memory=2 << 20, decoder=decoder))
+    assert sum(map(len, tables)) == 20_000
+    assert max(table.nbytes for table in tables) < (2 << 20) / 3  # three are in flight
+    assert len(tables) < 200
+
+
 def test_a_range_that_is_not_there_yet(kafka: Connection) -> None:
     """At the deadline the error names partition, position and end."""
     topic = values(kafka, b"{}", b"{}")

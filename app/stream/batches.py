@@ -140,6 +140,14 @@ def beginning(chunk: Chunk, records: int) -> Chunk:
     return chunk
 
 
+def inflation(chunk: Chunk) -> float:
+    """How many bytes a byte of the chunk's first wanted batch becomes, 1 without a codec. Raises `CorruptBatch`."""
+    for segment in open_batches(beginning(chunk, 1)).segments:
+        if segment.codec:
+            return len(segment.inflated().data) / max(1, segment.stop - segment.start)
+    return 1.0
+
+
 def _headers(chunk: Chunk) -> Iterator[tuple[int, int, tuple[int, ...]]]:
     """(start, stop, header fields) of each whole batch, its magic and checksum looked at."""
     data, at, size = chunk.data, 0, len(chunk.data)

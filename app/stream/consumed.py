@@ -100,9 +100,9 @@ class Consuming:
         begin, end = self.offsets(EARLIEST), self.offsets(LATEST)
         return {partition: (begin[partition], end[partition]) for partition in sorted(begin)}
 
-    def read(self, ranges: Ranges, answer: int = _BYTES) -> Iterator[Consumed]:
-        """As `Fetcher.read`."""
-        del answer
+    def read(self, ranges: Ranges, answer: int = _BYTES, inflated: bool = False) -> Iterator[Consumed]:
+        """As `Fetcher.read`, but the consumer was told once and for all how much comes at once."""
+        del answer, inflated
         ends = {p: end for p, (start, end) in ranges.items() if start < end}
         self.positions = {p: ranges[p][0] for p in ends}
         places = {p: TopicPartition(self.topic, p) for p in ends}

@@ -6,12 +6,13 @@ leader any more is looked for again, from the offset that was reached, until the
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
 
 from app.errors import LabError
-from app.stream.batches import CorruptBatch, whole
+from app.stream.batches import CorruptBatch, inflation, whole
 from app.stream.chunk import Chunk
 from app.stream.connection import Connection
 from app.stream.fetched import Fetched
@@ -30,6 +31,7 @@ from app.stream.topics import Ranges
 from app.stream.wire import Link, WireError
 
 ANSWER = 8 << 20  # bytes asked for at once, over all partitions of a leader
+_RATIO = 50.0  # what a codec is trusted with before the first batch has come: lines of JSON shrink to a 5th or a 20th
 _BATCH = 512 << 20  # bytes: a batch comes whole, however little was asked for, but no topic has batches like that
 _WAIT_MS = 500  # how long a broker holds a request that it has no data for
 _STALL = 5.0  # seconds that a log may end before the range does, as it may after a change of leaders
@@ -44,48 +46,51 @@ class Fetcher(Leaders):
     def __init__(self, connection: Connection, topic: str, *, committed: bool, deadline: float) -> None:
         super().__init__(connection, topic, committed=committed, deadline=deadline)
         self._turn = 0
+        self._answer, self._inflated, self._ratio = ANSWER, False, 1.0
         self._epochs: dict[int, int] = {}  # partition -> leader epoch of the last batch that came
         self._short: dict[int, tuple[float, int]] = {}  # partition -> since when its log is too short, its end
 
-    def read(self, ranges: Ranges, answer: int = ANSWER) -> Iterator[Fetched]:
-        """Every chunk of the ranges, each partition's in order. `answer` is about how many bytes come at once.
+    def read(self, ranges: Ranges, answer: int = ANSWER, inflated: bool = False) -> Iterator[Fetched]:
+        """Every chunk of the ranges, each partition's in order. `answer` is about how many bytes come at once, as they
+        are stored, or `inflated`, as far as the answers before can tell.
 
         Raises `ReadTimeout`, `OffsetsGone`, `TopicMissing` or `BrokerGone` naming what is missing;
         `Unsupported` and `OldFormat` when another way has to take over at `positions`.
         """
         self.positions = {partition: start for partition, (start, end) in ranges.items() if start < end}
         self._ends = {partition: end for partition, (_, end) in ranges.items()}
+        self._answer, self._inflated, self._ratio = answer, inflated, _RATIO if inflated else 1.0
         try:
-            yield from self._rounds(answer)
+            yield from self._rounds()
         finally:  # whoever has enough and closes this leaves answers under way
             for link in [link for link in self._links.values() if link.busy]:
                 self._drop(link)
 
-    def _rounds(self, answer: int) -> Iterator[Fetched]:
+    def _rounds(self) -> Iterator[Fetched]:
         tries = 0
         while self._pending():
             before = dict(self.positions)
             try:
-                self._ask_idle_leaders(answer)
+                self._ask_idle_leaders()
                 for link in self._answering():
-                    yield from self._received(link, answer)
+                    yield from self._received(link)
             except (WireError, Moved) as error:
                 tries = self._recover(error, 0 if before != self.positions else tries)
 
-    def _ask_idle_leaders(self, answer: int) -> None:
+    def _ask_idle_leaders(self) -> None:
         layout = self._located()
         for leader, partitions in by_leader(layout, self._pending()).items():
             link = self._link(leader)
             if not link.busy:
-                self._ask(link, layout, partitions, answer)
+                self._ask(link, layout, partitions)
 
-    def _ask(self, link: Link, layout: Layout, partitions: list[int], answer: int) -> None:
+    def _ask(self, link: Link, layout: Layout, partitions: list[int]) -> None:
         """Ask for the next bytes of these partitions, another one first each time, so that none starves.
 
         The first one may fill the answer: few long chunks cost less than many short ones.
         """
         self._turn += 1
-        first = self._turn % len(partitions)
+        first, answer = self._turn % len(partitions), max(1, int(self._answer / self._ratio))
         version = link.version(FetchRequest, 4)
         topic, place = FetchRequest.FetchTopic, FetchRequest.FetchTopic.FetchPartition
         places = [
@@ -124,12 +129,12 @@ class Fetcher(Leaders):
             raise WireError(f"{', '.join(map(str, busy))}: no answer")
         return [link for link in busy if link in ready]
 
-    def _received(self, link: Link, answer: int) -> Iterator[Fetched]:
+    def _received(self, link: Link) -> Iterator[Fetched]:
         """Take one answer, put the next request on the wire, hand out the chunks; only then say what went wrong."""
         fetched, trouble = self._taken(link)
         if trouble is None and self._left() > 0:
             try:
-                self._ask_idle_leaders(answer)
+                self._ask_idle_leaders()
             except (WireError, Moved) as error:
                 trouble = error
         yield fetched
@@ -151,7 +156,15 @@ class Fetcher(Leaders):
                     fetched.chunks.append(chunk)
             except Exception as error:  # raised by _received, after the good chunks
                 trouble = trouble or error
+        if self._inflated and fetched.chunks:
+            self._learn(fetched.chunks)
         return fetched, trouble or (None if fetched.chunks else self._incomplete(parts))
+
+    def _learn(self, chunks: list[Chunk]) -> None:
+        """What a byte becomes, told by one batch; what earlier ones became is forgotten slowly, the guess at once."""
+        before = 0.0 if self._ratio == _RATIO else 0.9 * self._ratio
+        with suppress(CorruptBatch):  # the decoder's to tell
+            self._ratio = max(1.0, before, inflation(max(chunks, key=lambda chunk: len(chunk.data))))
 
     def _chunk(self, part: Any) -> Chunk | None:
         partition = part.partition_index

@@ -26,7 +26,7 @@ from app.stream.topics import Ranges
 _LIMITED = 256 << 10  # bytes at once when only the first rows are wanted
 _LEAST = 64 << 10
 _PURE = ANSWER // 2  # pyarrow's JSON parser takes several times a chunk while it works
-_COPIES = 12  # an answer's bytes are about that often in memory: answers ahead, their columns, work space
+_COPIES = 12  # an answer's inflated bytes are about that often in memory: answers ahead, their columns, work space
 
 
 def read_topic(
@@ -75,8 +75,13 @@ def read_batches(
 ) -> Iterator[pa.Table]:
     """The same rows as Arrow tables, one after another, for a topic that is larger than memory.
 
-    All that is in flight at a time takes about `memory` bytes, unless a single record batch is larger. Tables come in
-    each partition's order, with the partition in front; without a schema, later ones may have more or wider columns.
+    All that is in flight at a time takes about `memory` bytes, unless a single record batch is larger. How far a codec
+    inflates is learned from the answers that come (the first may by 50): one that inflates much more than those before
+    it takes more than that.
+    Through the consumer (TLS, SASL) kafka-python's own buffers, up to 50 MB of the brokers' bytes, come on top.
+
+    Tables come in each partition's order, with the partition in front; without a schema, later ones may have more or
+    wider columns.
     `aside(partition, decoded)` gets the rejects and tombstones as they come; without it, a reject raises a `LabError`
     and tombstones are passed over in silence.
     """
@@ -84,7 +89,7 @@ def read_batches(
     answer = min(ANSWER, max(memory // _COPIES, _LEAST))
     with Reading(Request(connection, topic, **wanted)) as reading:
         pipeline = Pipeline(Planner.of(schema, columns), _decoder(decoder).decode)
-        for part in pipeline.parts(reading.works(reading.ranges, answer=answer)):
+        for part in pipeline.parts(reading.works(reading.ranges, answer=answer, inflated=True)):
             _set_aside(part, aside)
             if part.decoded.table.num_rows:
                 yield narrowed(placed(part.decoded.table, part.partition), part.plan, columns)
