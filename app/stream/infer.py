@@ -7,8 +7,8 @@ text stay text. Nothing is rejected for its type, and what is rejected widens no
 
 So types and cells follow from the rows alone: not from where the log was cut into answers, nor from the decoder. For
 that, a number in a json column is an integer if it is whole (1.0 is 1: the float64 that it may have been knows no
-more), and a plan tells int53 (all within ±2^53, can still become float64) from int64 (some are beyond it). The columns
-stand in the order in which their keys came.
+more), and a plan tells int53 (all within ±2^53, can still become float64) from int64 (some are beyond it). Only the
+order of the columns is that in which their keys were found.
 """
 
 from collections.abc import Iterable
