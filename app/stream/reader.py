@@ -76,9 +76,9 @@ def read_batches(
     """The same rows as Arrow tables, one after another, for a topic that is larger than memory.
 
     All that is in flight at a time takes about `memory` bytes, unless a single record batch is larger. How far a codec
-    inflates is learned from the answers that come (the first may by 50): one that inflates much more than those before
-    it takes more than that.
-    Through the consumer (TLS, SASL) kafka-python's own buffers, up to 50 MB of the brokers' bytes, come on top.
+    inflates is learned from the answers that come, so one takes more that inflates much further than those before it,
+    or the first one by more than 50. Through the consumer (TLS, SASL) kafka-python's own buffers come on top: up to
+    50 MB as the brokers have them.
 
     Tables come in each partition's order, with the partition in front; without a schema, later ones may have more or
     wider columns.
