@@ -158,15 +158,17 @@ def check(dice: random.Random, compared: bool) -> None:
 
 
 def plans() -> list[object]:
-    """The tests' plan, one for whatever it can become, and one that must know every key."""
+    """The tests' plan, one for whatever it can become, one that must know every key, and one that was inferred."""
     from dataclasses import replace
 
-    from recordbatches import PLAN, SCHEMA
+    from recordbatches import PLAN, ROW, SCHEMA
 
+    from app.stream.infer import start, widened
     from app.stream.schema import Schema, compile_plan
 
+    learned = widened(start(ROW), [b'{"price": 0.5, "quantity": 1, "item": [], "id": "x"}'])
     some = compile_plan(Schema({"id": "string", "price": "int64", "at": "string", "extra": "json", "item": "null"}))
-    return [PLAN, PLAN, compile_plan(SCHEMA, ["price"]), some, replace(some, inferred=True, all_keys=True)]
+    return [PLAN, PLAN, compile_plan(SCHEMA, ["price"]), some, replace(some, inferred=True, all_keys=True), learned]
 
 
 def make(dice: random.Random) -> bytes:

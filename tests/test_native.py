@@ -16,6 +16,7 @@ from recordbatches import ODD_VALUES, PLAN, ROW, batch, chunk, result, signed, w
 
 from app.stream import decode, native
 from app.stream.cells import canonical
+from app.stream.infer import start, widened
 from app.stream.schema import Schema, compile_plan
 
 if not native.available():
@@ -87,6 +88,25 @@ def test_any_value_in_its_canonical_text(text: str, expected: str, monkeypatch: 
     assert found.table["any"].to_pylist() == [expected] == [canonical(json.loads(text))]
 
 
+INFERRED = widened(start(["int", "float", "any", "id"]), [b'{"int": 1, "float": 0.5, "any": []}', b'{"id": "x"}'])
+
+
+def test_numbers_of_an_inferred_plan_stay_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core has whole numbers in a json column as integers, and exact ones in the others."""
+    monkeypatch.setattr(native, "patch", lambda *_: pytest.fail("read as an odd row"))
+    rows = [(2**53, float(2**53), "1"), (-(2**53), 1e300, "-7"), (0, -0.0, "-0.0"), (1, -1.0, "0.5")]
+    texts = [b'{"int": 9007199254740992, "float": 9007199254740992, "any": 1.0}']
+    texts += [b'{"int": -9007199254740992, "float": 1e300, "any": -7.00}', b'{"int": 0, "float": -0.0, "any": -0.0}']
+    table = native.decode_chunk(INFERRED, chunk(batch([*texts, b'{"int": 1, "float": -1, "any": 0.5}']))).table
+    assert list(zip(*(table[name].to_pylist() for name in ("int", "float", "any")), strict=True)) == rows
+
+
+@pytest.mark.parametrize("text", [str(2**53 + 1), str(-(2**53) - 1), str(2**63), "-0", "1.0", "1" * 20, "9" * 5000])
+def test_numbers_that_an_inferred_plan_has_no_room_for(text: str) -> None:
+    """What a float64 would round, or an integer column not tell from an integer, is judged by Python."""
+    check_same(batch([f'{{"{name}": {text}}}'.encode() for name in ("int", "float", "any")]), INFERRED)
+
+
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False).map(repr) | st.from_regex(
     r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,24})?([eE][+-]?[0-9]{1,3})?", fullmatch=True
 )
@@ -106,7 +126,9 @@ VALUES = st.recursive(
 @given(st.lists(VALUES, min_size=1, max_size=6))
 def test_any_values(texts: list[str]) -> None:
     """Whatever stands in a json column, both decoders have the same text of it, or the same reason."""
-    check_same(batch([f'{{"any": {text}, "id": "e-1"}}'.encode("utf8", "surrogatepass") for text in texts]), JSON_PLAN)
+    values = [f'{{"any": {text}, "id": "e-1"}}'.encode("utf8", "surrogatepass") for text in texts]
+    check_same(batch(values), JSON_PLAN)
+    check_same(batch([value.replace(b'"any"', b'"float"') for value in values] + values), INFERRED)
 
 
 def test_digits_in_another_locale() -> None:

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,13 +66,26 @@ def transact(kafka: Connection, topic: str, fate: str, records: dict[int, list[R
 def test_every_row(kafka: Connection, everything: str, decoder: str, isolation: str) -> None:
     """Rows, rejects and tombstones are those of the obvious loader, cell for cell, and account for the range."""
     found = read_topic(kafka, everything, SCHEMA, isolation=isolation, decoder=decoder)
-    rows, rejects, tombstones = judged(consume(kafka, everything, isolation, found.ranges))
+    rows, rejects, tombstones = judged(consume(kafka, everything, isolation, found.ranges), judge)
     assert places(found.rejects) == rejects
     assert places(found.tombstones) == tombstones
     assert places(found.events) == [place for place, _ in rows]
     for name in SCHEMA.columns:
         assert cells(found.events[name]) == [row[name] for _, row in rows], name
     assert (found.aborted > 0) == (isolation == "read_committed")
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_every_row_without_a_schema(kafka: Connection, everything: str, decoder: str, isolation: str) -> None:
+    """Whatever types the columns become, cells are what json.loads reads; only what no type holds is a reject."""
+    found = read_topic(kafka, everything, isolation=isolation, decoder=decoder)
+    rows, rejects, tombstones = judged(consume(kafka, everything, isolation, found.ranges), judge_any)
+    assert (places(found.rejects), places(found.tombstones)) == (rejects, tombstones)
+    assert places(found.events) == [place for place, _ in rows]
+    names = {name for _, row in rows for name in row}
+    assert set(found.events.columns) == {"partition", "offset", "timestamp", "key", *names}
+    for name in names:
+        assert cells(found.events[name]) == [row.get(name) for _, row in rows], name
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
@@ -149,7 +163,7 @@ def consume(kafka: Connection, topic: str, isolation: str, ranges: Ranges) -> li
     return found
 
 
-def judged(records: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+def judged(records: list[Any], judge: Callable[[bytes], dict[str, Any]]) -> tuple[list[Any], list[Any], list[Any]]:
     """What json.loads, and nothing of ours, makes of the records: rows, rejects, tombstones."""
     rows: list[Any] = []
     rejects, tombstones = [], []
@@ -167,15 +181,28 @@ def judged(records: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
 
 def judge(value: bytes) -> dict[str, Any]:
     """One value by the letter of the schema; ValueError when it is no row."""
+    found = an_object(value)
+    row = {name: judge_cell(kind, found.get(name)) for name, kind in SCHEMA.columns.items()}
+    if row["id"] is None or row["kind"] not in (None, *SCHEMA.one_of["kind"]):
+        raise ValueError("required or not one of")
+    return row
+
+
+def judge_any(value: bytes) -> dict[str, Any]:
+    """One value as it is; ValueError when it is no row of any schema."""
+    found = an_object(value)
+    json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+    return found
+
+
+def an_object(value: bytes) -> dict[str, Any]:
+    """What json.loads reads, or ValueError; integers of more digits than Python likes are floats."""
     found = json.loads(
         value, parse_constant=not_json, parse_int=lambda digits: float(digits) if len(digits) > 4000 else int(digits)
     )
     if not isinstance(found, dict):
         raise ValueError("no object")
-    row = {name: judge_cell(kind, found.get(name)) for name, kind in SCHEMA.columns.items()}
-    if row["id"] is None or row["kind"] not in (None, *SCHEMA.one_of["kind"]):
-        raise ValueError("required or not one of")
-    return row
+    return found
 
 
 def judge_cell(kind: str, cell: Any) -> Any:
