@@ -187,7 +187,7 @@ def test_records_are_appended(kafka: Connection, after: Any) -> None:
 
 def test_a_log_that_is_shorter_than_the_range(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after an unclean election: the log ends before the range does, and stays so."""
-    monkeypatch.setattr("app.stream.fetch._STALL", 0.5)
+    monkeypatch.setattr("app.stream.logend._STALL", 0.5)
     topic = values(kafka, b"{}", b"{}")
     with pytest.raises(OffsetsGone, match="partition 0: the log ends at offset 2, not 5"):
         read_topic(kafka, topic, ranges={0: (0, 5)})

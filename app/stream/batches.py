@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import cramjam
 from crc32c import crc32c
 
 from app.errors import LabError
 from app.stream.chunk import Chunk
+from app.stream.codecs import NOT_INFLATED, inflate
 
 # base offset, batch length, leader epoch, magic, crc, attributes, last offset delta, base and max timestamp,
 # producer id, producer epoch, base sequence, count
@@ -22,8 +22,6 @@ _CRC_FROM = 21  # the checksum covers everything after itself
 _AFTER_LENGTH = 12  # batch length counts the bytes after itself
 
 _CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
-NOT_INFLATED = (cramjam.DecompressionError, struct.error, ValueError)
-_XERIAL = b"\x82SNAPPY\x00"  # the Java client's framing of snappy blocks
 
 
 class OldFormat(Exception):
@@ -185,29 +183,3 @@ class _Transactions:
         """A marker ends the producer's transaction, also one whose records all lie before this chunk."""
         if self.aborts(producer, last_offset):
             self._open.discard(producer)
-
-
-def inflate(codec: int, data: memoryview) -> memoryview:
-    """The records of a batch, decompressed. Raises one of `NOT_INFLATED` when they cannot be."""
-    match codec:
-        case 1:
-            return memoryview(cramjam.gzip.decompress(data))
-        case 2:
-            return memoryview(_snappy(data))
-        case 3:
-            return memoryview(cramjam.lz4.decompress(data))
-        case 4:
-            return memoryview(cramjam.zstd.decompress(data))
-    raise ValueError(f"unknown codec {codec}")
-
-
-def _snappy(data: memoryview) -> bytes:
-    """Snappy as librdkafka writes it (one raw block) or as the Java client does (blocks with their lengths)."""
-    if data[:8] != _XERIAL:
-        return bytes(cramjam.snappy.decompress_raw(data))
-    blocks, at = [], 16  # magic, version, lowest compatible version
-    while at < len(data):
-        (length,) = struct.unpack_from(">i", data, at)
-        blocks.append(bytes(cramjam.snappy.decompress_raw(data[at + 4 : at + 4 + length])))
-        at += 4 + max(length, 0)
-    return b"".join(blocks)

@@ -153,7 +153,8 @@ class Confirmed(EventLog):
         self._dead.remove(outcome)
         if delivered:
             self._settle(outcome, True)
-        self.held.drop(outcome)
+        else:
+            self.held.drop(outcome)
         if outcome.decide(delivered, outcome.why) and not delivered:  # who waits hears of it: that counts as refused
             self._count("failed")
 

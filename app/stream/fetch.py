@@ -4,14 +4,12 @@ One request is always under way at each leader while the caller decodes the last
 leader any more is looked for again, from the offset that was reached, until the deadline.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
 
-from app.errors import LabError
 from app.stream.batches import CorruptBatch, inflation, whole
 from app.stream.chunk import Chunk
 from app.stream.connection import Connection
@@ -26,7 +24,7 @@ from app.stream.layout import (
     error_of,
 )
 from app.stream.leaders import Leaders
-from app.stream.missing import OffsetsGone
+from app.stream.logend import LogEnd, out_of_range
 from app.stream.topics import Ranges
 from app.stream.wire import Link, WireError
 
@@ -34,7 +32,6 @@ ANSWER = 8 << 20  # bytes asked for at once, over all partitions of a leader
 _RATIO = 50.0  # what a codec is trusted with before the first batch has come: lines of JSON shrink to a 5th or a 20th
 _BATCH = 512 << 20  # bytes: a batch comes whole, however little was asked for, but no topic has batches like that
 _WAIT_MS = 500  # how long a broker holds a request that it has no data for
-_STALL = 5.0  # seconds that a log may end before the range does, as it may after a change of leaders
 
 
 class Fetcher(Leaders):
@@ -48,7 +45,7 @@ class Fetcher(Leaders):
         self._turn = 0
         self._answer, self._inflated, self._ratio = ANSWER, False, 1.0
         self._epochs: dict[int, int] = {}  # partition -> leader epoch of the last batch that came
-        self._short: dict[int, tuple[float, int]] = {}  # partition -> since when its log is too short, its end
+        self._log_end = LogEnd(topic, committed)
 
     def read(self, ranges: Ranges, answer: int = ANSWER, inflated: bool = False) -> Iterator[Fetched]:
         """Every chunk of the ranges, each partition's in order. `answer` is about how many bytes come at once, as they
@@ -170,16 +167,16 @@ class Fetcher(Leaders):
         partition = part.partition_index
         at, end = self.positions[partition], self._ends[partition]
         if part.error_code == OUT_OF_RANGE:
-            raise self._out_of_range(partition)
+            begin, last = (self.offsets(when, [partition])[partition] for when in (EARLIEST, LATEST))
+            raise out_of_range(self.topic, partition, (at, end), (begin, last))
         if part.error_code:
             raise error_of(part.error_code, f"partition {partition}")
         data = memoryview(part.records if part.records is not None else b"")
         size, after, epoch = whole(partition, data, at)
         if not size:
-            self._check_history(partition, part)
-            self._ends_early(partition, part)
+            self._trouble = self._log_end.missing(part, at, end) or self._trouble
             return None
-        self._short.pop(partition, None)
+        self._log_end.came(partition)
         self.positions[partition], self._epochs[partition] = after, epoch
         aborted = tuple((each.producer_id, each.first_offset) for each in part.aborted_transactions or ())
         return Chunk(partition, at, end, data[:size], aborted, self._committed)
@@ -191,38 +188,3 @@ class Fetcher(Leaders):
                 at, size = self.positions[part.partition_index], len(part.records)
                 return CorruptBatch(part.partition_index, at, f"it claims more than the {size} bytes that came of it")
         return None
-
-    def _check_history(self, partition: int, part: Any) -> None:
-        """Is what was read still in the log? After an unclean election other records may have its offsets (KIP-595)."""
-        cut = part.diverging_epoch
-        if cut is not None and cut.end_offset >= 0:
-            raise OffsetsGone(
-                f"topic {self.topic!r}, partition {partition}: the log was cut at offset {cut.end_offset}, "
-                f"below offset {self.positions[partition]} that had been reached",
-                "A leader that lacked records was elected (unclean.leader.election.enable): read the topic anew.",
-            )
-
-    def _ends_early(self, partition: int, part: Any) -> None:
-        """Nothing came: fine for a moment, but a log that stays shorter than the range has lost records."""
-        now, end = time.monotonic(), self._ends[partition]
-        if part.high_watermark >= end:
-            if self._committed and part.last_stable_offset <= self.positions[partition]:
-                self._trouble = f"partition {partition}: a transaction is open at offset {part.last_stable_offset}"
-            return
-        since, _ = self._short.get(partition, (now, 0))
-        self._short[partition] = since, part.high_watermark
-        self._trouble = f"partition {partition}: the log ends at offset {part.high_watermark}"
-        if now - since > _STALL:
-            raise OffsetsGone(
-                f"topic {self.topic!r}, partition {partition}: the log ends at offset {part.high_watermark}, not {end}",
-                "The log was truncated, or the range ends beyond it: capture the offsets anew.",
-            )
-
-    def _out_of_range(self, partition: int) -> LabError:
-        at, end = self.positions[partition], self._ends[partition]
-        begin, last = self.offsets(EARLIEST, [partition])[partition], self.offsets(LATEST, [partition])[partition]
-        gone = f"offsets {at} to {min(begin, end)} were deleted" if at < begin else f"offset {at} was truncated"
-        return OffsetsGone(
-            f"topic {self.topic!r}, partition {partition}: {gone}; the log holds [{begin}, {last})",
-            "Read from the first offset that is still there, or keep the log longer (retention.ms, retention.bytes).",
-        )

@@ -1,7 +1,7 @@
 """The optional native core: `decode.decode_chunk` with the hot loop in C, and the same result.
 
 `_columns.c` reads what is plain. Odd rows go through `rows.patch` as in the pure-Python decoder, compressed batches
-through `batches.inflate`, a chunk with aborted ones through `batches.open_batches`, one with anything wrong in it or
+through `codecs.inflate`, a chunk with aborted ones through `batches.open_batches`, one with anything wrong in it or
 too large for the memory to the pure-Python decoder, whose error it then is.
 """
 
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from app.stream import decode
-from app.stream.batches import inflate, open_batches
+from app.stream.batches import open_batches
 from app.stream.chunk import Chunk, Decoded
+from app.stream.codecs import inflate
 from app.stream.rows import patch
 from app.stream.schema import Plan, table_schema
 

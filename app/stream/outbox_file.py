@@ -158,9 +158,7 @@ def _lock(path: Path) -> sqlite3.Connection:
 
 
 def _owner(path: Path) -> str:
-    with (
-        suppress(sqlite3.Error, TypeError),
-        closing(_connect(path)) as database,
-    ):  # it may be making its tables just now
+    # suppressed: the owner may be making its tables just now
+    with suppress(sqlite3.Error, TypeError), closing(_connect(path)) as database:
         return str(database.execute("SELECT pid FROM owner").fetchone()[0])
     return "unknown"
