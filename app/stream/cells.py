@@ -106,7 +106,7 @@ def canonical(found: Any) -> str:
     So does a value of more than DEEPEST levels: whoever reads the text again may have less of Python's stack left.
     """
     try:
-        text = json.dumps(found, ensure_ascii=False, allow_nan=False)
+        text = _ENCODER.encode(found)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ValueError:
@@ -115,6 +115,17 @@ def canonical(found: Any) -> str:
     if text.count("[") + text.count("{") > DEEPEST and _is_deeper(found, DEEPEST):
         raise ValueError("nested too deeply")
     return text
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
+def check(found: Any) -> None:
+    """Raise ValueError for a value that no type has room for, not even json; cheap for the usual ones."""
+    if isinstance(found, str):
+        _encodable(found)
+    elif isinstance(found, (float, list, dict)):
+        canonical(found)
 
 
 def by_value(found: Any) -> str:

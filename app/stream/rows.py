@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.stream.cells import EXACT, Misfit, RowRejected, canonical, kind_of, read_cell, unencodable
+from app.stream.cells import EXACT, Misfit, RowRejected, check, kind_of, read_cell, unencodable
 from app.stream.chunk import Reject, Stray
 from app.stream.schema import ARROW, TEXT, Column, Plan
 
@@ -59,7 +59,7 @@ def check_cells(plan: Plan, found: Mapping[str, Any]) -> None:
         if unencodable(name):
             raise RowRejected("a key with half a surrogate pair")
         try:
-            canonical(cell)
+            check(cell)
         except ValueError as error:
             raise RowRejected(f"{name}: {error}") from error
 
