@@ -13,7 +13,7 @@ from app.stream.held import OVERHEAD
 
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT / "scripts"))
-from benchmarks import memory, read  # noqa: E402 - the scripts' own folder is no package of the project
+from benchmarks import figures, memory  # noqa: E402 - the scripts' own folder is no package of the project
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -73,13 +73,13 @@ def test_unequal_frames_give_no_times() -> None:
     ours, naive = ({"rows": "2", "price": price} for price in ("aa", "ab"))
     runs = {"ours": [run(1, content=ours)], "naive": [run(9, content=ours), run(9, content=naive)]}
     with pytest.raises(LabError, match="naive and ours do not agree in price"):
-        read.check_equal(runs)
+        figures.check_equal(runs)
 
 
 def test_ratios() -> None:
     """Ratios are of medians; the best peer is the fastest of the C client's pipelines, whoever else is faster."""
     seconds = {"ours": 0.5, "naive": 20.0, "aiokafka": 1.0, "confluent_json": 8.0, "kafkarrow": 2.0, "roof": 0.25}
-    found = read.figures({name: [run(each - 0.1), run(each), run(each + 9)] for name, each in seconds.items()})
+    found = figures.figures({name: [run(each - 0.1), run(each), run(each + 9)] for name, each in seconds.items()})
     ours = found["ours"]
     assert (ours["seconds"], ours["range"], ours["x_naive"], ours["x_best_peer"]) == (0.5, [0.4, 9.5], 40.0, 4.0)
     assert (ours["of_roof"], ours["memory_of_naive"], found["kafkarrow"]["best_peer"]) == (0.5, 0.025, True)
@@ -90,7 +90,7 @@ def test_a_peer_that_fails_is_named() -> None:
     machine = {"processor": "x", "cores": 2, "system": "y", "python": "3.11"}
     setting = {"events": 1, "bytes_per_event": 1, "partitions": 1, "codec": "none", "batch_bytes": 1, "rounds": 1}
     failed = {"kcat_arrow": "kcat is not installed"}
-    text = read.table({"read": {}, "failed": failed, "setting": setting, "machine": machine})
+    text = figures.table({"read": {}, "failed": failed, "setting": setting, "machine": machine})
     assert "not run: kcat pipe + pyarrow: kcat is not installed" in text
 
 

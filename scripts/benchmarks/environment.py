@@ -1,5 +1,6 @@
-"""The peers' own Python environment under .lab/cache, made from the hashed lock; and what machine this is."""
+"""What benchmarks run on: a cluster, the peers' own Python under .lab/cache made from the hashed lock, this machine."""
 
+import argparse
 import hashlib
 import os
 import platform
@@ -9,11 +10,22 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from app.cluster import Cluster, attach
 from app.cluster.jars import cache_folder
 from app.errors import LabError
 from app.home import PROJECT
 
 LOCK = PROJECT / "requirements-bench.txt"
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """The option that `attached` takes."""
+    parser.add_argument("--cluster", default="embedded", help="embedded, or host:port of brokers that run already")
+
+
+def attached(name: str, user: str) -> Cluster:
+    """That cluster; one of our own with the whole JIT and a larger heap."""
+    return attach(name, throughput=name == "embedded", user=user)
 
 
 def peers_python() -> Path:

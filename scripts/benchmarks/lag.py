@@ -22,11 +22,11 @@ from urllib.parse import urlsplit
 from confluent_kafka import Consumer, TopicPartition
 
 from app.cli import whole
-from app.cluster import attach
 from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import Connection, librdkafka
 from app.stream.log import WAYS
+from benchmarks import environment
 from benchmarks.contenders import playing
 
 PATIENCE = 20.0  # seconds for the last row
@@ -37,11 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure each way that logs, print a table; every answered event has to be read, else there is no table."""
     parser = argparse.ArgumentParser(prog="bench.py lag", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--events", type=whole(2), default=500, help="of each way")
-    parser.add_argument("--cluster", default="embedded", help="embedded, or host:port of brokers that run already")
+    environment.add_cluster(parser)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(argv)
     ways = [way for way in WAYS if way != "none"]
-    cluster = attach(options.cluster, throughput=options.cluster == "embedded", user="bench lag")
+    cluster = environment.attached(options.cluster, "bench.py lag")
     with cluster, tempfile.TemporaryDirectory(prefix="bench-") as folder:
         result = {way: _lag(cluster.connection, way, options.events, Path(folder)) for way in ways}
     print(f"{options.events} events each, all of them read. From the answer to the readable row, ms:")

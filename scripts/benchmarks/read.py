@@ -6,56 +6,29 @@ python3 scripts/bench.py read --events 1000000 --partitions 4 --codec none --jso
 import argparse
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from app.cli import whole
-from app.cluster import attach
 from app.errors import LabError
 from app.home import PROJECT
 from app.stream.connection import addresses
 from benchmarks import environment
+from benchmarks.figures import check_equal, figures, table
 from benchmarks.peers.measure import Task
+from benchmarks.ways import WAYS, Way
 
 FOLDER = Path(__file__).with_name("peers")
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 ROUNDS = 3  # the least that has a median
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way from topic to DataFrame: its script, its variant, and how it is called in the table."""
-
-    script: str
-    way: str
-    title: str
-    c_client: bool = False  # librdkafka underneath: among these is the best peer
-
-
-WAYS = {
-    "ours": Way("ours", "native", "read_topic, native core"),
-    "ours_pure": Way("ours", "python", "read_topic, pure Python"),
-    "batches": Way("ours_batches", "", "read_batches, 64 MB"),
-    "naive": Way("naive", "", "kafka-python loop + json.loads"),
-    "kafka_python": Way("kafka_python", "", "kafka-python poll + pyarrow"),
-    "aiokafka": Way("aiokafka_arrow", "", "aiokafka + pyarrow"),
-    "confluent_json": Way("confluent", "json", "confluent-kafka + json", True),
-    "confluent_orjson": Way("confluent", "orjson", "confluent-kafka + orjson", True),
-    "confluent_arrow": Way("confluent", "arrow", "confluent-kafka + pyarrow", True),
-    "kafkarrow": Way("kafkarrow_arrow", "", "kafkarrow + pyarrow", True),
-    "kcat_arrow": Way("kcat", "arrow", "kcat pipe + pyarrow"),
-    "kcat_polars": Way("kcat", "polars", "kcat pipe + polars"),
-    "kcat_duckdb": Way("kcat", "duckdb", "kcat pipe + duckdb"),
-    "roof": Way("roof", "kafka-python", "the roof: fetch only"),
-    "bare_roof": Way("roof", "in-place", "fetch only, batches not copied"),
-}
 OURS = ("ours", "ours_pure", "batches")
 
 
@@ -63,8 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     """Seed, run the rounds, check the frames, then print and write the figures."""
     options = parser().parse_args(arguments)
     with ExitStack() as stack:
-        own = options.cluster == "embedded"
-        cluster = stack.enter_context(attach(options.cluster, throughput=own, user="bench.py read"))
+        cluster = stack.enter_context(environment.attached(options.cluster, "bench.py read"))
         task = Task(addresses(cluster.connection), f"bench-{uuid.uuid4().hex[:8]}", options.events, options.partitions)
         peers, python = _peers(options.ways)
         size = _seed(python, task, options.codec, options.batch)
@@ -99,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--batch", type=whole(1), default=1_000_000, help="bytes of a record batch (default 1000000)")
     found.add_argument("--rounds", type=whole(1), default=ROUNDS, help=f"interleaved rounds (default {ROUNDS})")
     found.add_argument("--ways", type=_ways, default=list(WAYS), help=f"comma-separated, of: {', '.join(WAYS)}")
-    found.add_argument("--cluster", default="embedded", help="embedded, or host:port of brokers that run already")
+    environment.add_cluster(found)
     found.add_argument("--json", metavar="FILE", help="write the figures there, too")
     return found
 
@@ -172,81 +144,3 @@ def _run(name: str, way: Way, task: Task, python: Path) -> tuple[dict[str, Any] 
     if ran.returncode or not ran.stdout.strip():
         return None, (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1][:300]
     return json.loads(ran.stdout.splitlines()[-1]), ""
-
-
-def check_equal(runs: dict[str, list[dict[str, Any]]]) -> None:
-    """Every frame of every round must hold the same, column by column, before any time means anything."""
-    contents = [(name, found["content"]) for name, each in runs.items() for found in each if "content" in found]
-    for name, content in contents[1:]:
-        first, expected = contents[0]
-        wrong = [column for column in expected if content[column] != expected[column]]
-        if wrong:
-            raise LabError(
-                f"{name} and {first} do not agree in {', '.join(wrong)}", "One of them is wrong: no times are given."
-            )
-
-
-def figures(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Medians, ranges and ratios; a ratio whose other side did not run is null."""
-    median = {name: statistics.median(found["seconds"] for found in each) for name, each in runs.items()}
-    memory = {name: statistics.median(found["peak_rss_mb"] for found in each) for name, each in runs.items()}
-    c_clients = [name for name in median if WAYS[name].c_client]
-    best = min(c_clients, key=lambda name: median[name], default=None)
-
-    def ratio(over: str | None, under: str, values: dict[str, float]) -> float | None:
-        return None if over not in values else round(values[over] / values[under], 3)
-
-    def of_roof(name: str) -> float | None:
-        return None if "roof" not in median else round(median["roof"] / median[name], 3)
-
-    found = {}
-    for name, each in runs.items():
-        seconds = [one["seconds"] for one in each]
-        found[name] = {
-            "seconds": round(median[name], 4),
-            "range": [round(min(seconds), 4), round(max(seconds), 4)],
-            "x_naive": ratio("naive", name, median),
-            "x_best_peer": ratio(best, name, median),
-            "of_roof": of_roof(name),
-            "import_seconds": round(statistics.median(one["import_seconds"] for one in each), 3),
-            "cpu_seconds": round(statistics.median(one["cpu_seconds"] for one in each), 3),
-            "peak_rss_mb": round(memory[name]),
-            "memory_of_naive": None if "naive" not in memory else round(memory[name] / memory["naive"], 3),
-            "best_peer": name == best,
-        }
-    return found
-
-
-def table(result: dict[str, Any]) -> str:
-    """The figures as a table for the terminal; the README's is this one."""
-    setting, machine = result["setting"], result["machine"]
-    lines = [
-        f"{setting['events']} events of {setting['bytes_per_event']} bytes, {setting['partitions']} partitions, "
-        f"{setting['codec']}, batches of up to {setting['batch_bytes']} bytes; {setting['rounds']} interleaved rounds",
-        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}",
-        "every frame held the same",
-        "",
-        "| way | s (median) | range | x naive | x best C-client peer | of the roof | import s | peak MB | of naive's |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, found in sorted(result["read"].items(), key=lambda each: -each[1]["seconds"]):
-        low, high = found["range"]
-        title = WAYS[name].title + (" (the best peer)" if found["best_peer"] else "")
-        cells = [
-            title,
-            f"{found['seconds']:.3f}",
-            f"{low:.3f}-{high:.3f}",
-            _figure(found["x_naive"], "{:.1f}"),
-            _figure(found["x_best_peer"], "{:.2f}"),
-            _figure(found["of_roof"], "{:.0%}"),
-            f"{found['import_seconds']:.2f}",
-            f"{found['peak_rss_mb']}",
-            _figure(found["memory_of_naive"], "{:.2f}"),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += [f"not run: {WAYS[name].title}: {reason}" for name, reason in result["failed"].items()]
-    return "\n".join(lines)
-
-
-def _figure(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from app.cli import whole
-from app.cluster import attach
 from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import Connection
 from app.stream.delivery import Counts
+from benchmarks import environment
 from benchmarks.contenders import CONTENDERS, playing
 
 SCRIPT = Path(__file__).with_name("eight_players.lua")
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if shutil.which("wrk") is None:
         raise LabError("wrk is not installed", "Install it (apt install wrk, brew install wrk) and start again.")
     names = options.only or CONTENDERS
-    cluster = attach(options.cluster, throughput=options.cluster == "embedded", user="bench request")
+    cluster = environment.attached(options.cluster, "bench.py request")
     with cluster, tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
         fsync = fsync_ms(Path(folder))
         runs = _measure(cluster.connection, names, options, Path(folder))
@@ -139,7 +139,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.py request", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=whole(1), default=5)
     parser.add_argument("--seconds", type=whole(1), default=2, help="of each load run; wrk takes whole ones")
-    parser.add_argument("--cluster", default="embedded", help="embedded, or host:port of brokers that run already")
+    environment.add_cluster(parser)
     parser.add_argument("--folder", help="where the outbox's file is (its disk is measured); default: temporary files")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, help="these; the first is what the shares refer to")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write medians and all rounds")
