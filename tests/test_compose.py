@@ -18,8 +18,8 @@ from confluent_kafka import KafkaError, Message, Producer
 from app.cluster import compose, docker
 from app.cluster.compose import ComposeCluster
 from app.cluster.composefile import explain
-from app.cluster.docker import Project
 from app.cluster.history import Line, beside_today
+from app.cluster.project import Project
 from app.errors import LabError
 from app.home import PROJECT
 from app.stream import topics

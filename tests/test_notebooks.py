@@ -66,7 +66,7 @@ def test_begins_as_every_chapter_does(notebook: Path) -> None:
 def test_is_read_in_small_steps(notebook: Path) -> None:
     """Short code cells, never more than two in a row, and prose that leads into code ends in a colon or a full stop."""
     code = [cell for cell in cells(notebook) if cell["cell_type"] == "code"]
-    assert [cell["id"] for cell in code if len(cell["source"]) > LONGEST and not tagged(cell, "machinery")] == []
+    assert [cell["id"] for cell in code if len(cell["source"]) > LONGEST] == []
     runs = [
         len(list(run)) for kind, run in groupby(lesson(notebook), key=lambda cell: cell["cell_type"]) if kind == "code"
     ]

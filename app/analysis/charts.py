@@ -10,8 +10,8 @@ import pandas as pd
 
 from app.analysis import marks, tables
 from app.analysis.counts import binned, by_partition, by_player, guild_counts, seconds, share, to_broker
-from app.analysis.marks import NARROW, WIDE
 from app.analysis.page import NO_EVENTS, Column, Figure, Table, number
+from app.analysis.pieces import NARROW, WIDE
 from app.analysis.theme import SPEC_SCHEMA, config, page_svg
 
 MOST_PLAYERS = 50  # bars that still have room for their names

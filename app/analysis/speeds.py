@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from app.analysis.charts import figure
-from app.analysis.marks import NARROW, WIDE, altair, records
 from app.analysis.page import Column, Figure, Table, number
+from app.analysis.pieces import NARROW, WIDE, altair, records
 from app.analysis.theme import OTHER, TOKENS
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.marks import NARROW, WIDE, altair, records
+from app.analysis.pieces import NARROW, WIDE, altair, records
 from app.analysis.theme import TOKENS
 
 # Good answers are green, lost ones red, all that promised nothing is grey.

@@ -11,6 +11,7 @@ from pathlib import Path
 from app.cluster import docker
 from app.cluster.base import Cluster, ClusterError, Description
 from app.cluster.inquiry import describe
+from app.cluster.project import Container, Project
 from app.home import PROJECT
 from app.stream.connection import Connection
 
@@ -44,7 +45,7 @@ class ComposeCluster(Cluster):
     def __init__(
         self,
         name: str,
-        project: docker.Project,
+        project: Project,
         services: tuple[str, ...],
         started: frozenset[str] = frozenset(),
         ready_seconds: float | None = None,
@@ -117,7 +118,7 @@ def attach(
     environment = {**os.environ, **ports} if ports else None
     docker.check(environment)
     own = project or os.environ.get("LAB_COMPOSE_PROJECT") or "streaming-lab"
-    target = docker.Project(recipe.project.replace("streaming-lab", own), PROJECT / recipe.file, environment)
+    target = Project(recipe.project.replace("streaming-lab", own), PROJECT / recipe.file, environment)
     before = target.containers()
     _same_file(target, before)
     if all(service in before and before[service].serves for service in recipe.services):
@@ -125,7 +126,7 @@ def attach(
     return ComposeCluster(name, target, recipe.services, *_start(target, recipe.services, frozenset(before)))
 
 
-def _start(project: docker.Project, services: tuple[str, ...], before: frozenset[str]) -> tuple[frozenset[str], float]:
+def _start(project: Project, services: tuple[str, ...], before: frozenset[str]) -> tuple[frozenset[str], float]:
     """Bring the services up: what that added to the project, and its seconds. Leaves nothing half-way behind."""
     began = time.monotonic()
     try:
@@ -137,7 +138,7 @@ def _start(project: docker.Project, services: tuple[str, ...], before: frozenset
     return frozenset(project.containers()) - before, time.monotonic() - began
 
 
-def _same_file(project: docker.Project, containers: Mapping[str, docker.Container]) -> None:
+def _same_file(project: Project, containers: Mapping[str, Container]) -> None:
     """Containers under our name that another folder's file made are somebody else's."""
     for container in containers.values():
         if container.file and Path(container.file).resolve() != project.file.resolve():
@@ -153,7 +154,7 @@ def _version(image: str) -> str:
     return tag if repository == "apache/kafka" else f"3.9 (Confluent Platform {tag})"
 
 
-def _published(project: docker.Project, services: tuple[str, ...]) -> Connection:
+def _published(project: Project, services: tuple[str, ...]) -> Connection:
     containers = project.containers()
     ports = [containers[service].ports[INSIDE] for service in services if INSIDE in containers[service].ports]
     return {"bootstrap_servers": [f"127.0.0.1:{port}" for port in ports]}

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.cluster.base import Cluster
+from app.cluster.broker import listens
 from app.cluster.compose import ComposeCluster
+from app.cluster.properties import free_ports
 from app.errors import LabError
 from app.home import PROJECT
 from app.stream.connection import addresses
@@ -53,12 +54,12 @@ class Host:
     @contextmanager
     def serving(self, program: str) -> Iterator[Game]:
         """`flask run` on a free port, told by KAFKA_BOOTSTRAP_SERVERS where Kafka is."""
-        port = _free_port()
+        [port] = free_ports(1)
         arguments = ["--app", program, "run", "--port", str(port)]
         environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self._servers}
         with _process([sys.executable, "-m", "flask", *arguments], environment) as process:
             game = Game(f"flask {' '.join(arguments)}", f"http://127.0.0.1:{port}", process)
-            _wait(lambda: _listens(port), game)
+            _wait(lambda: listens(port), game)
             try:
                 yield game
             finally:
@@ -190,14 +191,3 @@ def _wait(ready: Callable[[], bool], game: Game) -> None:
             words = game.process.communicate()[0].split("\n")
             raise LabError(f"`{game.line}` does not answer: {' / '.join(words[-3:])}", "Run the line by hand.")
         time.sleep(0.02)  # one step of a wait that has a deadline
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

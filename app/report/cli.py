@@ -72,8 +72,9 @@ def start(
 ) -> int:
     """Everything is right: run."""
     skip_iri_grammar()
+    from app.report.course import Plan
     from app.report.progress import Progress
-    from app.report.run import Plan, run
+    from app.report.run import run
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the record and the page say it better
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

@@ -16,7 +16,7 @@ from app.report import record
 from app.report.chapter import Chapter
 
 if TYPE_CHECKING:
-    from app.report.run import Plan
+    from app.report.course import Plan
 
 PACKAGES = (
     "kafka-python",

@@ -4,62 +4,21 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from jupyter_core.utils import run_sync
 
 from app.errors import LabError
 from app.report import provenance, record
-from app.report.chapter import Chapter
+from app.report.course import Course, Plan
 from app.report.kernel import Kernels, environment
 from app.report.progress import Progress
 
 FRAMES = ("requests", "events", "rejects")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to run: chapters, each parameter's final value, those given, where to write, limits in seconds."""
-
-    chapters: Sequence[Chapter]
-    parameters: dict[str, Any]
-    given: dict[str, Any]
-    build: Path
-    command: str
-    cell_timeout: float = 600.0
-    timeout: float = 1800.0
-
-
-@dataclass
-class Course:
-    """A run under way."""
-
-    plan: Plan
-    progress: Progress
-    results: list[record.Chapter] = field(default_factory=list)
-    notebooks: dict[str, Any] = field(default_factory=dict)
-    stopped: record.Failure | None = None  # why nothing more can run: interrupt, time limit, no cluster
-
-    def obstacle(self, chapter: Chapter) -> record.Failure | None:
-        """Why `chapter` can't run, or None."""
-        if self.stopped:
-            return self.stopped
-        for result in self.results:
-            if result.status != "passed" and any(result.name.startswith(need) for need in chapter.needs):
-                what = "failed" if result.status == "failed" else "did not run"
-                return record.Failure("set-up", f"chapter {result.number} {what}")
-        return None
-
-    def skip(self, chapter: Chapter, why: record.Failure) -> None:
-        """Record that `chapter` did not run."""
-        self.results.append(record.Chapter(chapter.name, chapter.number, chapter.title, "skipped", 0.0, (), why))
-        self.progress.say(f"{chapter.number} {chapter.title}: did not run, because {because(why)}")
 
 
 def run(plan: Plan, progress: Progress) -> record.Run:
@@ -77,7 +36,7 @@ def run(plan: Plan, progress: Progress) -> record.Run:
         warm = in_background(warm_up_page)
         walk(course, kernels, began + plan.timeout)
     except KeyboardInterrupt:
-        interrupted(course)
+        course.interrupt()
     finally:
         with suppress(KeyboardInterrupt):
             run_sync(kernels.end)()
@@ -157,36 +116,12 @@ def walk(course: Course, kernels: Kernels, deadline: float) -> None:
         try:
             result, notebook = execute(execution, plan.given, plan.build / chapter.path.name)
         except KeyboardInterrupt:
-            cut_off(course, execution)
+            course.cut_off(execution)
             raise
         course.results.append(result)
         course.notebooks[chapter.name] = notebook
         if time.monotonic() >= deadline:
             course.stopped = record.Failure("time-out", f"the run reached its limit of {plan.timeout:g} s")
-
-
-def cut_off(course: Course, execution: Any) -> None:
-    """Ctrl-C in the middle of a chapter: keep what its cells did."""
-    chapter = execution.chapter
-    execution.failed = execution.current
-    failure = execution.failure("interrupt", "interrupted (Ctrl-C)")
-    seconds = round(sum(execution.seconds.values()), 3)
-    course.results.append(
-        record.Chapter(chapter.name, chapter.number, chapter.title, "failed", seconds, execution.cells(), failure)
-    )
-    course.notebooks[chapter.name] = execution.notebook
-
-
-def interrupted(course: Course) -> None:
-    """Record Ctrl-C: every chapter that has no result yet did not run."""
-    course.stopped = record.Failure("interrupt", "the run was interrupted (Ctrl-C)")
-    for chapter in course.plan.chapters[len(course.results) :]:
-        course.skip(chapter, course.stopped)
-
-
-def because(failure: record.Failure) -> str:
-    """A failure's problem as the end of a sentence."""
-    return failure.problem.splitlines()[0]
 
 
 def write(plan: Plan, result: record.Run, notebooks: dict[str, Any]) -> record.Run:
