@@ -8,6 +8,7 @@ import pytest
 
 from app.game.events import COLUMNS, EVENT_TYPES
 from app.report import chapter
+from app.report.run import FRAMES
 from app.stream.log import WAYS, open_log
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -90,3 +91,8 @@ def test_the_picture_is_there() -> None:
     pictures = re.findall(r"!\[(.*?)\]\((.*?)\)", README)
     assert pictures
     assert [path for alt, path in pictures if not alt or not (PROJECT / path).is_file()] == []
+
+
+def test_every_frame_that_is_written_is_taken_away_by_the_next_run() -> None:
+    """A frame that is told of here and forgotten there would be an old one in a new report's folder."""
+    assert set(re.findall(r"`build/(\w+)\.parquet`", README)) == set(FRAMES)

@@ -232,7 +232,8 @@ def test_nothing_old_is_read_as_new(tmp_path: Path) -> None:
     build = tmp_path / "build"
     (build / "kept").mkdir(parents=True)
     (build / "kept" / "ranges.json").write_text('{"old": {}}')
-    (build / "events.parquet").write_text("old")
+    for frame in ("events", "deliveries"):
+        (build / f"{frame}.parquet").write_text("old")
     (build / "mine.txt").write_text("stays")
     book.write(tmp_path / "nb", "01-a", prose("# A"), parameters())
     result = book.report(tmp_path / "nb")

@@ -18,7 +18,7 @@ from app.report.course import Course, Plan
 from app.report.kernel import Kernels, environment
 from app.report.progress import Progress
 
-FRAMES = ("requests", "events", "rejects")
+FRAMES = ("requests", "events", "rejects", "deliveries")  # what the chapters keep as parquet files
 
 
 def run(plan: Plan, progress: Progress) -> record.Run:
