@@ -1,30 +1,50 @@
-"""Imports without the parts that cost seconds and that the lab does not use."""
+"""Imports without the parts that cost seconds and that are not used."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 _GRAMMAR = "rfc3987_syntax"
+
+
+class _Skip(MetaPathFinder):
+    """Says of one module that it is not installed."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname == self.name:
+            raise ModuleNotFoundError(f"{fullname} is not used in this process", name=fullname)
+        return None
 
 
 def skip_iri_grammar() -> None:
     """Keep jsonschema from building a grammar of IRIs: it takes 1.3 s at import, and nothing here is checked by it.
 
-    jsonschema treats `rfc3987_syntax` as optional; None in `sys.modules` is how Python says that it is not there.
+    jsonschema treats `rfc3987_syntax` as optional.
     """
-    modules: dict[str, Any] = sys.modules
-    modules.setdefault(_GRAMMAR, None)
+    sys.meta_path.insert(0, _Skip(_GRAMMAR))
+
+
+def skip_pandas() -> None:
+    """Keep pyarrow from importing pandas, which it does with the first array and takes 2 s; then nobody here has it."""
+    sys.meta_path.insert(0, _Skip("pandas"))
 
 
 @contextmanager
 def iri_grammar_skipped() -> Iterator[None]:
-    """The same for the imports within: for code that runs in other people's processes."""
-    hidden = not {"jsonschema", _GRAMMAR} & sys.modules.keys()
-    if hidden:
-        skip_iri_grammar()
+    """`skip_iri_grammar` for the imports within: for code that runs in other people's processes."""
+    skip = _Skip(_GRAMMAR)
+    if "jsonschema" not in sys.modules:
+        sys.meta_path.insert(0, skip)
     try:
         yield
     finally:
-        if hidden:
-            del sys.modules[_GRAMMAR]
+        if skip in sys.meta_path:
+            sys.meta_path.remove(skip)

@@ -17,7 +17,8 @@ from app.cluster import attach
 from app.stream.batches import HEADER
 from app.stream.connection import Connection, librdkafka
 from app.stream.fetch import Fetcher
-from app.stream.reader import read_batches, read_text, read_topic
+from app.stream.reader import read_text, read_topic
+from app.stream.tables import read_batches
 
 KEYS = [b"k%d" % number for number in range(6)]
 COMPACT = {

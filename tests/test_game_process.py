@@ -1,5 +1,6 @@
 """The game in a process of its own: it says when it is ready, what it left behind, and comes back knowing its past."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import pytest
 import requests
-from topics_of import new_topic
+from topics_of import new_topic, write
 
 from app.cluster import attach
 from app.cluster.base import Cluster
 from app.stream import topics
 from app.stream.connection import Connection, addresses
+from app.stream.reader import read_text
 
 
 @pytest.fixture
@@ -98,6 +100,21 @@ def test_it_comes_back_with_its_world_and_its_ids(kafka: Connection, topic: str)
         assert running.ask("/join_a_guild?player=bob&guild=owls") == (409, "owls")
         assert [running.ask("/sell_a_sword?player=ann")[0] for _ in range(2)] == [200, 409]
     assert rows(kafka, topic) == 3
+
+
+def test_it_comes_back_from_a_topic_that_others_wrote_to(kafka: Connection, topic: str) -> None:
+    """Events that are no plain rows (keys in another order, further ones, escapes) count; what is no event is told."""
+    with game(kafka, topic) as running:
+        running.ask("/purchase_a_sword?player=ann")
+    plain = json.loads("".join(read_text(kafka, topic)))
+    odd = {"of": {"another": ["program", 1.5, None]}, **dict(reversed(plain.items())), "event_id": "é\\n"}
+    strangers = [b"nobody", b"[1]", b"NaN", b'{"player": "\xff"}', json.dumps({**plain, "player": None}).encode()]
+    write(kafka, topic, {0: [(None, json.dumps(odd | {"player": "bob"}).encode())], 1: [(b"k", s) for s in strangers]})
+    with game(kafka, topic) as running:
+        for player in ("ann", "bob"):
+            assert [running.ask(f"/sell_a_sword?player={player}")[0] for _ in range(2)] == [200, 409]
+        code, told = running.stop()
+    assert (code, told.count("is no event: ")) == (0, len(strangers))
 
 
 def test_it_starts_empty_when_asked_to(kafka: Connection, topic: str) -> None:

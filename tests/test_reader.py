@@ -22,10 +22,11 @@ from app.stream.fetch import Fetcher
 from app.stream.fetched import Fetched
 from app.stream.missing import BrokerGone, TopicMissing
 from app.stream.pipeline import Pipeline, Planner
-from app.stream.reader import read_batches, read_text, read_topic
+from app.stream.reader import read_text, read_topic
 from app.stream.records import from_values
 from app.stream.request import Request
 from app.stream.schema import EVENTS, Schema
+from app.stream.tables import read_batches
 from app.stream.wire import Link, Unsupported
 
 DECODERS = ["python", "auto"]

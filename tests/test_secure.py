@@ -23,8 +23,9 @@ from app.stream.connection import Connection, kafka_python, librdkafka
 from app.stream.door import NotLetIn
 from app.stream.log import WAYS, Counts, open_log
 from app.stream.missing import TopicMissing
-from app.stream.reader import read_batches, read_text, read_topic
+from app.stream.reader import read_text, read_topic
 from app.stream.request import Request
+from app.stream.tables import read_batches
 
 WRONG = "not-the-password"
 WAYS_IN = [("SASL_SSL", "PLAIN"), ("SASL_SSL", "SCRAM-SHA-256"), ("SASL_PLAINTEXT", "SCRAM-SHA-256"), ("SSL", "")]

@@ -20,6 +20,7 @@ from app.game.answers import REMEMBERED
 from app.game.events import Event
 from app.game.server import THREADS, GameServer
 from app.game.web import create_app
+from app.lean import skip_pandas
 from app.stream.connection import Connection, connect_to
 from app.stream.log import WAYS, EventLog, open_log
 
@@ -128,4 +129,5 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    skip_pandas()
     raise SystemExit(run(main))

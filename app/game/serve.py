@@ -5,6 +5,7 @@ import os
 from app.cli import run
 from app.errors import LabError
 from app.game.__main__ import main as play
+from app.lean import skip_pandas
 from app.stream import topics
 from app.stream.connection import connect_to
 
@@ -22,4 +23,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    skip_pandas()
     raise SystemExit(run(main))

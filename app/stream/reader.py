@@ -4,19 +4,15 @@ A read takes a range of offsets per partition, by default from the beginning to 
 no group and commits nothing; it reads all of the range, or raises naming what is missing.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import pyarrow as pa
-
-from app.errors import LabError
-from app.stream import decode, native
-from app.stream.chunk import Decode, Decoded
+from app.stream import choice
 from app.stream.connection import Connection
-from app.stream.fetch import ANSWER
-from app.stream.frames import Gathered, TopicFrame, build, narrowed, placed
+from app.stream.frames import TopicFrame, build
+from app.stream.gathered import Gathered
 from app.stream.pipeline import Part, Pipeline, Planner
 from app.stream.reading import Reading
 from app.stream.request import Request
@@ -24,9 +20,6 @@ from app.stream.schema import Schema
 from app.stream.topics import Ranges
 
 _LIMITED = 256 << 10  # bytes at once when only the first rows are wanted
-_LEAST = 64 << 10
-_PURE = ANSWER // 2  # pyarrow's JSON parser takes several times a chunk while it works
-_COPIES = 12  # an answer's inflated bytes are about that often in memory: answers ahead, their columns, work space
 
 
 def read_topic(
@@ -50,7 +43,7 @@ def read_topic(
     Raises `TopicMissing`, `BrokerGone`, `ReadTimeout`, `OffsetsGone` or `CorruptBatch`, each naming what is missing.
     """
     columns = None if columns is None else list(columns)
-    chosen = _decoder(decoder)
+    chosen = choice.of(decoder)
     with Reading(Request(connection, topic, **wanted)) as reading:
         pipeline = Pipeline(Planner.of(schema, columns), chosen.decode)
         gathered, ranges = Gathered(), reading.ranges
@@ -60,39 +53,6 @@ def read_topic(
         else:
             ranges = _Limited(reading, pipeline, gathered, limit).read()
         return build(gathered, pipeline.planner.plan, ranges, reading.decoder or chosen.name, columns)
-
-
-def read_batches(
-    connection: Connection,
-    topic: str,
-    schema: Schema | None = None,
-    *,
-    memory: int = 64 << 20,
-    aside: Callable[[int, Decoded], None] | None = None,
-    columns: Iterable[str] | None = None,
-    decoder: str = "auto",
-    **wanted: Any,
-) -> Iterator[pa.Table]:
-    """The same rows as Arrow tables, one after another, for a topic that is larger than memory.
-
-    All that is in flight at a time takes about `memory` bytes, unless a single record batch is larger. How far a codec
-    inflates is learned from the answers that come, so one takes more that inflates much further than those before it,
-    or the first one by more than 50. Through the consumer (TLS, SASL) kafka-python's own buffers come on top: up to
-    50 MB as the brokers have them.
-
-    Tables come in each partition's order, with the partition in front; without a schema, later ones may have more or
-    wider columns.
-    `aside(partition, decoded)` gets the rejects and tombstones as they come; without it, a reject raises a `LabError`
-    and tombstones are passed over in silence.
-    """
-    columns = None if columns is None else list(columns)
-    answer = min(ANSWER, max(memory // _COPIES, _LEAST))
-    with Reading(Request(connection, topic, **wanted)) as reading:
-        pipeline = Pipeline(Planner.of(schema, columns), _decoder(decoder).decode)
-        for part in pipeline.parts(reading.works(reading.ranges, answer=answer, inflated=True)):
-            _set_aside(part, aside)
-            if part.decoded.table.num_rows:
-                yield narrowed(placed(part.decoded.table, part.partition), part.plan, columns)
 
 
 def read_text(connection: Connection, topic: str, *, ranges: Ranges | None = None, timeout: float = 60.0) -> list[str]:
@@ -105,34 +65,6 @@ def read_text(connection: Connection, topic: str, *, ranges: Ranges | None = Non
                 lines.setdefault(partition, []).extend(value.decode(errors="backslashreplace") for value in values)
             work.done()
     return [line for partition in sorted(lines) for line in lines[partition]]
-
-
-class _Decoder(NamedTuple):
-    decode: Decode
-    name: str  # what the result says about it
-    answer: int  # bytes at once that serve it best
-
-
-def _decoder(name: str) -> _Decoder:
-    if name not in ("auto", "native", "python"):
-        raise LabError(f"decoder {name!r} is unknown", "Use auto, native or python.")
-    if name != "python" and native.available():
-        return _Decoder(native.decode_chunk, "native", ANSWER)
-    if name == "native":
-        raise LabError(f"the native decoder is not there: {native.status()}", "Use decoder='auto'.")
-    why = "asked for" if name == "python" else native.status()
-    return _Decoder(decode.decode_chunk, f"python: {why}", _PURE)
-
-
-def _set_aside(part: Part, aside: Callable[[int, Decoded], None] | None) -> None:
-    if aside is not None and (part.decoded.rejects or part.decoded.tombstones):
-        aside(part.partition, part.decoded)
-    elif part.decoded.rejects:
-        first = part.decoded.rejects[0]
-        raise LabError(
-            f"partition {first.partition}, offset {first.offset} is no row: {first.reason}",
-            "Pass `aside` to get such records and read on.",
-        )
 
 
 @dataclass
