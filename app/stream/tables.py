@@ -1,0 +1,64 @@
+"""Topic to Arrow tables, one after another, for a topic that is larger than memory. It needs no pandas."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from app.errors import LabError
+from app.stream import choice
+from app.stream.chunk import Decoded
+from app.stream.connection import Connection
+from app.stream.fetch import ANSWER
+from app.stream.gathered import narrowed, placed
+from app.stream.pipeline import Part, Pipeline, Planner
+from app.stream.reading import Reading
+from app.stream.request import Request
+from app.stream.schema import Schema
+
+_LEAST = 64 << 10  # bytes at once, however little memory there may be
+_COPIES = 12  # an answer's inflated bytes are about that often in memory: answers ahead, their columns, work space
+
+
+def read_batches(
+    connection: Connection,
+    topic: str,
+    schema: Schema | None = None,
+    *,
+    memory: int = 64 << 20,
+    aside: Callable[[int, Decoded], None] | None = None,
+    columns: Iterable[str] | None = None,
+    decoder: str = "auto",
+    **wanted: Any,
+) -> Iterator[pa.Table]:
+    """The rows of `read_topic` as Arrow tables, one after another, for a topic that is larger than memory.
+
+    All that is in flight at a time takes about `memory` bytes, unless a single record batch is larger. How far a codec
+    inflates is learned from the answers that come, so one takes more that inflates much further than those before it,
+    or the first one by more than 50. Through the consumer (TLS, SASL) kafka-python's own buffers come on top: up to
+    50 MB as the brokers have them.
+
+    Tables come in each partition's order, with the partition in front; without a schema, later ones may have more or
+    wider columns.
+    `aside(partition, decoded)` gets the rejects and tombstones as they come; without it, a reject raises a `LabError`
+    and tombstones are passed over in silence.
+    """
+    columns = None if columns is None else list(columns)
+    answer = min(ANSWER, max(memory // _COPIES, _LEAST))
+    with Reading(Request(connection, topic, **wanted)) as reading:
+        pipeline = Pipeline(Planner.of(schema, columns), choice.of(decoder).decode)
+        for part in pipeline.parts(reading.works(reading.ranges, answer=answer, inflated=True)):
+            _set_aside(part, aside)
+            if part.decoded.table.num_rows:
+                yield narrowed(placed(part.decoded.table, part.partition), part.plan, columns)
+
+
+def _set_aside(part: Part, aside: Callable[[int, Decoded], None] | None) -> None:
+    if aside is not None and (part.decoded.rejects or part.decoded.tombstones):
+        aside(part.partition, part.decoded)
+    elif part.decoded.rejects:
+        first = part.decoded.rejects[0]
+        raise LabError(
+            f"partition {first.partition}, offset {first.offset} is no row: {first.reason}",
+            "Pass `aside` to get such records and read on.",
+        )
