@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from app.cluster.base import ClusterError
@@ -12,6 +13,7 @@ from app.cluster.jvm import Jvm, StartCache
 from app.cluster.order import Order
 from app.cluster.properties import Seat, free_ports
 from app.cluster.template import Template, new_id
+from app.cluster.turn import turn
 
 START = 60.0  # seconds for all ports to open; about one is usual
 CLEAN = 8.0  # seconds for a clean shutdown before force
@@ -33,6 +35,7 @@ class Fleet:
         self.brokers: list[BrokerProcess] = []
         self.busy = threading.RLock()  # one command at a time
         self._trainee: Path | None = None
+        self._alone = ExitStack()  # holds the lock of the one who trains
 
     @property
     def training(self) -> bool:
@@ -130,6 +133,7 @@ class Fleet:
             trained = training and self._trainee is not None and self.cache.accept(self._trainee)
             if self._trainee is not None:
                 self._trainee.unlink(missing_ok=True)
+            self._alone.close()
             self.guard.close()
             return forced, trained
 
@@ -153,14 +157,16 @@ class Fleet:
         self.guard.watch([broker.process.pid for broker in self.brokers if broker.process and broker.runs])
 
     def _flags(self, broker: BrokerProcess | None) -> tuple[str, ...]:
-        """Use the cache where there is one; else the first broker records what the next start will want."""
+        """Use the cache where there is one; else one broker on this machine records what the next start will want."""
         if self.warm:
             return (f"-XX:AOTCache={self.cache.file}",)
         if broker is None or broker is not self.brokers[0]:
             return ()
         try:
-            self._trainee = self.cache.temporary()
-        except OSError:  # no place for a cache: every start is a slow one
+            if self._trainee is None:
+                self._alone.enter_context(turn(self.cache.file.with_suffix(".lock"), timeout=0.0))
+                self._trainee = self.cache.temporary()
+        except (OSError, ClusterError):  # no place for a cache: every start is a slow one; or another cluster trains
             return ()
         return (f"-XX:AOTCacheOutput={self._trainee}",)
 
