@@ -1,4 +1,4 @@
-"""The ways to log that are measured: the lab's five, and what people write by hand. One game process for each.
+"""The ways to log that are measured: the lab's, what people write by hand, and two floors. A game process for each.
 
 Run as a program, it serves the lab's game with one of them: contenders.py NAME SERVERS TOPIC FOLDER
 It prints `ready URL`, and at its end (SIGTERM) the number of events it answered 200.
@@ -15,76 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import LabError
-from app.stream.connection import Connection, addresses, connect_to, librdkafka
+from app.stream.connection import Connection, addresses, connect_to
 from app.stream.delivery import Counts
 from app.stream.log import WAYS, open_log
 from benchmarks import environment
+from benchmarks.logs import AppendAlone, ConfluentEach, FsyncAlone, KafkaPython
 
 PEERS = ("send() linger 0", "send() linger 5", "send().get()", "confluent each")
-CONTENDERS = (*WAYS, *PEERS)
+FLOORS = ("append alone", "fsync alone")
+CONTENDERS = (*WAYS, *PEERS, *FLOORS)
+UNLOGGED = ("none", "fsync alone")  # nothing of these is in the topic
 PATIENCE = 60.0  # seconds for a game to start, and to deliver what it has at its end
-
-
-class Peer:
-    """The least that the game needs of a log; a peer's own `deliver` is what is measured."""
-
-    def __init__(self, connection: Connection, topic: str) -> None:
-        self.connection, self.topic = connection, topic
-        self._accepted = 0
-        self._lock = threading.Lock()
-
-    def append(self, key: str, value: bytes, event_id: str) -> None:
-        self.deliver(key, value)
-        with self._lock:
-            self._accepted += 1
-
-    def ready(self) -> bool:
-        return True
-
-    @property
-    def counts(self) -> Counts:
-        return Counts(accepted=self._accepted)
-
-
-class KafkaPython(Peer):
-    """kafka-python with its defaults, but for linger; with `wait`, each request waits for its acknowledgement."""
-
-    def __init__(self, connection: Connection, topic: str, linger_ms: int, wait: bool) -> None:
-        super().__init__(connection, topic)
-        from kafka import KafkaProducer
-
-        self.producer = KafkaProducer(**connection, linger_ms=linger_ms)
-        self.producer.partitions_for(topic)
-        self.wait = wait
-
-    def deliver(self, key: str, value: bytes) -> None:
-        future = self.producer.send(self.topic, value, key.encode())
-        if self.wait:
-            future.get(30)
-
-    def close(self, timeout: float) -> None:
-        self.producer.close(timeout)
-
-
-class ConfluentEach(Peer):
-    """confluent-kafka as its examples have it: produce, then flush, in each request."""
-
-    def __init__(self, connection: Connection, topic: str) -> None:
-        super().__init__(connection, topic)
-        from confluent_kafka import Producer
-
-        settings = {**librdkafka(connection), "enable.idempotence": True, "linger.ms": 0}
-        self.producer = Producer(settings)
-
-    def deliver(self, key: str, value: bytes) -> None:
-        failed: list[Any] = []
-        self.producer.produce(self.topic, value, key, on_delivery=lambda error, _: error and failed.append(error))
-        self.producer.flush(30)
-        if failed:
-            raise RuntimeError(failed[0])
-
-    def close(self, timeout: float) -> None:
-        self.producer.flush(timeout)
 
 
 def contender(name: str, connection: Connection, topic: str, folder: Path) -> Any:
@@ -96,6 +37,10 @@ def contender(name: str, connection: Connection, topic: str, folder: Path) -> An
         return log
     if name == "confluent each":
         return ConfluentEach(connection, topic)
+    if name == "append alone":
+        return AppendAlone(connection, topic)
+    if name == "fsync alone":
+        return FsyncAlone(connection, topic, folder)
     return KafkaPython(connection, topic, linger_ms=5 if name.endswith("5") else 0, wait=name.endswith("get()"))
 
 

@@ -1,0 +1,146 @@
+"""Event logs as people write them by hand, and the floors: the least that a broker, or a disk, takes of a request."""
+
+import os
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from app.stream.connection import Connection, addresses, librdkafka
+from app.stream.delivery import Counts
+from app.stream.wire import Link
+
+
+class Peer:
+    """The least that the game needs of a log; a peer's own `deliver` is what is measured."""
+
+    def __init__(self, connection: Connection, topic: str) -> None:
+        self.connection, self.topic = connection, topic
+        self._accepted = 0
+        self._lock = threading.Lock()
+
+    def append(self, key: str, value: bytes, event_id: str) -> None:
+        self.deliver(key, value)
+        with self._lock:
+            self._accepted += 1
+
+    def ready(self) -> bool:
+        return True
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(accepted=self._accepted)
+
+
+class KafkaPython(Peer):
+    """kafka-python with its defaults, but for linger; with `wait`, each request waits for its acknowledgement."""
+
+    def __init__(self, connection: Connection, topic: str, linger_ms: int, wait: bool) -> None:
+        super().__init__(connection, topic)
+        from kafka import KafkaProducer
+
+        self.producer = KafkaProducer(**connection, linger_ms=linger_ms)
+        self.producer.partitions_for(topic)
+        self.wait = wait
+
+    def deliver(self, key: str, value: bytes) -> None:
+        future = self.producer.send(self.topic, value, key.encode())
+        if self.wait:
+            future.get(30)
+
+    def close(self, timeout: float) -> None:
+        self.producer.close(timeout)
+
+
+class ConfluentEach(Peer):
+    """confluent-kafka as its examples have it: produce, then flush, in each request."""
+
+    def __init__(self, connection: Connection, topic: str) -> None:
+        super().__init__(connection, topic)
+        from confluent_kafka import Producer
+
+        settings = {**librdkafka(connection), "enable.idempotence": True, "linger.ms": 0}
+        self.producer = Producer(settings)
+
+    def deliver(self, key: str, value: bytes) -> None:
+        failed: list[Any] = []
+        self.producer.produce(self.topic, value, key, on_delivery=lambda error, _: error and failed.append(error))
+        self.producer.flush(30)
+        if failed:
+            raise RuntimeError(failed[0])
+
+    def close(self, timeout: float) -> None:
+        self.producer.flush(timeout)
+
+
+class AppendAlone(Peer):
+    """One request, made once, sent again and again by whoever has an event, who awaits the answer: no client at all.
+
+    What it takes over no logging is the broker's and the machine's; nothing that awaits an acknowledgement is faster.
+    """
+
+    def __init__(self, connection: Connection, topic: str) -> None:
+        super().__init__(connection, topic)
+        self.mine = threading.local()
+        self.request = b""
+
+    def deliver(self, key: str, value: bytes) -> None:
+        self.request = self.request or self._made(key, value)
+        if not hasattr(self.mine, "socket"):
+            self.mine.socket = socket.create_connection(self._address(), 30)
+            self.mine.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.mine.socket.sendall(self.request)
+        size = struct.unpack(">i", self._exactly(4))[0]
+        self._exactly(size)
+
+    def close(self, timeout: float) -> None:
+        pass
+
+    def _exactly(self, size: int) -> bytes:
+        found = b""
+        while len(found) < size:
+            more = self.mine.socket.recv(size - len(found))
+            if not more:
+                raise ConnectionError("the broker closed the connection")
+            found += more
+        return found
+
+    def _address(self) -> tuple[str, int]:
+        host, _, port = addresses(self.connection).split(",")[0].rpartition(":")
+        return host, int(port)
+
+    def _made(self, key: str, value: bytes) -> bytes:
+        from kafka.protocol.producer import ProduceRequest
+        from kafka.record.memory_records import MemoryRecordsBuilder
+
+        records = MemoryRecordsBuilder(2, 0, 1 << 20)
+        records.append(int(time.time() * 1000), key.encode(), value)
+        records.close()
+        with Link(self._address(), time.monotonic() + 30) as link:
+            version = link.version(ProduceRequest)
+        # topics are named by name up to version 12, by id after it
+        data = ProduceRequest.TopicProduceData
+        partition = data.PartitionProduceData(version=(version := min(version, 12)), index=0, records=records.buffer())
+        topic = data(version=version, name=self.topic, partition_data=[partition])
+        request = ProduceRequest[version](transactional_id=None, acks=-1, timeout_ms=30_000, topic_data=[topic])
+        request.with_header(correlation_id=1, client_id="append-alone")
+        return bytes(request.encode(framed=True, header=True))
+
+
+class FsyncAlone(Peer):
+    """The value to the end of a file and one fsync, for each request: what a durable answer costs on this disk."""
+
+    def __init__(self, connection: Connection, topic: str, folder: Path) -> None:
+        super().__init__(connection, topic)
+        self.file = (folder / "values").open("wb", buffering=0)
+        self.turn = threading.Lock()
+
+    def deliver(self, key: str, value: bytes) -> None:
+        with self.turn:
+            self.file.write(value)
+            os.fsync(self.file.fileno())
+
+    def close(self, timeout: float) -> None:
+        self.file.close()
