@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 from kafka import KafkaProducer
+from topics_of import new_topic
 
 from app.errors import LabError
 from app.stream import topics
@@ -108,3 +109,11 @@ def test_a_broker_that_is_gone_is_another_error() -> None:
         topics.end_offsets(connect_to("127.0.0.1:1"), "events")
     assert "cluster.py start" in caught.value.cure
     assert time.monotonic() - started < 5
+
+
+def test_deleted_topics_are_gone_and_missing_ones_are_no_error(kafka: Connection) -> None:
+    """Both names of the call; a second call has nothing to do."""
+    pair = [new_topic(kafka), new_topic(kafka, 3)]
+    topics.delete(kafka, pair)
+    assert not set(pair) & set(topics.names(kafka))
+    topics.delete(kafka, pair)
