@@ -12,11 +12,11 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
+
+import requirements_lock
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(PROJECT, ".venv")
-LOCK = os.path.join(PROJECT, "requirements.txt")
 STAMP = os.path.join(VENV, "lab-stamp")
 WINDOWS = os.name == "nt"
 SUPPORTED = ((3, 11), (3, 13))
@@ -31,7 +31,7 @@ def enter():
     ours = os.path.realpath(sys.prefix) == os.path.realpath(VENV)
     if ours and fresh():
         return say_once("project's .venv")
-    if not ours and holds_lock():
+    if not ours and requirements_lock.held():
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PROJECT, os.environ.get("PYTHONPATH")]))
         return say_once("running one, " + sys.prefix)
     if not fresh():
@@ -70,47 +70,6 @@ def fingerprint():
     return digest.hexdigest()
 
 
-def holds_lock():
-    """True if the running environment has every version the lock names for this platform (20 ms: folder names only)."""
-    found = installed()
-    wanted = list(locked())
-    if not found or any(name not in found for name, _, marker in wanted if not marker):
-        return False  # the usual case, a bare Python: answered without evaluating one marker
-    if not importlib.util.find_spec("packaging"):
-        return False
-    from packaging.markers import Marker
-
-    return all(
-        found.get(name) == version for name, version, marker in wanted if not marker or Marker(marker).evaluate()
-    )
-
-
-def installed():
-    """Name -> version of what lies on `sys.path`, from the names of the metadata folders; first on the path wins."""
-    found = {}
-    for folder in sys.path:
-        with contextlib.suppress(OSError):
-            for entry in os.listdir(folder or "."):
-                match = re.match(r"(.+?)-([^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info$", entry)
-                if match:
-                    found.setdefault(plain(match.group(1)), match.group(2))
-    return found
-
-
-def locked():
-    """(name, version, marker or '') of every package in the lock."""
-    with open(LOCK, encoding="utf8") as file:
-        for line in file:
-            match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)(?: *; *([^\\]+))?", line)
-            if match:
-                yield plain(match.group(1)), match.group(2), (match.group(3) or "").strip()
-
-
-def plain(name):
-    """A distribution's name as PyPA normalises it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def make():
     """Make `.venv` from the lock: pip brings the locked uv, uv brings the rest and checks every hash."""
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
@@ -124,12 +83,12 @@ def make():
         os.remove(STAMP)
     if not begun:
         step("make a virtual environment in .venv", [sys.executable, "-m", "venv", "--clear", VENV])
-        with uv_alone() as requirement:
+        with requirements_lock.uv_alone() as requirement:
             pip = [python(), "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes"]
             step("download uv", [*pip, "-r", requirement])
     uv = [python(), "-m", "uv", "--quiet", "pip"]
     index = pip_index()
-    step("download the lock's packages", [*uv, "sync", "--python", python(), LOCK], index)
+    step("download the lock's packages", [*uv, "sync", "--python", python(), requirements_lock.FILE], index)
     step(
         "add the project",
         [*uv, "install", "--python", python(), "--no-deps", "--no-build-isolation", "-e", PROJECT],
@@ -146,18 +105,6 @@ def has_uv():
         return subprocess.run([python(), "-c", program], stderr=subprocess.DEVNULL, check=False).returncode == 0
     except OSError:
         return False
-
-
-@contextlib.contextmanager
-def uv_alone():
-    """A requirements file with uv's own entry of the lock, hashes included."""
-    with open(LOCK, encoding="utf8") as file:
-        entry = re.search(r"^uv==.*\\\n(?:\s+--hash=.*\n)+", file.read(), re.MULTILINE)
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "uv.txt")
-        with open(path, "w", encoding="utf8") as file:
-            file.write(entry.group(0).rstrip().rstrip("\\") + "\n")
-        yield path
 
 
 def pip_index():

@@ -15,8 +15,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
-def bootstrap() -> ModuleType:
-    """The bootstrap as a module of its own, so that a test may bend it."""
+def bootstrap(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The bootstrap as a module of its own, so that a test may bend it; `requirements_lock` is its own, too."""
+    monkeypatch.syspath_prepend(PROJECT / "scripts")
+    monkeypatch.delitem(sys.modules, "requirements_lock", raising=False)
     spec = importlib.util.spec_from_file_location("bootstrap_under_test", PROJECT / "scripts" / "bootstrap.py")
     assert spec
     assert spec.loader
@@ -28,7 +30,7 @@ def bootstrap() -> ModuleType:
 def script(tmp_path: Path, body: str = "print('ran')") -> Path:
     """A script beside a copy of the bootstrap, in an otherwise empty project."""
     (tmp_path / "scripts").mkdir()
-    for name in ("scripts/bootstrap.py", "requirements.txt"):
+    for name in ("scripts/bootstrap.py", "scripts/requirements_lock.py", "requirements.txt"):
         (tmp_path / name).write_bytes((PROJECT / name).read_bytes())
     path = tmp_path / "scripts" / "hello.py"
     path.write_text(f"import bootstrap\nbootstrap.enter()\n{body}\n")
@@ -91,18 +93,19 @@ def test_an_environment_that_holds_the_lock_is_used_as_it_is(tmp_path: Path) -> 
 
 def test_one_other_version_is_not_the_lock(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """A single package of another version, or missing, and the running environment does not qualify."""
-    found = bootstrap.installed()
-    assert bootstrap.holds_lock()
-    monkeypatch.setattr(bootstrap, "installed", lambda: {**found, "pandas": "3.0.0"})
-    assert not bootstrap.holds_lock()
-    monkeypatch.setattr(bootstrap, "installed", lambda: {k: v for k, v in found.items() if k != "pandas"})
-    assert not bootstrap.holds_lock()
+    lock = bootstrap.requirements_lock
+    found = lock.installed()
+    assert lock.held()
+    monkeypatch.setattr(lock, "installed", lambda: {**found, "pandas": "3.0.0"})
+    assert not lock.held()
+    monkeypatch.setattr(lock, "installed", lambda: {k: v for k, v in found.items() if k != "pandas"})
+    assert not lock.held()
 
 
 def test_the_check_takes_less_than_a_third_of_a_second(bootstrap: ModuleType) -> None:
     """What each command pays for a ready environment, measured on the processor's clock."""
     start = time.process_time()
-    assert bootstrap.holds_lock()
+    assert bootstrap.requirements_lock.held()
     assert time.process_time() - start < 0.3
 
 
@@ -125,12 +128,13 @@ def test_every_dependency_carries_its_reason() -> None:
 
 def test_the_lock_holds_every_direct_dependency_with_hashes(bootstrap: ModuleType) -> None:
     """requirements.txt is compiled from requirements.in; each entry is hashed."""
+    lock = bootstrap.requirements_lock
     text = (PROJECT / "requirements.txt").read_text()
     lines = [line for line in (PROJECT / "requirements.in").read_text().splitlines() if line and line[0] != "#"]
-    names = {bootstrap.plain(re.match(r"[A-Za-z0-9._-]+", line).group(0)) for line in lines}  # type: ignore[union-attr]
-    assert names - {name for name, _, _ in bootstrap.locked()} == set()
+    names = {lock.plain(re.match(r"[A-Za-z0-9._-]+", line).group(0)) for line in lines}  # type: ignore[union-attr]
+    assert names - {name for name, _, _ in lock.locked()} == set()
     entries = re.findall(r"^[A-Za-z0-9._-]+(?:\[.*?\])?==.*\n(?:    .*\n)*", text, re.MULTILINE)
-    assert len(entries) == len(list(bootstrap.locked()))
+    assert len(entries) == len(list(lock.locked()))
     assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
 
 
