@@ -41,10 +41,8 @@ def skip_pandas() -> None:
 def iri_grammar_skipped() -> Iterator[None]:
     """`skip_iri_grammar` for the imports within: for code that runs in other people's processes."""
     skip = _Skip(_GRAMMAR)
-    if "jsonschema" not in sys.modules:
-        sys.meta_path.insert(0, skip)
+    sys.meta_path.insert(0, skip)
     try:
         yield
     finally:
-        if skip in sys.meta_path:
-            sys.meta_path.remove(skip)
+        sys.meta_path.remove(skip)

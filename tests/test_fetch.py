@@ -143,7 +143,7 @@ def test_a_frozen_broker(trio: Cluster, after: Any) -> None:
 def test_the_topic_is_deleted(kafka: Connection, after: Any) -> None:
     """Deleted in mid-read: named as missing, within seconds."""
     topic = large(kafka)
-    after(1, lambda: delete(kafka, topic))
+    after(1, lambda: topics.delete(kafka, [topic]))
     started = time.monotonic()
     with pytest.raises(TopicMissing, match=topic):
         read_topic(kafka, topic)
@@ -155,7 +155,7 @@ def test_the_topic_is_made_anew(kafka: Connection, after: Any) -> None:
     topic = large(kafka)
 
     def anew() -> None:
-        delete(kafka, topic)
+        topics.delete(kafka, [topic])
         assert eventually(lambda: topic not in topics.names(kafka))
         topics.create(kafka, topic)
         write(kafka, topic, {0: [(None, LARGE % -1) for _ in range(MANY)]})
@@ -317,12 +317,6 @@ def test_nothing_is_left_open(kafka: Connection) -> None:
     before = threading.active_count()
     read_topic(kafka, topic)
     assert threading.active_count() == before
-
-
-def delete(connection: Connection, topic: str) -> None:
-    """Delete a topic."""
-    with KafkaAdminClient(**connection) as admin:
-        admin.delete_topics([topic])
 
 
 def test_an_open_transaction_is_not_waited_for(kafka: Connection) -> None:

@@ -65,23 +65,26 @@ def test_imports_go_one_way(module: str) -> None:
 def test_the_heart_of_the_game_needs_only_the_standard_library(module: str) -> None:
     """Rules and events know no web, no Kafka, no pandas."""
     outside = "{m.split('.')[0] for m in sys.modules} - set(sys.stdlib_module_names)"
-    start = f"import sys; bare = {outside}; sys.path.insert(0, {str(APP.parent)!r})"
-    program = f"{start}; import app.{module}; print({outside} - bare)"
-    assert run(program) == "{'app'}\n"
+    assert run(f"bare = {outside}; import app.{module}; print({outside} - bare)") == "{'app'}\n"
 
 
 def test_a_game_reads_its_past_without_pandas() -> None:
     """All that a game process imports, also to rebuild its world, finds pandas nowhere: a start takes half the time."""
-    start = f"import sys; sys.path.insert(0, {str(APP.parent)!r}); from app.lean import skip_pandas; skip_pandas()"
-    program = (
-        f"{start}; import app.game.__main__, app.game.history; print('pyarrow' in sys.modules, 'pandas' in sys.modules)"
-    )
+    program = """
+from app.lean import skip_pandas
+skip_pandas()
+import app.game.__main__, app.game.history
+print('pyarrow' in sys.modules, 'pandas' in sys.modules)
+"""
     assert run(program) == "True False\n"
 
 
 def run(program: str) -> str:
-    """What a fresh, isolated Python prints."""
-    ran = subprocess.run([sys.executable, "-IWignore", "-c", program], capture_output=True, text=True, timeout=120)
+    """What a fresh, isolated Python that finds the project prints; `sys` is imported."""
+    start = f"import sys; sys.path.insert(0, {str(APP.parent)!r})"
+    ran = subprocess.run(
+        [sys.executable, "-IWignore", "-c", f"{start}\n{program}"], capture_output=True, text=True, timeout=120
+    )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
@@ -89,9 +92,8 @@ def run(program: str) -> str:
 def test_nothing_happens_at_import() -> None:
     """Importing every module opens no socket, starts no thread or process, and writes no file."""
     program = f"""
-import importlib, sys, threading
+import importlib, threading
 import requests.adapters  # urllib3 tries at its import whether this machine speaks IPv6
-sys.path.insert(0, {str(APP.parent)!r})
 seen = []
 WATCHED = {{"socket.connect", "socket.bind", "subprocess.Popen", "os.fork", "os.posix_spawn"}}
 sys.addaudithook(lambda event, args: seen.append((event, str(args)[:80])) if event in WATCHED else None)

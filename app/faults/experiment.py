@@ -71,23 +71,20 @@ def run(fault: Fault, kafka: Cluster, contenders: Sequence[Contender] = LINEUP, 
 
     Every wait has a deadline. However it ends, no game is left, and the broker runs.
     """
-    with workshop() as folder:
-        experiment = run_in(folder, fault, kafka, contenders, load or Load())
-        forget(folder, kafka)
-        return experiment
-
-
-def forget(folder: Path, kafka: Cluster) -> None:
-    """Delete the topics of the experiment in that folder: with hundreds of them a killed broker is long in starting."""
-    topics.delete(kafka.connection, [game.name for game in folder.iterdir()], timeout=30.0)
+    with workshop(kafka) as folder:
+        return run_in(folder, fault, kafka, contenders, load or Load())
 
 
 @contextmanager
-def workshop() -> Iterator[Path]:
-    """A folder for one experiment in the lab's home; it goes when the block ends."""
+def workshop(kafka: Cluster) -> Iterator[Path]:
+    """A folder for one experiment in the lab's home; it goes when the block ends, and so do the experiment's topics.
+
+    After an error they stay. With hundreds of topics a killed broker would be long in starting.
+    """
     (lab_home() / "faults").mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="run-", dir=lab_home() / "faults") as folder:
         yield Path(folder)
+        topics.delete(kafka.connection, [game.name for game in Path(folder).iterdir()], timeout=30.0)
 
 
 def run_in(folder: Path, fault: Fault, kafka: Cluster, contenders: Sequence[Contender], load: Load) -> Experiment:

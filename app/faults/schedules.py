@@ -8,7 +8,7 @@ from app.cluster import Cluster
 from app.errors import LabError
 from app.faults import evidence
 from app.faults.crowds import Load
-from app.faults.experiment import forget, run_in, workshop
+from app.faults.experiment import run_in, workshop
 from app.faults.plan import SAFE, Action, Contender, Fault, Step
 from app.faults.promises import broken
 
@@ -60,7 +60,7 @@ def schedule(seed: int) -> Schedule:
 
 def violations(one: Schedule, kafka: Cluster) -> list[str]:
     """Run a schedule; every promise that it broke. Evidence of that, or of an experiment that failed, is kept."""
-    with workshop() as folder:
+    with workshop(kafka) as folder:
         try:
             experiment = run_in(folder, one.fault, kafka, one.contenders, one.load)
         except LabError as error:
@@ -69,6 +69,4 @@ def violations(one: Schedule, kafka: Cluster) -> list[str]:
         problems = broken(experiment)
         if problems:
             evidence.keep(one.seed, folder, kafka, problems, experiment.results)
-        else:
-            forget(folder, kafka)
         return problems

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.stream.connection import Connection, addresses, librdkafka
+from app.stream.connection import Connection, librdkafka
 from app.stream.delivery import Counts
+from app.stream.layout import parse_addresses
 from app.stream.wire import Link
 
 
@@ -83,33 +84,22 @@ class AppendAlone(Peer):
 
     def __init__(self, connection: Connection, topic: str) -> None:
         super().__init__(connection, topic)
+        self.address = parse_addresses(connection["bootstrap_servers"])[0]
         self.mine = threading.local()
         self.request = b""
 
     def deliver(self, key: str, value: bytes) -> None:
         self.request = self.request or self._made(key, value)
         if not hasattr(self.mine, "socket"):
-            self.mine.socket = socket.create_connection(self._address(), 30)
+            self.mine.socket = socket.create_connection(self.address, 30)
             self.mine.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.mine.answers = self.mine.socket.makefile("rb")
         self.mine.socket.sendall(self.request)
-        size = struct.unpack(">i", self._exactly(4))[0]
-        self._exactly(size)
+        (size,) = struct.unpack(">i", self.mine.answers.read(4))
+        self.mine.answers.read(size)
 
     def close(self, timeout: float) -> None:
         pass
-
-    def _exactly(self, size: int) -> bytes:
-        found = b""
-        while len(found) < size:
-            more = self.mine.socket.recv(size - len(found))
-            if not more:
-                raise ConnectionError("the broker closed the connection")
-            found += more
-        return found
-
-    def _address(self) -> tuple[str, int]:
-        host, _, port = addresses(self.connection).split(",")[0].rpartition(":")
-        return host, int(port)
 
     def _made(self, key: str, value: bytes) -> bytes:
         from kafka.protocol.producer import ProduceRequest
@@ -118,11 +108,10 @@ class AppendAlone(Peer):
         records = MemoryRecordsBuilder(2, 0, 1 << 20)
         records.append(int(time.time() * 1000), key.encode(), value)
         records.close()
-        with Link(self._address(), time.monotonic() + 30) as link:
-            version = link.version(ProduceRequest)
-        # topics are named by name up to version 12, by id after it
+        with Link(self.address, time.monotonic() + 30) as link:
+            version = min(link.version(ProduceRequest), 12)  # later ones name topics by id
         data = ProduceRequest.TopicProduceData
-        partition = data.PartitionProduceData(version=(version := min(version, 12)), index=0, records=records.buffer())
+        partition = data.PartitionProduceData(version=version, index=0, records=records.buffer())
         topic = data(version=version, name=self.topic, partition_data=[partition])
         request = ProduceRequest[version](transactional_id=None, acks=-1, timeout_ms=30_000, topic_data=[topic])
         request.with_header(correlation_id=1, client_id="append-alone")

@@ -1,4 +1,4 @@
-"""The price of an answer: each way to log against no logging, and against what people write by hand.
+"""The price of an answer: each way to log against no logging, what people write by hand, and the least it could be.
 
 python3 scripts/bench.py request [--rounds 5] [--seconds 2] [--json FILE]
 
