@@ -5,7 +5,7 @@ It is the lab's own broker process with more properties. The certificates are ma
 
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +93,20 @@ def make_certificates(folder: Path) -> None:
     for name, closed in (("broker", ["-nodes"]), ("client", ["-passout", f"pass:{KEY_PASSWORD}"])):
         openssl("req", "-new", *new, *closed, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
+    _revoke(folder, openssl)
     (folder / "store.pem").write_text((folder / "broker.key").read_text() + (folder / "broker.pem").read_text())
+
+
+def _revoke(folder: Path, openssl: Callable[..., None]) -> None:
+    """The authority's list while it has nobody on it (none.crl), and with the broker (revoked.crl)."""
+    (folder / "authority").write_text(
+        "[ca]\ndefault_ca=this\n[this]\ndatabase=index\ndefault_md=sha256\ndefault_crl_days=2\n"
+    )
+    (folder / "index").touch()
+    ca = ("ca", "-config", "authority", "-keyfile", "ca.key", "-cert", "ca.pem")
+    openssl(*ca, "-gencrl", "-out", "none.crl")
+    openssl(*ca, "-revoke", "broker.pem")
+    openssl(*ca, "-gencrl", "-out", "revoked.crl")
 
 
 def _properties(doors: Doors, seat: Seat) -> dict[str, object]:

@@ -20,12 +20,13 @@ from waiting import eventually
 from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import Connection, kafka_python, librdkafka
-from app.stream.door import NotLetIn
+from app.stream.engine import Engine
 from app.stream.log import WAYS, Counts, open_log
 from app.stream.missing import TopicMissing
 from app.stream.reader import read_text, read_topic
 from app.stream.request import Request
 from app.stream.tables import read_batches
+from app.stream.tls import NotLetIn
 
 WRONG = "not-the-password"
 WAYS_IN = [("SASL_SSL", "PLAIN"), ("SASL_SSL", "SCRAM-SHA-256"), ("SASL_PLAINTEXT", "SCRAM-SHA-256"), ("SSL", "")]
@@ -121,6 +122,29 @@ def test_every_way_to_deliver(doors: Doors, way: str, protocol: str, mechanism: 
     assert read_topic(doors.connection(), topic).events["n"].tolist() == list(range(20))
 
 
+@pytest.mark.parametrize("way", ["fire-and-forget", "confirmed"])
+def test_a_list_of_revoked_certificates(doors: Doors, way: str) -> None:
+    """Both clients read it; a broker that is not on it is let be."""
+    connection = doors.connection("SASL_SSL", ssl_crlfile=str(doors.certificates / "none.crl"))
+    topic = new_topic(connection)
+    with open_log(way, connection, topic) as log:
+        log.append("ada", b"{}", "e1")
+    assert len(read_topic(connection, topic).events) == 1
+
+
+def test_librdkafka_does_not_talk_to_a_revoked_broker(doors: Doors, topic: str) -> None:
+    """It has a list of its own to read."""
+    engines = [
+        Engine(
+            doors.connection("SASL_SSL", ssl_crlfile=str(doors.certificates / name)), linger=0, events=9, memory=9999
+        )
+        for name in ("none.crl", "revoked.crl")
+    ]
+    assert [engine.answers(topic, 5) for engine in engines] == [True, False]
+    for engine in engines:
+        engine.close()
+
+
 REFUSALS = {
     "password": ("SASL_SSL", {"sasl_plain_password": WRONG}, "user 'ada', PLAIN: Authentication failed: Invalid user"),
     "scram": ("SASL_PLAINTEXT", {"sasl_plain_password": WRONG}, "user 'ada', SCRAM-SHA-256: Authentication failed"),
@@ -128,6 +152,13 @@ REFUSALS = {
     "mechanism": ("SASL_SSL", {"sasl_mechanism": "SCRAM-SHA-512"}, "'SCRAM-SHA-512' is not possible, it offers PLAIN"),
     "authority": ("SASL_SSL", {"ssl_cafile": "stranger.pem"}, "its certificate is not trusted (unable to get"),
     "name": ("SASL_SSL", {"host": "localhost"}, "its certificate is not trusted (Hostname mismatch"),
+    "revoked": ("SASL_SSL", {"ssl_crlfile": "revoked.crl"}, "its certificate is not trusted (certificate revoked)"),
+    "list of another": (
+        "SASL_SSL",
+        {"ssl_crlfile": "client.pem"},
+        "its certificate is not trusted (unable to get cert",
+    ),
+    "no list": ("SASL_SSL", {"ssl_crlfile": "client.key"}, "client.key: ["),
     "no file": ("SASL_SSL", {"ssl_cafile": "none.pem"}, "none.pem: [Errno 2] No such file"),
     "client": ("SSL", {"ssl_certfile": None, "ssl_keyfile": None}, "CERTIFICATE_REQUIRED"),
     "key": ("SSL", {"ssl_password": WRONG}, "TLS can't be spoken with ssl_cafile="),
@@ -208,7 +239,7 @@ def test_passwords_are_not_shown(doors: Doors, topic: str, caplog: pytest.LogCap
     read_topic(connection, topic)
     assert "Starting KafkaAdminClient with configuration" in caplog.text
     assert_silent(caplog.text, repr(Request(connection, topic)), repr(kafka_python(connection)))
-    assert kafka_python(connection) == connection
+    assert {**kafka_python(connection), "ssl_context": None} == {**connection, "ssl_context": None}
     assert librdkafka(connection)["sasl.password"] == PASSWORD
 
 
@@ -228,7 +259,7 @@ def batches(connection: Connection, topic: str) -> list[Any]:
 
 def refused(doors: Doors, protocol: str, changes: dict[str, Any], mechanism: str) -> Connection:
     """The connection of a case: `port` and `host` change the address, files lie with the certificates."""
-    files = {key: str(doors.certificates / value) for key, value in changes.items() if str(value).endswith(".pem")}
+    files = {key: str(doors.certificates / value) for key, value in changes.items() if key.endswith("file") and value}
     host, port = changes.get("host", "127.0.0.1"), doors.ports[changes.get("port", protocol)]
     others = {key: value for key, value in changes.items() if key not in ("host", "port")}
     return doors.connection(protocol, mechanism, bootstrap_servers=[f"{host}:{port}"], **others | files)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from app.errors import LabError
+from app.stream import tls
 
 Connection: TypeAlias = Mapping[
     str, Any
@@ -61,11 +62,15 @@ def security(connection: Connection) -> str:
 
 
 def kafka_python(connection: Connection) -> dict[str, Any]:
-    """The connection as kafka-python's clients get it: the same names, passwords that do not show."""
+    """The connection as kafka-python's clients get it: the same names, passwords that do not show, TLS ready-made.
+
+    Raises `tls.NotLetIn` for a file that can't be used.
+    """
     if connection.get("sasl_plain_password"):
         for name in _FRAMES:
             logging.getLogger(name).addFilter(_above_debug)
-    return {key: Secret(value) if key in _SECRETS and value else value for key, value in connection.items()}
+    shown = {key: Secret(value) if key in _SECRETS and value else value for key, value in connection.items()}
+    return {**shown, "ssl_context": tls.context(connection)} if "SSL" in security(connection) else shown
 
 
 def librdkafka(connection: Connection) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from kafka.protocol.sasl import (
     SaslHandshakeResponse,
 )
 
-from app.errors import LabError
 from app.stream.connection import Connection, addresses, security
 from app.stream.layout import parse_addresses
+from app.stream.tls import CHECK_FILES, NotLetIn, context
 from app.stream.wire import Link, TlsSpoken, Unsupported, WireError
 
 RETRY = 0.05  # seconds between two rounds of knocking
@@ -29,11 +29,6 @@ _WITH_USER = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _HANGS_UP = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
 
 _CHECK_USER = "Check sasl_mechanism, sasl_plain_username and sasl_plain_password of the connection."
-_CHECK_FILES = "Check ssl_cafile, ssl_certfile, ssl_keyfile and ssl_password of the connection."
-
-
-class NotLetIn(LabError):
-    """A broker is there and refuses this connection: another user, certificate or protocol is wanted."""
 
 
 def find(connection: Connection, deadline: float, insist: float = _INSIST) -> str:
@@ -43,7 +38,8 @@ def find(connection: Connection, deadline: float, insist: float = _INSIST) -> st
     `NotLetIn` with the reason: at once, or after `insist` seconds where another try could do better. When nobody
     answers until `deadline` (monotonic seconds) it is kafka-python's `KafkaConnectionError`.
     """
-    tls, started = _tls(connection), time.monotonic()
+    tls = context(connection) if "SSL" in security(connection) else None
+    started = time.monotonic()
     while True:
         troubles = []
         for server in addresses(connection).split(","):
@@ -100,7 +96,7 @@ class _Door(Link):
             return super().receive()
         except WireError as error:  # TLS 1.3 tells only now that our own certificate does not do
             if isinstance(error.__cause__, ssl.SSLError) and "CERT" in str(error.__cause__.reason):
-                raise self._refused(str(error.__cause__.reason), _CHECK_FILES) from error
+                raise self._refused(str(error.__cause__.reason), CHECK_FILES) from error
             raise
 
     def _api_versions(self) -> dict[int, tuple[int, int]]:
@@ -140,27 +136,6 @@ class _Door(Link):
 def _patience(deadline: float) -> float:
     now = time.monotonic()
     return max(now + _LEAST, min(now + _KNOCK, deadline))
-
-
-def _tls(connection: Connection) -> ssl.SSLContext | None:
-    """What kafka-python makes of the connection's ssl_ names; a file that is none is said here."""
-    if "SSL" not in security(connection) or connection.get("ssl_context"):
-        return connection.get("ssl_context")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = connection.get("ssl_check_hostname", True)
-    files = {key: connection[key] for key in ("ssl_cafile", "ssl_certfile", "ssl_keyfile") if connection.get(key)}
-    try:
-        if "ssl_cafile" in files:
-            context.load_verify_locations(files["ssl_cafile"])
-        else:
-            context.load_default_certs()
-        if "ssl_certfile" in files:
-            password = connection.get("ssl_password")
-            context.load_cert_chain(files["ssl_certfile"], files.get("ssl_keyfile"), password)
-    except OSError as error:
-        named = ", ".join(f"{key}={value}" for key, value in files.items())
-        raise NotLetIn(f"TLS can't be spoken with {named}: {error}", _CHECK_FILES) from error
-    return context
 
 
 def _hung_up(trouble: WireError) -> bool:
