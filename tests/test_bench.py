@@ -13,7 +13,7 @@ from app.stream.held import OVERHEAD
 
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT / "scripts"))
-from benchmarks import figures, memory  # noqa: E402 - the scripts' own folder is no package of the project
+from benchmarks import figures, memory, request  # noqa: E402 - the scripts' own folder is no package of the project
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -83,6 +83,31 @@ def test_ratios() -> None:
     ours = found["ours"]
     assert (ours["seconds"], ours["range"], ours["x_naive"], ours["x_best_peer"]) == (0.5, [0.4, 9.5], 40.0, 4.0)
     assert (ours["of_roof"], ours["memory_of_naive"], found["kafkarrow"]["best_peer"]) == (0.5, 0.025, True)
+
+
+def test_a_price_is_of_its_own_round() -> None:
+    """A round in which the machine was half as fast, for both, moves neither the difference nor the share."""
+
+    def load(name: str, number: int, p50: float, answers: int) -> dict[str, object]:
+        return {
+            "name": name,
+            "round": number,
+            "clients": 1,
+            "requests": answers,
+            "seconds": 1.0,
+            "p50_ms": p50,
+            "p99_ms": 9.0,
+        }
+
+    rounds = [("none", 1.0, 1000), ("none", 3.0, 500), ("none", 1.1, 900)]
+    others = [("confirmed", 1.4, 500), ("confirmed", 3.4, 250), ("confirmed", 3.0, 300)]
+    runs = [
+        load(name, number, p50, answers) for way in (rounds, others) for number, (name, p50, answers) in enumerate(way)
+    ]
+    found = request._summary(runs, ["none", "confirmed"], 1)
+    assert found["none"]["over_ms"] == 0.0
+    assert found["confirmed"]["over_ms"] == pytest.approx(0.4)
+    assert found["confirmed"]["share"] == 0.5
 
 
 def test_a_peer_that_fails_is_named() -> None:
