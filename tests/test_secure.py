@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +14,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from secure import KEY_PASSWORD, PASSWORD, Doors, secured
+from kafka.net.sasl import SASL_MECHANISMS
+from secure import KEY_PASSWORD, PASSWORD, Doors, Tokens, secured
 from topics_of import new_topic, producer, write
 from waiting import eventually
 
 from app.errors import LabError
 from app.stream import topics
-from app.stream.connection import Connection, kafka_python, librdkafka
+from app.stream.connection import FRAMES, Connection, kafka_python, librdkafka
 from app.stream.engine import Engine
 from app.stream.log import WAYS, Counts, open_log
 from app.stream.missing import TopicMissing
@@ -29,7 +31,13 @@ from app.stream.tables import read_batches
 from app.stream.tls import NotLetIn
 
 WRONG = "not-the-password"
-WAYS_IN = [("SASL_SSL", "PLAIN"), ("SASL_SSL", "SCRAM-SHA-256"), ("SASL_PLAINTEXT", "SCRAM-SHA-256"), ("SSL", "")]
+WAYS_IN = [
+    ("SASL_SSL", "PLAIN"),
+    ("SASL_SSL", "SCRAM-SHA-256"),
+    ("SASL_SSL", "OAUTHBEARER"),
+    ("SASL_PLAINTEXT", "SCRAM-SHA-256"),
+    ("SSL", ""),
+]
 
 
 # kafka-python 3.0 forgets a TLS connection that it was still opening when its client was closed.
@@ -169,6 +177,40 @@ REFUSALS = {
 }
 
 
+class Sealed(Tokens):
+    def token(self) -> str:
+        raise PermissionError("the vault is sealed")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"sasl_oauth_token_provider": None}, "sasl_oauth_token_provider required for OAUTHBEARER"),
+        ({"sasl_oauth_token_provider": Sealed()}, "OAUTHBEARER failed on this side: the vault is sealed"),
+        ({"sasl_oauth_token_provider": Tokens(-60)}, 'OAUTHBEARER: {"status":"invalid_token"}'),
+    ],
+    ids=["none", "fails", "expired"],
+)
+def test_a_refused_token(doors: Doors, topic: str, changes: dict[str, Any], reason: str) -> None:
+    """The library's and the provider's own troubles are one error, too."""
+    connection = doors.connection("SASL_SSL", "OAUTHBEARER", **changes)
+    assert reason in within_five_seconds(read_topic, connection, topic).problem
+
+
+def test_a_mechanism_without_its_library(doors: Doors, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As GSSAPI mostly is."""
+    monkeypatch.setitem(SASL_MECHANISMS, "PLAIN", SASL_MECHANISMS["GSSAPI"])  # that the broker takes the name
+    monkeypatch.setitem(sys.modules, "gssapi", None)
+    reason = within_five_seconds(read_topic, doors.connection("SASL_SSL"), topic).problem
+    assert "PLAIN failed on this side: GSSAPI lib not found!" in reason
+
+
+def test_librdkafka_gets_no_token(doors: Doors) -> None:
+    """It has no name for kafka-python's provider: the ways that need it say so."""
+    with pytest.raises(LabError, match="'sasl_oauth_token_provider' has no counterpart"):
+        librdkafka(doors.connection("SASL_SSL", "OAUTHBEARER"))
+
+
 @pytest.mark.filterwarnings("error:unclosed <ssl.SSLSocket:ResourceWarning")
 @pytest.mark.parametrize("case", REFUSALS)
 def test_a_refusal(doors: Doors, topic: str, case: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -232,7 +274,14 @@ def test_an_outbox_that_cannot_even_try(doors: Doors, case: str, tmp_path: Path)
         log.connect()
 
 
-def test_passwords_are_not_shown(doors: Doors, topic: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def unfiltered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keeps secrets out of the log has not been put up by another test."""
+    for name in FRAMES:
+        monkeypatch.setattr(logging.getLogger(name), "filters", [])
+
+
+def test_passwords_are_not_shown(doors: Doors, topic: str, unfiltered: None, caplog: pytest.LogCaptureFixture) -> None:
     """Not even when everything is logged and all goes well."""
     caplog.set_level(logging.DEBUG)
     connection = doors.connection("SSL") | doors.connection("SASL_SSL")
@@ -241,6 +290,16 @@ def test_passwords_are_not_shown(doors: Doors, topic: str, caplog: pytest.LogCap
     assert_silent(caplog.text, repr(Request(connection, topic)), repr(kafka_python(connection)))
     assert {**kafka_python(connection), "ssl_context": None} == {**connection, "ssl_context": None}
     assert librdkafka(connection)["sasl.password"] == PASSWORD
+
+
+def test_tokens_are_not_shown(doors: Doors, topic: str, unfiltered: None, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever has one is let in."""
+    caplog.set_level(logging.DEBUG)
+    connection = doors.connection("SASL_SSL", "OAUTHBEARER")
+    read_topic(connection, topic)
+    begin = Tokens().token().split(".")[0]  # what all of them begin with
+    assert "OAUTHBEARER" in caplog.text
+    assert begin not in caplog.text + repr(kafka_python(connection))
 
 
 def same(found: Any, expected: Any) -> None:

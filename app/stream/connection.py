@@ -29,7 +29,7 @@ _LIBRDKAFKA = {
     "ssl_crlfile": "ssl.crl.location",
 }
 _SECRETS = ("sasl_plain_password", "ssl_password")
-_FRAMES = ("kafka.protocol.parser", "kafka.net.connection")  # log each frame at DEBUG, PLAIN's password among them
+FRAMES = ("kafka.protocol.parser", "kafka.net.connection")  # log each frame at DEBUG, a password or a token among them
 
 
 class Secret(str):
@@ -66,8 +66,8 @@ def kafka_python(connection: Connection) -> dict[str, Any]:
 
     Raises `tls.NotLetIn` for a file that can't be used.
     """
-    if connection.get("sasl_plain_password"):
-        for name in _FRAMES:
+    if "SASL" in security(connection):
+        for name in FRAMES:
             logging.getLogger(name).addFilter(_above_debug)
     shown = {key: Secret(value) if key in _SECRETS and value else value for key, value in connection.items()}
     return {**shown, "ssl_context": tls.context(connection)} if "SSL" in security(connection) else shown

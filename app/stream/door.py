@@ -7,6 +7,7 @@ from typing import Any
 
 from kafka import errors as kafka_errors
 from kafka.net.sasl import SASL_MECHANISMS
+from kafka.net.sasl.abc import SaslMechanism
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 from kafka.protocol.sasl import (
     SaslAuthenticateRequest,
@@ -15,6 +16,7 @@ from kafka.protocol.sasl import (
     SaslHandshakeResponse,
 )
 
+from app.errors import LabError
 from app.stream.connection import Connection, addresses, security
 from app.stream.layout import parse_addresses
 from app.stream.tls import CHECK_FILES, NotLetIn, context
@@ -28,7 +30,7 @@ _EXPLAIN = 0.5  # seconds for a server that was heard of before
 _WITH_USER = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _HANGS_UP = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
 
-_CHECK_USER = "Check sasl_mechanism, sasl_plain_username and sasl_plain_password of the connection."
+_CHECK_USER = "Check sasl_mechanism, sasl_plain_username, sasl_plain_password and other sasl_ names of the connection."
 
 
 def find(connection: Connection, deadline: float, insist: float = _INSIST) -> str:
@@ -120,12 +122,20 @@ class _Door(Link):
         user = self._connection.get("sasl_plain_username")
         if mechanism in _WITH_USER and not (user and self._connection.get("sasl_plain_password")):
             raise self._refused(f"{mechanism} needs a user and a password", _CHECK_USER)
-        exchange = SASL_MECHANISMS[mechanism](host=self.address[0], **self._connection)
+        try:
+            self._exchange(SASL_MECHANISMS[mechanism](host=self.address[0], **self._connection), mechanism)
+        except (LabError, WireError, Unsupported):
+            raise
+        except Exception as error:  # of a mechanism's library, a token's provider, a server that can't prove itself
+            raise self._refused(f"{mechanism} failed on this side: {error}", _CHECK_USER) from error
+
+    def _exchange(self, exchange: SaslMechanism, mechanism: str) -> None:
         version = self.version(SaslAuthenticateRequest)
         while not exchange.is_done():
             request = SaslAuthenticateRequest(version=version, auth_bytes=exchange.auth_bytes())
             answer = self.ask(request, SaslAuthenticateResponse)
             if answer.error_code:
+                user = self._connection.get("sasl_plain_username")
                 raise self._refused(f"user {user!r}, {mechanism}: {answer.error_message}", _CHECK_USER)
             exchange.receive(bytes(answer.auth_bytes))
 
