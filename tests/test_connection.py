@@ -1,9 +1,12 @@
 """One mapping tells every client where Kafka is."""
 
+import time
+
 import pytest
 
 from app.errors import LabError
 from app.stream.connection import addresses, connect_to, librdkafka
+from app.stream.tokens import GOOD_FOR, expiry
 
 
 @pytest.mark.parametrize(
@@ -56,3 +59,14 @@ def test_a_key_without_counterpart_is_named() -> None:
     """Nothing of a connection is dropped in silence."""
     with pytest.raises(LabError, match="'ssl_context' has no counterpart"):
         librdkafka({"bootstrap_servers": "a:1", "ssl_context": object()})
+
+
+@pytest.mark.parametrize("token", ["", "opaque", "a.b.c", "a.W10.c", "a.eyJleHAiOm51bGx9.c"])
+def test_a_token_that_does_not_say_until_when(token: str) -> None:
+    """It is taken to be good for a while."""
+    assert expiry(token) == pytest.approx(time.time() + GOOD_FOR, abs=5)
+
+
+def test_a_token_that_does() -> None:
+    """{"exp": 1893456000}, without padding, as JSON Web Tokens have it."""
+    assert expiry("a.eyJleHAiOiAxODkzNDU2MDAwfQ.c") == 1893456000

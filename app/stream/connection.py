@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from app.errors import LabError
-from app.stream import tls
+from app.stream import tls, tokens
 
 Connection: TypeAlias = Mapping[
     str, Any
@@ -84,6 +84,8 @@ def librdkafka(connection: Connection) -> dict[str, Any]:
             continue
         if key == "ssl_check_hostname":
             config["ssl.endpoint.identification.algorithm"] = "https" if value else "none"
+        elif key == "sasl_oauth_token_provider":
+            config["oauth_cb"] = tokens.asking(value)
         elif key in _LIBRDKAFKA:
             config[_LIBRDKAFKA[key]] = value
         elif key != "bootstrap_servers":
