@@ -1,8 +1,10 @@
 """How every script ends, and how it reads its numbers: the exit code tells the truth."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 from app.errors import LabError
 
@@ -10,7 +12,8 @@ LONGEST = 1e9  # seconds, thirty years; Python's locks do not wait longer than 2
 
 
 def run(main: Callable[[], int]) -> int:
-    """Call `main`; a `LabError` becomes two plain lines and 2, Ctrl-C becomes 130; a bug keeps its traceback."""
+    """Call `main`; a `LabError` becomes two plain lines and 2, Ctrl-C and SIGTERM 130; a bug keeps its traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)  # by default nothing that `main` has started would be ended
     try:
         return main()
     except LabError as error:
@@ -19,6 +22,15 @@ def run(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does here now; also where Ctrl-C is ignored, as under nohup or in a script's background.
+
+    There Python has no handler for SIGINT, and a SIGINT that is raised in place of SIGTERM would do nothing at all.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    (handler if callable(handler) else signal.default_int_handler)(number, frame)
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:

@@ -12,6 +12,8 @@ import bootstrap
 
 bootstrap.enter()
 
+from app.cli import run
+
 CHECKS = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
@@ -35,4 +37,4 @@ def main(options: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(run(lambda: main(sys.argv[1:])))

@@ -73,10 +73,10 @@ class Report:
         return {cell.id: cell for cell in notebook.cells}
 
 
-def start(folder: Path, build: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """A report of the chapters in `folder`, started from a folder that is not the project's."""
+def start(folder: Path, build: Path, *arguments: str, under: Sequence[str] = ()) -> "subprocess.Popen[str]":
+    """A report of the chapters in `folder`, started from a folder that is not the project's, `under` a command."""
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, str(folder), *arguments],
+        [*under, sys.executable, "-c", COMMAND, str(folder), *arguments],
         cwd=folder,
         env={**os.environ, "LAB_BUILD": str(build), "PYTHONPATH": str(PROJECT)},
         stdout=subprocess.PIPE,

@@ -1,11 +1,15 @@
 """The benchmark of reading: a tiny real run, and the rules that make its figures worth something."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
+from nohup import IGNORING
+from waiting import eventually
 
 from app.errors import LabError
 from app.stream.connection import Connection, addresses
@@ -56,6 +60,27 @@ def test_an_outage_stays_within_the_memory_that_was_stated(tmp_path: Path) -> No
         "outbox": (10_000, 0, 0),
     }
     assert all(one["grown"] > 0 for one in found.values())
+
+
+@pytest.mark.parametrize(("number", "under"), [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGTERM, IGNORING)])
+def test_a_stopped_benchmark_leaves_nothing(
+    kafka: Connection, tmp_path: Path, number: int, under: tuple[str, ...]
+) -> None:
+    """Its games, its load and its files go with it."""
+    command = [*under, sys.executable, "scripts/bench.py", "request", "--cluster", addresses(kafka)]
+    command += ["--only", "none", "confirmed", "--folder", str(tmp_path)]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            started = psutil.Process(process.pid)
+            assert eventually(lambda: len(started.children()) >= 2, 60)
+            family = started.children(recursive=True)
+            process.send_signal(number)
+            said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130, said
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("outgrown", ["grown", "file"])

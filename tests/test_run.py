@@ -10,6 +10,7 @@ import book
 import psutil
 import pytest
 from book import Report, code, parameters, prose
+from nohup import IGNORING
 
 SEED = "seed: int = 2019  # of all chance, 0..9999"
 KEEP = """\
@@ -200,7 +201,8 @@ def test_the_run_as_a_whole_has_a_limit(tmp_path: Path) -> None:
     assert result.record["seconds"] < 14
 
 
-def test_ctrl_c_leaves_a_report_and_no_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "under"), [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGTERM, IGNORING)])
+def test_an_interruption_leaves_a_report_and_no_process(tmp_path: Path, number: int, under: tuple[str, ...]) -> None:
     """Exit code 130; the record says interrupted; every kernel is gone."""
     book.write(
         tmp_path / "nb",
@@ -211,11 +213,11 @@ def test_ctrl_c_leaves_a_report_and_no_process(tmp_path: Path) -> None:
         code("import time\ntime.sleep(60)", "sleep"),
     )
     book.write(tmp_path / "nb", "02-next", prose("# Next"), parameters())
-    with book.start(tmp_path / "nb", tmp_path / "build") as process:
+    with book.start(tmp_path / "nb", tmp_path / "build", under=under) as process:
         lines = iter(process.stdout.readline, "")  # type: ignore[union-attr]
         assert any("sleep" in line and "running" in line for line in lines)
         family = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=30)
     result = Report(process.returncode, out, err, tmp_path / "build")
     assert (result.exit_code, result.err) == (130, "")

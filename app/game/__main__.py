@@ -39,7 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace, connection: Connection) -> int:
     if options.leash:
         threading.Thread(target=_end_with_stdin, name="leash", daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # a long rebuild ends at once
     stopped = threading.Event()
     log = open_log(options.way, connection, options.topic, **_settings(options))
     try:

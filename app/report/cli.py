@@ -3,7 +3,6 @@
 import argparse
 import logging
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,7 +76,6 @@ def start(
     from app.report.run import run
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the record and the page say it better
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     values = {name: parameter.default for name, parameter in known.items()} | given
     times = max((parameter.times for name, parameter in known.items() if values[name] is True), default=1)
     plan = Plan(

@@ -62,7 +62,7 @@ def playing(name: str, connection: Connection, topic: str, folder: Path) -> Iter
                 raise LabError(f"the game with {name} did not end in {PATIENCE:.0f} s", "Is the broker well?")
             ended.append(Counts(**json.loads(last)))
         finally:
-            game.terminate()
+            game.kill()
 
 
 def _serve(name: str, servers: str, topic: str, folder: str) -> int:
