@@ -1,12 +1,19 @@
 """The real thing before a fake: one Kafka for the whole session."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.stream.connection import Connection
+
+
+def pytest_configure() -> None:
+    """Under nohup, or in a script's background, Ctrl-C is ignored, and so it would be by all that the tests start."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
