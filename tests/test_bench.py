@@ -1,14 +1,13 @@
 """The benchmark of reading: a tiny real run, and the rules that make its figures worth something."""
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
-from nohup import IGNORING
+from nohup import ENDINGS
 from waiting import eventually
 
 from app.errors import LabError
@@ -62,7 +61,7 @@ def test_an_outage_stays_within_the_memory_that_was_stated(tmp_path: Path) -> No
     assert all(one["grown"] > 0 for one in found.values())
 
 
-@pytest.mark.parametrize(("number", "under"), [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGTERM, IGNORING)])
+@pytest.mark.parametrize(("number", "under"), ENDINGS)
 def test_a_stopped_benchmark_leaves_nothing(
     kafka: Connection, tmp_path: Path, number: int, under: tuple[str, ...]
 ) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from nohup import IGNORING
+from nohup import ENDINGS
 from topics_of import new_topic, write
 
 from app.cluster import attach
@@ -178,13 +178,11 @@ def test_the_outbox_survives_the_game_and_the_outage(
     assert rows(kafka, topic) >= 3  # at least once: default, bought, sold
 
 
-@pytest.mark.parametrize(
-    ("number", "background"), [(signal.SIGTERM, ()), (signal.SIGINT, ()), (signal.SIGTERM, IGNORING)]
-)
-def test_a_signal_before_it_is_ready_ends_it_at_once(tmp_path: Path, number: int, background: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("number", "under"), ENDINGS)
+def test_a_signal_before_it_is_ready_ends_it_at_once(tmp_path: Path, number: int, under: tuple[str, ...]) -> None:
     """Nobody waits for a world that is rebuilt from a broker that says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        command = [*background, sys.executable, "-m", "app.game"]
+        command = [*under, sys.executable, "-m", "app.game"]
         command += ["--bootstrap", f"127.0.0.1:{silent.getsockname()[1]}"]
         command += ["--way", "outbox", "--outbox", str(tmp_path / "outbox.sqlite")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -1,7 +1,6 @@
 """A run's result is true whatever happens to it: errors, dead kernels, limits of time, Ctrl-C (cases E02, E04, E05)."""
 
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ import book
 import psutil
 import pytest
 from book import Report, code, parameters, prose
-from nohup import IGNORING
+from nohup import ENDINGS
 
 SEED = "seed: int = 2019  # of all chance, 0..9999"
 KEEP = """\
@@ -201,7 +200,7 @@ def test_the_run_as_a_whole_has_a_limit(tmp_path: Path) -> None:
     assert result.record["seconds"] < 14
 
 
-@pytest.mark.parametrize(("number", "under"), [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGTERM, IGNORING)])
+@pytest.mark.parametrize(("number", "under"), ENDINGS)
 def test_an_interruption_leaves_a_report_and_no_process(tmp_path: Path, number: int, under: tuple[str, ...]) -> None:
     """Exit code 130; the record says interrupted; every kernel is gone."""
     book.write(

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import FRAMES, Connection, kafka_python, librdkafka
 from app.stream.engine import Engine
-from app.stream.log import WAYS, Counts, open_log
+from app.stream.log import WAYS, Counts, EventLog, open_log
 from app.stream.missing import TopicMissing
 from app.stream.reader import read_text, read_topic
 from app.stream.request import Request
@@ -124,8 +124,7 @@ def test_topics_are_made_and_described(doors: Doors, topic: str) -> None:
 def test_every_way_to_deliver(doors: Doors, way: str, protocol: str, mechanism: str, tmp_path: Path) -> None:
     """Both client libraries get in with the one mapping, and each event is in the topic once."""
     topic = new_topic(doors.connection())
-    settings = {"path": tmp_path / "outbox.sqlite"} if way == "outbox" else {}
-    with open_log(way, doors.connection(protocol, mechanism), topic, **settings) as log:
+    with opened(way, doors.connection(protocol, mechanism), topic, tmp_path) as log:
         for number in range(20):
             log.append("ada", json.dumps({"n": number}).encode(), f"e{number}")
         assert log.close() == 0
@@ -138,13 +137,7 @@ def test_a_session_outlives_its_tokens(doors: Doors, tmp_path: Path) -> None:
     connection = doors.connection("SASL_SSL", "OAUTHBEARER", sasl_oauth_token_provider=Tokens(4.0))
     topic = new_topic(connection)
     with ExitStack() as stack:
-        logs = [
-            stack.enter_context(
-                open_log(way, connection, topic, **({"path": tmp_path / "o"} if way == "outbox" else {}))
-            )
-            for way in WAYS
-            if way != "none"
-        ]
+        logs = [stack.enter_context(opened(way, connection, topic, tmp_path)) for way in WAYS if way != "none"]
         for pause in (5.0, 0.0):
             for log in logs:
                 log.append("ada", b"{}", "e")
@@ -165,15 +158,10 @@ def test_a_list_of_revoked_certificates(doors: Doors, way: str) -> None:
 
 def test_librdkafka_does_not_talk_to_a_revoked_broker(doors: Doors, topic: str) -> None:
     """It has a list of its own to read."""
-    engines = [
-        Engine(
-            doors.connection("SASL_SSL", ssl_crlfile=str(doors.certificates / name)), linger=0, events=9, memory=9999
-        )
-        for name in ("none.crl", "revoked.crl")
-    ]
-    assert [engine.answers(topic, 5) for engine in engines] == [True, False]
-    for engine in engines:
-        engine.close()
+    for name, lets_in in {"none.crl": True, "revoked.crl": False}.items():
+        connection = doors.connection("SASL_SSL", ssl_crlfile=str(doors.certificates / name))
+        with closing(Engine(connection, linger=0, events=9, memory=9999)) as engine:
+            assert engine.answers(topic, 5) is lets_in
 
 
 REFUSALS = {
@@ -317,6 +305,11 @@ def test_tokens_are_not_shown(doors: Doors, topic: str, unfiltered: None, caplog
     begin = Tokens().token().split(".")[0]  # what all of them begin with
     assert "OAUTHBEARER" in caplog.text
     assert begin not in caplog.text + repr(kafka_python(connection))
+
+
+def opened(way: str, connection: Connection, topic: str, folder: Path) -> EventLog:
+    """The log of that way; an outbox has its file in the folder."""
+    return open_log(way, connection, topic, **({"path": folder / "outbox.sqlite"} if way == "outbox" else {}))
 
 
 def same(found: Any, expected: Any) -> None:

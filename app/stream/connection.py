@@ -70,7 +70,7 @@ def kafka_python(connection: Connection) -> dict[str, Any]:
         for name in FRAMES:
             logging.getLogger(name).addFilter(_above_debug)
     shown = {key: Secret(value) if key in _SECRETS and value else value for key, value in connection.items()}
-    return {**shown, "ssl_context": tls.context(connection)} if "SSL" in security(connection) else shown
+    return {**shown, "ssl_context": tls.context(connection)}
 
 
 def librdkafka(connection: Connection) -> dict[str, Any]:

@@ -40,8 +40,7 @@ def find(connection: Connection, deadline: float, insist: float = _INSIST) -> st
     `NotLetIn` with the reason: at once, or after `insist` seconds where another try could do better. When nobody
     answers until `deadline` (monotonic seconds) it is kafka-python's `KafkaConnectionError`.
     """
-    tls = context(connection) if "SSL" in security(connection) else None
-    started = time.monotonic()
+    tls, started = context(connection), time.monotonic()
     while True:
         troubles = []
         for server in addresses(connection).split(","):

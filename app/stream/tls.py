@@ -14,11 +14,14 @@ class NotLetIn(LabError):
     """A broker is there and refuses this connection: another user, certificate, file or protocol is wanted."""
 
 
-def context(connection: Mapping[str, Any]) -> ssl.SSLContext:
-    """What the connection's ssl_ names say, in kafka-python's meaning; a file that is none is `NotLetIn`.
+def context(connection: Mapping[str, Any]) -> ssl.SSLContext | None:
+    """What the connection's ssl_ names say, in kafka-python's meaning; None where its security_protocol wants no TLS.
 
-    kafka-python 3.0 would make the same of them, but for ssl_crlfile: it hands that to a parameter that `ssl` has not.
+    A file that is none is `NotLetIn`. kafka-python 3.0 would make the same of them, but for ssl_crlfile: it hands that
+    to a parameter that `ssl` has not.
     """
+    if "SSL" not in str(connection.get("security_protocol")):
+        return None
     given: ssl.SSLContext | None = connection.get("ssl_context")
     if given is not None:
         return given

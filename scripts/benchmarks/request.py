@@ -145,6 +145,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=whole(1), default=1, help="of each load run; wrk takes whole ones")
     environment.add_cluster(parser)
     parser.add_argument("--folder", help="where the outbox's file is (its disk is measured); default: temporary files")
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, help="these; the first is what the shares refer to")
+    parser.add_argument(
+        "--only", nargs="+", choices=CONTENDERS, help="these; the first is what all others are compared with"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write medians and all rounds")
     return parser.parse_args(argv)
