@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.game.events import Event
+from app.game.events import EVENT_TYPES, Event
 from app.game.persistent import PersistentMap
 from app.game.rules import NAME_RULE, Command, Player, RuleBroken, World, decide, evolve
 
@@ -77,6 +77,13 @@ def test_what_the_rules_forbid_is_named(world: World, asked: Command, broken: tu
 def test_an_event_moves_the_world(world: World, happened: Event, after: World) -> None:
     """An event has happened and is taken as true, even one that the rules would not have allowed."""
     assert evolve(world, happened) == after
+
+
+@pytest.mark.parametrize("kind", EVENT_TYPES)
+def test_every_type_has_its_rule(kind: str) -> None:
+    """Each event type moves the world, but for the plain visit: a row of the table without its case in `evolve`."""
+    happened = event(kind, **dict.fromkeys(EVENT_TYPES[kind].fields, "owls"))
+    assert (evolve(NEW, happened) == NEW) == (kind == "default")
 
 
 def test_the_world_before_is_still_there() -> None:

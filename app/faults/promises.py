@@ -9,8 +9,8 @@ from app.faults.account import answers
 from app.faults.experiment import Experiment, Result
 from app.faults.plan import SAFE
 from app.faults.probe import sight_of
-from app.game.events import Event
-from app.game.rules import World, evolve
+from app.game.events import EVENT_TYPES, Event
+from app.game.rules import Command, RuleBroken, World, decide, evolve
 
 
 def broken(experiment: Experiment) -> list[str]:
@@ -85,10 +85,12 @@ def disorder(result: Result) -> Iterator[str]:
 
 def impossible(world: World, event: Event) -> bool:
     """Would the rules have forbidden what the event says, in the world before it?"""
-    player = world.player(event.player)
-    if event.event_type == "joined_guild":
-        return player.guild == event.fields["guild"]
-    return event.event_type == "sold_sword" and player.swords == 0
+    action = EVENT_TYPES[event.event_type].action
+    try:
+        decide(world, Command(action, event.player, event.event_id, event.at, event.fields.get("guild")))
+    except RuleBroken:
+        return True
+    return False
 
 
 def _for_good_clients(result: Result) -> Iterator[str]:

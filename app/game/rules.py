@@ -7,16 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from app.game.events import Event
+from app.game.events import ACTIONS, Event
 from app.game.persistent import PersistentMap
-
-# Action -> the type of event that it makes. An action is what a player may do, and its path in the API.
-ACTIONS: Mapping[str, str] = {
-    "default": "default",
-    "purchase_a_sword": "purchased_sword",
-    "sell_a_sword": "sold_sword",
-    "join_a_guild": "joined_guild",
-}
 
 LONGEST_NAME = 40  # characters of a player's or a guild's name
 NAME_RULE = f"1 to {LONGEST_NAME} printable characters, no space at either end"
@@ -125,7 +117,7 @@ def evolve(world: World, event: Event) -> World:
 def _event(command: Command, **fields: str) -> Event:
     return Event(
         event_id=command.request_id,
-        event_type=ACTIONS[command.action],
+        event_type=ACTIONS[command.action].name,
         player=command.player,
         at=command.at,
         host=command.host,
