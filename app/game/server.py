@@ -17,6 +17,7 @@ from waitress.wasyncore import close_all, dispatcher
 
 from app.errors import LabError
 from app.game import printed
+from app.ports import PortTaken
 
 THREADS = 8  # requests in hand at once
 KEPT = 100_000  # lines of the access log and of what was printed; the oldest go first
@@ -125,8 +126,10 @@ class _Running:
             )
         except (OSError, ValueError) as error:  # ValueError: waitress cannot resolve the host
             close_all(sockets)
-            taken = isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES)
-            cure = "Use port=0 for a free one, or stop what holds it." if taken else "Use 127.0.0.1, as by default."
+            reason = error.errno if isinstance(error, OSError) else None
+            if reason == errno.EADDRINUSE:
+                raise PortTaken(port, "Use port=0 for a free one, or stop what holds it.") from error
+            cure = "Use port=0 for a free one." if reason == errno.EACCES else "Use 127.0.0.1, as by default."
             raise LabError(
                 f"port {port} of {host} cannot be used: {getattr(error, 'strerror', None) or error}", cure
             ) from error
