@@ -14,10 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
+from app.analysis.answer_kinds import ANSWERS
 from app.cluster import Cluster
 from app.cluster.embedded import attach
 from app.faults import plan
-from app.faults.account import ANSWERS, counts, timeline
+from app.faults.account import counts, timeline
 from app.faults.crowds import Crowds, Load
 from app.faults.experiment import Experiment, run
 from app.faults.plan import Contender, Fault, Step

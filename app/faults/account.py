@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.deliveries import ANSWERS, LOST
+from app.analysis.answer_kinds import ACCEPTED, ANSWERS, LOST, answer_kind
 from app.faults.experiment import Experiment, Result
 from app.faults.plan import SAFE
 
@@ -16,11 +16,8 @@ def answers(result: Result) -> "pd.Series[str]":
 
 
 def _kind(row: "pd.Series[Any]") -> str:
-    if pd.isna(row["status"]):
-        return "no answer"
-    if row["status"] == 503:
-        return f"503 {json.loads(row['answer'])['value']}"
-    return "200" if row["status"] // 100 == 2 else "refused by the rules"
+    status = None if pd.isna(row["status"]) else int(row["status"])
+    return answer_kind(status, json.loads(row["answer"])["value"] if status == 503 else None)
 
 
 def answered_at(experiment: Experiment, result: Result) -> "pd.Series[float]":
@@ -80,6 +77,6 @@ def _counts(experiment: Experiment, result: Result) -> dict[str, Any]:
 def stall(experiment: Experiment, result: Result) -> float:
     """The longest time in seconds without any 200, from the crowd's begin to its last answer."""
     at = answered_at(experiment, result)
-    good = at[answers(result) == "200"]
+    good = at[answers(result) == ACCEPTED]
     moments = pd.concat([pd.Series([0.0]), good, pd.Series([at.max()])]).sort_values()
     return float(moments.diff().max())

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from app.analysis.answer_kinds import REFUSED
 from app.analysis.replay import differences, in_order, replay
 from app.faults.account import answers
 from app.faults.experiment import Experiment, Result
@@ -44,7 +45,7 @@ def _for_every_way(result: Result) -> Iterator[str]:
         yield f"{offsets} offsets, but {len(read.events)} rows, {len(read.rejects)} rejects and no more"
     if not differences(replay(result.topic.events), result.restarted).empty:
         yield "the topic's replay is not the world of a game that starts on it"
-    refused = set(result.asked["request_id"][answers(result) == "503 refused"])
+    refused = set(result.asked["request_id"][answers(result) == REFUSED])
     present = sorted(refused & set(result.topic.events["event_id"]))
     if present and not result.contender.retries:  # who asks again may have been heard the first time
         yield f"answered 503 refused, and in the topic: {', '.join(present[:5])}"
