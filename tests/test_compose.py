@@ -16,6 +16,7 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
 from app.cluster import compose, docker
+from app.cluster.base import BROKER_VERBS
 from app.cluster.compose import ComposeCluster
 from app.cluster.composefile import explain
 from app.cluster.history import Line, beside_today
@@ -266,6 +267,11 @@ def test_the_chapters_run_on_containers(engine: None, ports: dict[str, str], tmp
     assert [chapter["status"] for chapter in record["chapters"]] == ["passed"] * 3
     assert (record["cluster"]["version"], record["ledger"]["requests"]) == ("4.3.1", 300)
     assert record["ledger"]["closed"]
+
+
+def test_every_verb_has_its_subcommand() -> None:
+    """What can be done to a broker can be done to one in a container."""
+    assert set(compose.SUBCOMMANDS) == set(BROKER_VERBS)
 
 
 @pytest.mark.docker

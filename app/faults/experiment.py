@@ -97,7 +97,7 @@ def run_in(folder: Path, fault: Fault, kafka: Cluster, contenders: Sequence[Cont
         GameProcess(kafka.connection, topic, one.way, folder / topic, options_of(one))
         for one, topic in zip(contenders, wanted, strict=True)
     ]
-    # The stage is left first: a crowd that waits for a frozen game has its answer when that is gone.
+    # The stage is left first: a crowd that waits for a paused game has its answer when that is gone.
     with Crowds(load, name) as crowds, Stage(kafka, games, fault.drain) as stage:
         stage.perform("start games")
         began = datetime.now(UTC)

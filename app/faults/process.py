@@ -1,4 +1,4 @@
-"""A game in a process of its own, which can be killed, frozen, stopped, and started again at the same address."""
+"""A game in a process of its own, which can be killed, paused, stopped, and started again at the same address."""
 
 import os
 import re
@@ -108,7 +108,7 @@ class GameProcess:
         left, ids = (int(named[1]), named[2].split()) if named else (0, [])
         self.farewells.append(Farewell(code, left, frozenset(ids)))
 
-    def freeze(self) -> None:
+    def pause(self) -> None:
         """SIGSTOP: it keeps its connections and answers nothing."""
         self._signal(signal.SIGSTOP)
 
