@@ -28,6 +28,7 @@ from app.faults.process import GameFailed, GameProcess
 from app.faults.promises import assert_kept, broken, lost_events
 from app.stream import topics
 from app.stream.connection import Connection
+from app.stream.ways import DELIVERING
 
 LOAD = Load(requests=80, rate=40.0, players=6)
 CONFIRMED, OUTBOX, BUFFERED = (Contender(way, way) for way in ("confirmed", "outbox", "buffered"))
@@ -234,6 +235,12 @@ def test_every_verb_is_in_the_faults() -> None:
     assert {verb for verbs in plan.BROKER.values() for verb in verbs} == set(BROKER_VERBS)
     own = {verb for verbs in plan.GAMES.values() for verb in verbs}
     assert [verb for verb in own - {"start", "stop"} if not callable(getattr(GameProcess, verb, None))] == []
+
+
+def test_every_way_takes_part() -> None:
+    """Each way to deliver has a game in the chapter's experiments; a good client asks one of them."""
+    assert [one.way for one in plan.LINEUP if not one.retries] == list(DELIVERING)
+    assert [one.name for one in plan.LINEUP if one.retries] == ["confirmed, asked again"]
 
 
 def test_a_crowd_that_is_left_stops(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from app.game.events import COLUMNS, EVENT_TYPES, OWN_FIELDS
 from app.report import chapter
 from app.report.run import FRAMES
-from app.stream.log import WAYS, open_log
+from app.stream.ways import DELIVERING, log_class
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf8")
@@ -61,8 +61,8 @@ def test_the_events_are_those_of_the_game() -> None:
 
 
 def test_the_ways_promise_what_the_code_says() -> None:
-    """The table of ways: each way to deliver with the promise of its class."""
-    expected = [[way, open_log(way, {}, "any").promise] for way in WAYS if way != "none"]
+    """The table of ways: each way to deliver with the guarantee of its class."""
+    expected = [[way, log_class(way).guarantee] for way in DELIVERING]
     assert table("way", "what an answer of 200 promises") == expected
 
 

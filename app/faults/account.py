@@ -7,7 +7,6 @@ import pandas as pd
 
 from app.analysis.answer_kinds import ACCEPTED, ANSWERS, LOST, answer_kind
 from app.faults.experiment import Experiment, Result
-from app.faults.plan import SAFE
 
 
 def answers(result: Result) -> "pd.Series[str]":
@@ -60,7 +59,7 @@ def _counts(experiment: Experiment, result: Result) -> dict[str, Any]:
     return {
         "fault": experiment.fault.name,
         "contender": result.contender.name,
-        "safe": result.contender.way in SAFE,
+        "safe": result.contender.log.safe,
         "requests": len(result.asked),
         **{name: int(kinds.get(name, 0)) for name in ANSWERS},
         "in topic": len(distinct),

@@ -14,7 +14,7 @@ import pandas as pd
 from app.analysis.ledger import Ledger, close_ledger
 from app.cluster import Cluster
 from app.faults.crowds import Crowds, Load
-from app.faults.plan import LINEUP, SAFE, WAIT, Contender, Fault
+from app.faults.plan import LINEUP, WAIT, Contender, Fault
 from app.faults.plan import PATIENCE as GIVE_UP
 from app.faults.probe import Sight, look
 from app.faults.process import Farewell, GameProcess
@@ -26,9 +26,9 @@ from app.home import lab_home
 from app.stream import topics
 from app.stream.connection import Connection
 from app.stream.frames import TopicFrame
-from app.stream.log import open_log
 from app.stream.reader import read_topic
 from app.stream.schema import EVENTS
+from app.stream.ways import arguments, open_log
 
 PARTITIONS = 3
 LONGEST = 300.0  # seconds that a crowd may take beyond its own pace
@@ -119,7 +119,7 @@ def repeat(
 
 def options_of(contender: Contender) -> tuple[str, ...]:
     """The game's options: short patience for the ways that have one."""
-    return ("--timeout", str(WAIT), "--patience", str(GIVE_UP), *contender.options)
+    return (*arguments(contender.way, {"timeout": WAIT, "patience": GIVE_UP}), *contender.options)
 
 
 def _played(
@@ -135,7 +135,7 @@ def _played(
 
 
 def _look(contender: Contender, game: GameProcess, asked: pd.DataFrame) -> Sight | None:
-    return look(game.url, sorted(asked["player"].unique())) if contender.way in SAFE else None
+    return look(game.url, sorted(asked["player"].unique())) if contender.log.safe else None
 
 
 def _result(
@@ -147,7 +147,7 @@ def _result(
     seen: Sight | None,
 ) -> Result:
     read = read_topic(connection, topic, EVENTS)
-    log = open_log(contender.way, connection, topic, **({"path": game.outbox} if contender.way == "outbox" else {}))
+    log = open_log(contender.way, connection, topic, **contender.log.settings_in(game.folder))
     waiting = len(list(log.pending()))
     app = create_app(log, history=history(connection, topic, log))
     return Result(

@@ -6,6 +6,8 @@ from typing import Any
 
 from app.cluster.base import BrokerVerb
 from app.errors import LabError
+from app.stream.log import EventLog
+from app.stream.ways import DELIVERING, log_class
 
 # What can befall the broker and the games in each state, and the state after it.
 BROKER: Mapping[str, Mapping[BrokerVerb, str]] = {
@@ -23,7 +25,6 @@ ACTIONS = frozenset(f"{verb} {name}" for name, states in TARGETS.items() for ver
 
 PATIENCE = 3.0  # seconds until fire-and-forget gives an event up (kafka-python's default is 120)
 WAIT = 1.0  # seconds that confirmed waits for the broker's word
-SAFE = ("confirmed", "outbox")  # the ways whose 200 is for good
 DRAIN = 30.0  # seconds that a game may take to its end, when nothing is broken any more
 SMALL_DISK = 64 << 10  # bytes; the least that an outbox takes
 
@@ -62,6 +63,11 @@ class Contender:
     retries: int = 0
     options: tuple[str, ...] = ()
 
+    @property
+    def log(self) -> type[EventLog]:
+        """The class that delivers for its game."""
+        return log_class(self.way)
+
 
 NO_FAULT = Fault("no fault")
 BROKER_KILLED = Fault("broker killed, started again after 1 s", (Step(1.0, "kill broker"), Step(2.0, "restart broker")))
@@ -75,11 +81,6 @@ GAMES_STOPPED = Fault(
 )
 FAULTS = (NO_FAULT, BROKER_KILLED, BROKER_DOWN, BROKER_PAUSED, GAMES_KILLED, GAMES_STOPPED)
 
-LINEUP = (
-    Contender("fire-and-forget", "fire-and-forget"),
-    Contender("buffered", "buffered"),
-    Contender("confirmed", "confirmed"),
-    Contender("confirmed, asked again", "confirmed", retries=60),
-    Contender("outbox", "outbox"),
-)
+GOOD_CLIENT = Contender("confirmed, asked again", "confirmed", retries=60)
+LINEUP = tuple(one for way in DELIVERING for one in (Contender(way, way), GOOD_CLIENT) if one.way == way)
 FULL_DISK = Contender("outbox, full disk", "outbox", options=("--quota", str(SMALL_DISK)))

@@ -14,6 +14,7 @@ from pathlib import Path
 from app.errors import LabError
 from app.home import PROJECT
 from app.stream.connection import Connection, addresses
+from app.stream.ways import arguments, log_class
 
 # what a game says at its end of events that it did not deliver: how many, and their ids
 LEFT = re.compile(r"^(\d+) event\(s\) .*:\n((?:  .+\n?)*)", re.MULTILINE)
@@ -43,11 +44,11 @@ class GameProcess:
     def __init__(self, connection: Connection, topic: str, way: str, folder: Path, options: Sequence[str] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.outbox = folder / "outbox.sqlite"
         self.url = ""
         self.farewells: list[Farewell] = []  # of each end after a SIGTERM
         self._command = [sys.executable, "-m", "app.game", "--leash", "--bootstrap", addresses(connection)]
-        self._command += ["--topic", topic, "--way", way, "--outbox", str(self.outbox), *options]
+        self._command += ["--topic", topic, "--way", way]
+        self._command += [*arguments(way, log_class(way).settings_in(folder)), *options]
         self._drain = 0.0
         self._starts = 0
         self._process: subprocess.Popen[bytes] | None = None

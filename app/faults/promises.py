@@ -8,7 +8,6 @@ from app.analysis.answer_kinds import REFUSED
 from app.analysis.replay import differences, in_order, replay
 from app.faults.account import answers
 from app.faults.experiment import Experiment, Result
-from app.faults.plan import SAFE
 from app.faults.probe import sight_of
 from app.game.events import EVENT_TYPES, Event
 from app.game.rules import Command, RuleBroken, World, decide, evolve
@@ -26,9 +25,9 @@ def broken(experiment: Experiment) -> list[str]:
 def problems(experiment: Experiment, result: Result) -> Iterator[str]:
     """The broken promises of one contender."""
     yield from _for_every_way(result)
-    if result.contender.way in SAFE:
+    if result.contender.log.safe:
         yield from _for_safe_ways(result)
-    if result.contender.way == "buffered" and not experiment.fault.does("kill games"):
+    if result.contender.log.names_unsent and not experiment.fault.does("kill games"):
         yield from _for_a_queue(result)
     if result.contender.retries:
         yield from _for_good_clients(result)

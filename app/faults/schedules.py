@@ -8,8 +8,9 @@ from app.errors import LabError
 from app.faults import evidence
 from app.faults.crowds import Load
 from app.faults.experiment import run_in, workshop
-from app.faults.plan import SAFE, TARGETS, Contender, Fault, Step
+from app.faults.plan import TARGETS, Contender, Fault, Step
 from app.faults.promises import broken
+from app.stream.ways import safe_ways
 
 LONGEST_PAUSE = 1.2  # seconds between two steps
 MOST_STEPS = 7
@@ -40,7 +41,7 @@ def schedule(seed: int) -> Schedule:
         verb, states[target] = dice.choice(list(TARGETS[target][states[target]].items()))
         steps.append(Step(round(at, 3), f"{verb} {target}"))
         at += dice.uniform(0.0, LONGEST_PAUSE)
-    contenders = tuple(Contender(way, way, dice.choice((0, 60))) for way in SAFE)
+    contenders = tuple(Contender(way, way, dice.choice((0, 60))) for way in safe_ways())
     load = Load(requests=120, rate=40.0, players=8, seed=seed)
     return Schedule(seed, Fault(f"schedule {seed}", tuple(steps), drain=dice.choice((0.5, 5.0))), contenders, load)
 
