@@ -115,7 +115,7 @@ def test_an_unknown_way_is_named() -> None:
     """The error lists the ways that there are."""
     with pytest.raises(LabError, match="no way to deliver called 'hope'") as caught:
         open_log("hope", connect_to("127.0.0.1:1"), "events")
-    assert caught.value.cure == "Choose one of: none, fire-and-forget, buffered, confirmed, outbox."
+    assert caught.value.cure == f"Choose one of: {', '.join(WAYS)}."
 
 
 @pytest.mark.parametrize("way", ["fire-and-forget", "buffered", "confirmed"])

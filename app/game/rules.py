@@ -4,7 +4,7 @@ The game, the replay of a topic, and a game that starts on a topic with history 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from app.game.events import ACTIONS, Event
@@ -105,11 +105,11 @@ def evolve(world: World, event: Event) -> World:
     player = world.player(event.player)
     match event.event_type:
         case "purchased_sword":
-            return world.with_player(event.player, Player(player.swords + 1, player.guild))
+            return world.with_player(event.player, replace(player, swords=player.swords + 1))
         case "sold_sword":
-            return world.with_player(event.player, Player(player.swords - 1, player.guild))
+            return world.with_player(event.player, replace(player, swords=player.swords - 1))
         case "joined_guild":
-            return world.with_player(event.player, Player(player.swords, event.fields["guild"]))
+            return world.with_player(event.player, replace(player, guild=event.fields["guild"]))
         case _:
             return world
 

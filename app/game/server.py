@@ -110,7 +110,7 @@ class _Running:
     """A waitress server in its thread. It does not know the GameServer, so that one can be collected."""
 
     def __init__(self, watched: _Watched, host: str, port: int, threads: int) -> None:
-        # waitress tells stderr when a request waits for a thread; here that is no news
+        # waitress warns on stderr when a request waits for a thread, which a crowd's requests do all the time
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self.watched = watched
         sockets: dict[int, Any] = {}
