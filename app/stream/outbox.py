@@ -39,7 +39,7 @@ class Outbox(EventLog):
     safe = survives_restart = True
     options = (
         *EventLog.options,
-        Option("path", Path, None, "the outbox's file (default: in the lab's home, by topic)", "--outbox", "FILE"),
+        Option("path", str, None, "the outbox's file (default: in the lab's home, by topic)", "--outbox", "FILE"),
         Option("quota", whole(1), QUOTA, "largest size of the outbox, bytes"),
     )
 
