@@ -71,7 +71,7 @@ def start(
 ) -> int:
     """Everything is right: run."""
     skip_iri_grammar()
-    from app.report.course import Plan
+    from app.report.chapter import Plan
     from app.report.progress import Progress
     from app.report.run import run
 

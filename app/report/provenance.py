@@ -9,14 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from app.home import PROJECT
 from app.report import record
-from app.report.chapter import Chapter
-
-if TYPE_CHECKING:
-    from app.report.course import Plan
+from app.report.chapter import Chapter, Plan
 
 PACKAGES = (
     "kafka-python",
@@ -93,7 +90,7 @@ def machine() -> str:
 
 
 def assemble(
-    plan: "Plan",
+    plan: Plan,
     results: Sequence[record.Chapter],
     facts: Facts,
     started: datetime,
