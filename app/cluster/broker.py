@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from app.cluster.base import ClusterError
 from app.cluster.jvm import Jvm
 from app.cluster.properties import Seat, properties
 from app.cluster.state import Known, identify
+from app.waiting import wait_until
 
 STEP = 0.005  # seconds between two looks at a port: a broker is up in half a second
 _VERSION = re.compile(r"Kafka version: (\S+)")
@@ -61,12 +63,16 @@ class BrokerProcess:
 
     def wait_for_port(self, deadline: float) -> None:
         """Return when the broker accepts connections; raises `ClusterError` with its last words otherwise."""
-        while not listens(self.seat.port):
+
+        def accepts() -> bool:
+            if listens(self.seat.port):
+                return True
             if not self.runs:
                 raise self.failure("ended while it was starting")
-            if time.monotonic() > deadline:
-                raise self.failure("did not open its port in time")
-            time.sleep(STEP)
+            return False
+
+        late = partial(self.failure, "did not open its port in time")
+        wait_until(accepts, deadline - time.monotonic(), late, STEP)
 
     def failure(self, what: str) -> ClusterError:
         """The error for a broker that is not as it should be: exit code, the log's tail, memory if that was it."""
@@ -160,11 +166,9 @@ def kill_group(pid: int) -> None:
 
 def wait_all(processes: list["subprocess.Popen[bytes]"], deadline: float) -> bool:
     """Have all these ended before the deadline?"""
-    while any(process.poll() is None for process in processes):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(STEP)
-    return True
+    return wait_until(
+        lambda: all(process.poll() is not None for process in processes), deadline - time.monotonic(), step=STEP
+    )
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:

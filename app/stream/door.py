@@ -21,6 +21,7 @@ from app.stream.connection import Connection, addresses, security
 from app.stream.layout import parse_addresses
 from app.stream.tls import CHECK_FILES, NotLetIn, context
 from app.stream.wire import Link, TlsSpoken, Unsupported, WireError
+from app.waiting import wait_until
 
 RETRY = 0.05  # seconds between two rounds of knocking
 _LEAST = 0.1  # seconds that one server has in any case
@@ -41,8 +42,10 @@ def find(connection: Connection, deadline: float, insist: float = _INSIST) -> st
     answers until `deadline` (monotonic seconds) it is kafka-python's `KafkaConnectionError`.
     """
     tls, started = context(connection), time.monotonic()
-    while True:
-        troubles = []
+    troubles: list[WireError] = []
+
+    def first_open() -> str:
+        troubles.clear()
         for server in addresses(connection).split(","):
             try:
                 door = _Door(server, connection, tls, _patience(deadline))
@@ -57,9 +60,12 @@ def find(connection: Connection, deadline: float, insist: float = _INSIST) -> st
                 troubles.append(error)
         if all(map(_hung_up, troubles)) and time.monotonic() - started > insist:
             raise _other_protocol(connection, troubles[0]) from troubles[0]
-        if time.monotonic() + RETRY > deadline:
-            raise kafka_errors.KafkaConnectionError("; ".join(map(str, troubles)))
-        time.sleep(RETRY)
+        return ""
+
+    def nobody() -> kafka_errors.KafkaConnectionError:
+        return kafka_errors.KafkaConnectionError("; ".join(map(str, troubles)))
+
+    return wait_until(first_open, deadline - RETRY - time.monotonic(), nobody, RETRY)
 
 
 def explain(connection: Connection) -> None:
