@@ -14,9 +14,8 @@ FOUNDATION = {"errors", "home", "cli", "lean", "waiting"}
 # Which rooms a room may use; a dotted name opens one module only.
 MAY_IMPORT = {
     "game": {"stream", "cluster"},
-    "game.rules": {"game.events", "game.persistent"},
+    "game.rules": {"game.events"},
     "game.events": set(),
-    "game.persistent": set(),
     "seed": {"cluster", "stream"},
     "stream": {"game.events"},
     "cluster": {"stream"},

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from app.game.events import EVENT_TYPES, Event
-from app.game.rules import World, evolve
+from app.game.rules import World
 
 
 def replay(events: pd.DataFrame) -> World:
@@ -17,7 +17,7 @@ def replay(events: pd.DataFrame) -> World:
     """
     world = World()
     for event in in_order(events):
-        world = evolve(world, event)
+        world.move(event)
     return world
 
 
