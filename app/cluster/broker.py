@@ -105,12 +105,12 @@ class BrokerProcess:
 
     def pause(self) -> None:
         """SIGSTOP: connections stay open, nothing is answered."""
-        self._signal("SIGSTOP")
+        self._signal(signal.SIGSTOP)
         self.status = "paused"
 
     def resume(self) -> None:
         """SIGCONT."""
-        self._signal("SIGCONT")
+        self._signal(signal.SIGCONT)
         self.status = "running"
 
     def kill(self) -> None:
@@ -127,12 +127,9 @@ class BrokerProcess:
                 self.resume()
             self.process.terminate()
 
-    def _signal(self, name: str) -> None:
-        number = getattr(signal, name, None)
-        if number is None or self.process is None or self.process.poll() is not None:
-            raise ClusterError(
-                f"cannot send {name} to broker {self.seat.id}", "Is it running, and is this not Windows?"
-            )
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process is None or self.process.poll() is not None:
+            raise ClusterError(f"cannot send {number.name} to broker {self.seat.id}", "Is it running?")
         self.process.send_signal(number)
 
     def _run(self, more: tuple[str, ...], *main: str) -> "subprocess.Popen[bytes]":
@@ -157,11 +154,8 @@ def listens(port: int) -> bool:
 
 def kill_group(pid: int) -> None:
     """SIGKILL a process that leads a group, with the whole group."""
-    with contextlib.suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):
-        if hasattr(os, "killpg"):
-            os.killpg(pid, signal.SIGKILL)
-        else:
-            psutil.Process(pid).kill()
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def wait_all(processes: list["subprocess.Popen[bytes]"], deadline: float) -> bool:

@@ -12,9 +12,8 @@ from app.cluster import state
 from app.cluster.base import Cluster, ClusterError, Description
 from app.cluster.channel import Answer, answered, ask
 from app.cluster.ending import STOP_CURE, sweep, wait_gone
-from app.cluster.starting import check_ports_free, order_of, start
+from app.cluster.starting import check_ports_free, one_at_a_time, order_of, start
 from app.cluster.state import State
-from app.cluster.turn import turn
 from app.waiting import wait_until
 
 SETTLE = 150.0  # seconds for another process's start or stop, which may train the start-up cache
@@ -108,7 +107,7 @@ def attach(
     """
     file = state.state_file(name_of(brokers, throughput, instance))
     user, pid = user or Path(sys.argv[0] or "python").name, None if hold else os.getpid()
-    with turn(file.with_suffix(".lock"), SETTLE):
+    with one_at_a_time(file.with_suffix(".lock"), SETTLE):
         ready = None
         found = settled(file)
         if found is not None:

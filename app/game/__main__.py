@@ -48,8 +48,7 @@ def _serve(options: argparse.Namespace, connection: Connection) -> int:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stopped.set())
             print(f"ready {server.url}", flush=True)
-            while not stopped.wait(60):  # with a time-out, so that Windows sees Ctrl-C
-                pass
+            stopped.wait()
             deadline = time.monotonic() + options.drain
             server.stop(options.drain / 2)
     except BaseException:
