@@ -20,7 +20,7 @@ from app.game.answers import REMEMBERED
 from app.game.events import Event
 from app.game.server import THREADS, GameServer
 from app.game.web import create_app
-from app.lean import skip_pandas
+from app.skipped_imports import skip_pandas
 from app.stream.connection import Connection, connect_to
 from app.stream.log import WAYS, EventLog, open_log
 
