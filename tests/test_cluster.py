@@ -20,6 +20,7 @@ from app.cluster import ClusterError, Description, attach, cli, jars, state
 from app.cluster.ending import stop
 from app.cluster.jvm import Jvm, StartCache
 from app.cluster.properties import Seat, free_ports, properties
+from app.cluster.starting import one_at_a_time
 from app.cluster.template import META, SNAPSHOT, Template, new_id
 from app.errors import LabError
 from app.home import PROJECT
@@ -94,6 +95,24 @@ def test_ids_never_look_like_an_option() -> None:
     ids = {new_id() for _ in range(2000)}
     assert len(ids) == 2000
     assert not [one for one in ids if one.startswith("-") or len(one) != 22]
+
+
+def test_a_start_that_waits_in_vain_names_who_is_starting(tmp_path: Path) -> None:
+    """Another process's start keeps ours back for a bounded time, and the error has its name and pid."""
+    program = f"""
+import sys; from pathlib import Path; from app.cluster.starting import one_at_a_time
+with one_at_a_time(Path({str(tmp_path)!r}, "home", "cluster.lock"), 5.0): print("held", flush=True); sys.stdin.read()
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, cwd=PROJECT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ClusterError, match=rf"-c \(pid {other.pid}\) has been starting a cluster for 0 s"):
+            one_at_a_time(tmp_path / "home" / "cluster.lock", 0.1)
+        other.kill()
+        other.wait()
+        with one_at_a_time(tmp_path / "home" / "cluster.lock", 5.0):  # the lock ended with its holder
+            pass
 
 
 def test_an_embedded_cluster_describes_itself(home: Path) -> None:

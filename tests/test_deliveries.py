@@ -1,24 +1,12 @@
 """Chapter 04's tables and charts: what is promised repeats from run to run, what a fault decides is measured."""
 
-from dataclasses import dataclass
-
 import pandas as pd
 
 from app.analysis import deliveries
-from app.analysis.deliveries import COLUMNS, LOST
+from app.analysis.deliveries import COLUMNS, LOST, Mark
 from app.analysis.page import FIGURE
 
-
-@dataclass(frozen=True)
-class Moment:
-    """An action of a fault."""
-
-    action: str
-    begin: float
-    end: float
-
-
-MOMENTS = [Moment("kill broker", 1.0, 1.1), Moment("restart broker", 2.0, 4.5)]
+MOMENTS = [Mark("kill broker", 1.0, 1.1), Mark("restart broker", 2.0, 4.5)]
 
 
 def row(contender: str, **numbers: float) -> dict[str, object]:

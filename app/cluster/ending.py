@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from app.cluster import state
 from app.cluster.broker import kill_group
 from app.cluster.channel import Answer, ask
 from app.cluster.state import State
+from app.waiting import wait_until
 
 PATIENCE = 150.0  # seconds for an end that may train the start-up cache
 STOP_CURE = "Run `python3 scripts/cluster.py stop`, then start again."
@@ -49,9 +49,7 @@ def wait_gone(found: State, timeout: float = PATIENCE) -> Answer:
     answer: Answer = {"forced": [], "trained": False}
     with contextlib.suppress(OSError, ValueError):
         answer = ask(found.address, found.token, "wait", timeout)
-    deadline = time.monotonic() + 5.0
-    while state.lives(found.keeper) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: not state.lives(found.keeper), 5.0)
     return answer
 
 

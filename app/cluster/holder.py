@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import os
 import socket
 
 import psutil
@@ -13,8 +12,7 @@ from app.cluster.base import ClusterError
 def check_free(port: int) -> None:
     """Raise `ClusterError` naming the holder and its pid when 127.0.0.1:`port` cannot be had."""
     with socket.socket() as probe:
-        if os.name == "posix":
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka does: old connections do not count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka does: old connections do not count
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:

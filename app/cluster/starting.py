@@ -8,6 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
+from filelock import AcquireReturnProxy, FileLock, Timeout
+
 from app.cluster import state
 from app.cluster.base import ClusterError
 from app.cluster.channel import answered
@@ -17,6 +19,27 @@ from app.home import PROJECT, lab_home
 
 GRACE = 3.0  # seconds that a cluster outlives its last user, so that the next notebook finds it warm (LAB_GRACE)
 START = 75.0  # seconds for the keeper to answer; it has its own deadline for the brokers
+
+
+def one_at_a_time(lock: Path, timeout: float) -> AcquireReturnProxy[FileLock]:
+    """Acquire `lock`, so that two starts at the same moment end with one cluster; leave it with `with`.
+
+    The lock ends with its holder, however that ends. After `timeout` seconds a `ClusterError` names the holder.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(lock, timeout, poll_interval=0.02, on_acquired=_sign).acquire()
+    except Timeout as error:
+        holder = lock.read_text(errors="replace") or "another process"
+        raise ClusterError(
+            f"{holder} has been starting a cluster for {timeout:.0f} s (lock {lock})",
+            "See `python3 scripts/cluster.py status`.",
+        ) from error
+
+
+def _sign(lock: int) -> None:
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{Path(sys.argv[0] or 'python').name} (pid {os.getpid()})".encode(), 0)
 
 
 def order_of(file: Path, brokers: int, throughput: bool, port: int | None, user: str, pid: int | None) -> Order:

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 from app.cli import positive
 from app.errors import LabError
 from app.home import PROJECT, build_folder
-from app.lean import skip_iri_grammar
 from app.report import chapter, parameters
 from app.report.parameters import Parameter
+from app.skipped_imports import skip_iri_grammar
 
 PROGRAM = "python3 scripts/report.py"
 CELL, RUN = 600.0, 1800.0  # seconds; more where a parameter multiplies the work

@@ -29,6 +29,7 @@ from app.stream.layout import parse_addresses
 from app.stream.missing import BrokerGone, NotLetIn
 from app.stream.tls import CHECK_FILES, context
 from app.stream.wire import Address, Link, TlsSpoken, Unsupported, WireError, shown
+from app.waiting import wait_until
 
 RETRY = 0.05  # seconds between two rounds of knocking
 _LEAST = 0.1  # seconds that one server has in any case
@@ -52,8 +53,10 @@ def find(connection: Connection, deadline: float, insist: float = _INSIST) -> st
     answers until `deadline` (monotonic seconds) it is kafka-python's `KafkaConnectionError`.
     """
     tls, started = context(connection), time.monotonic()
-    while True:
-        troubles = []
+    troubles: list[WireError] = []
+
+    def first_open() -> str:
+        troubles.clear()
         for server in addresses(connection).split(","):
             try:
                 with _Door(parse_addresses(server)[0], connection, tls, _patience(deadline)) as door:
@@ -67,9 +70,12 @@ def find(connection: Connection, deadline: float, insist: float = _INSIST) -> st
                 troubles.append(error)
         if all(map(_hung_up, troubles)) and time.monotonic() - started > insist:
             raise _other_protocol(connection, troubles[0]) from troubles[0]
-        if time.monotonic() + RETRY > deadline:
-            raise kafka_errors.KafkaConnectionError("; ".join(map(str, troubles)))
-        time.sleep(RETRY)
+        return ""
+
+    def nobody() -> kafka_errors.KafkaConnectionError:
+        return kafka_errors.KafkaConnectionError("; ".join(map(str, troubles)))
+
+    return wait_until(first_open, deadline - RETRY - time.monotonic(), nobody, RETRY)
 
 
 def explain(connection: Connection) -> None:
