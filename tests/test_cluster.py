@@ -24,6 +24,7 @@ from app.cluster.starting import one_at_a_time
 from app.cluster.template import META, SNAPSHOT, Template, new_id
 from app.errors import LabError
 from app.home import PROJECT
+from app.ports import PortTaken
 from app.stream import door, topics
 from app.stream.missing import BrokerGone
 
@@ -196,7 +197,7 @@ def test_a_taken_port_is_named_with_its_holder(home: Path, capsys: pytest.Captur
     """`start --port` on somebody's port (C04); free ports are taken where none is asked for."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ClusterError, match=rf"port {port} is taken by .+ \(pid {os.getpid()}\)"):
+        with pytest.raises(PortTaken, match=rf"port {port} is taken by .+ \(pid {os.getpid()}\)"):
             cli.main(["start", "--port", str(port)])
 
 

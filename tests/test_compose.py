@@ -16,12 +16,14 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
 from app.cluster import compose, docker
+from app.cluster.base import BROKER_VERBS
 from app.cluster.compose import ComposeCluster
 from app.cluster.composefile import explain
 from app.cluster.history import Line, beside_today
 from app.cluster.project import Project
 from app.errors import LabError
 from app.home import PROJECT
+from app.ports import PortTaken
 from app.stream import topics
 from app.stream.connection import librdkafka
 
@@ -267,14 +269,19 @@ def test_the_chapters_run_on_containers(engine: None, ports: dict[str, str], tmp
     assert record["ledger"]["closed"]
 
 
+def test_every_verb_has_its_subcommand() -> None:
+    """What can be done to a broker can be done to one in a container."""
+    assert set(compose.SUBCOMMANDS) == set(BROKER_VERBS)
+
+
 @pytest.mark.docker
 def test_a_taken_port_is_named(engine: None, ports: dict[str, str]) -> None:
     """The port and its way round are in the error, and nothing is left half-way."""
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = str(holder.getsockname()[1])
-        with pytest.raises(docker.PortTaken) as raised:
+        with pytest.raises(PortTaken) as raised:
             own("compose", {**ports, "KAFKA_PORT": port})
-    assert raised.value.problem.startswith(f"port {port} is taken")
+    assert raised.value.problem.startswith(f"port {port} is taken by ")
     assert "KAFKA_PORT=" in raised.value.cure
     Project(OWN, PROJECT / "docker-compose.yml", {**os.environ, **ports}).down(volumes=True)
     assert leftovers() == ""
@@ -355,9 +362,9 @@ def test_no_permission(engine: None) -> None:
         ("error during connect: open //./pipe/docker_engine: The system cannot find the file", docker.DaemonDown),
         ("docker: 'compose' is not a docker command.", docker.ComposeMissing),
         ("docker: unknown command: docker compose", docker.ComposeMissing),
-        ("Bind for 127.0.0.1:9092 failed: port is already allocated", docker.PortTaken),
-        ("listen tcp4 127.0.0.1:9092: bind: address already in use", docker.PortTaken),
-        ("Ports are not available: exposing port TCP 127.0.0.1:9092", docker.PortTaken),
+        ("Bind for 127.0.0.1:9092 failed: port is already allocated", PortTaken),
+        ("listen tcp4 127.0.0.1:9092: bind: address already in use", PortTaken),
+        ("Ports are not available: exposing port TCP 127.0.0.1:9092", PortTaken),
         ("no configuration file provided: not found", type(None)),
     ],
 )

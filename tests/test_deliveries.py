@@ -1,9 +1,11 @@
 """Chapter 04's tables and charts: what is promised repeats from run to run, what a fault decides is measured."""
 
 import pandas as pd
+import pytest
 
-from app.analysis import deliveries
-from app.analysis.deliveries import COLUMNS, LOST, Mark
+from app.analysis import deliveries, timeline
+from app.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, LOST, PROMISES, answer_kind
+from app.analysis.deliveries import COLUMNS, Mark
 from app.analysis.page import FIGURE
 
 MOMENTS = [Mark("kill broker", 1.0, 1.1), Mark("restart broker", 2.0, 4.5)]
@@ -32,7 +34,7 @@ COUNTS = pd.DataFrame(
     ]
 )
 
-ANSWERS = pd.DataFrame(
+PLAYED = pd.DataFrame(
     {
         "contender": ["forget"] * 4 + ["confirmed"] * 4,
         "seconds": [0.2, 1.2, 1.4, 5.0, 0.3, 2.1, 2.1, 4.9],
@@ -81,12 +83,12 @@ def test_lost_events_are_named_and_bounded() -> None:
 
 def test_the_longest_time_without_a_200() -> None:
     """From the first request to the last answer; a lost 200 was a 200 to whoever heard it."""
-    assert deliveries.longest(ANSWERS) == "Longest time without a 200: forget 3.6 s, confirmed 4.6 s"
+    assert deliveries.longest(PLAYED) == "Longest time without a 200: forget 3.6 s, confirmed 4.6 s"
 
 
 def test_answers_over_time_are_drawn_with_the_fault() -> None:
     """A panel for each way, every moment named, the same numbers as a table, measured as a whole."""
-    drawn = deliveries.over_time(ANSWERS, MOMENTS, "broker killed")
+    drawn = deliveries.over_time(PLAYED, MOMENTS, "broker killed")
     assert drawn.measured
     assert drawn.data is not None
     assert [column.name for column in drawn.data.columns][2:] == ["200", LOST, "503 refused", "503 unknown"]
@@ -98,7 +100,7 @@ def test_answers_over_time_are_drawn_with_the_fault() -> None:
 
 def test_bars_stand_on_each_other() -> None:
     """In each bin of a panel the bars lie between 0 and the number of its requests, without gap or overlap."""
-    drawn = deliveries.over_time(ANSWERS, MOMENTS, "broker killed")
+    drawn = deliveries.over_time(PLAYED, MOMENTS, "broker killed")
     assert drawn.spec is not None
     layers = [panel["layer"][0] for panel in drawn.spec["vconcat"] if panel.get("title")]
     bars = [drawn.spec["datasets"][layer["data"]["name"]] for layer in layers]
@@ -110,5 +112,27 @@ def test_bars_stand_on_each_other() -> None:
 
 def test_no_fault_and_no_requests_can_be_drawn() -> None:
     """Nothing happened, or nobody asked: a figure all the same."""
-    assert "nothing happened" in deliveries.over_time(ANSWERS, [], "no fault").note
-    assert "no requests" in deliveries.over_time(ANSWERS[:0], [], "no fault").wide
+    assert "nothing happened" in deliveries.over_time(PLAYED, [], "no fault").note
+    assert "no requests" in deliveries.over_time(PLAYED[:0], [], "no fault").wide
+
+
+@pytest.mark.parametrize(
+    ("status", "delivery", "kind"),
+    [
+        (200, None, "200"),
+        (409, None, "refused by the rules"),
+        (503, "refused", "503 refused"),
+        (503, "unknown", "503 unknown"),
+        (None, None, "no answer"),
+    ],
+)
+def test_each_answer_has_its_kind(status: int | None, delivery: str | None, kind: str) -> None:
+    """Status and what a 503 says of the delivery decide; every kind that can be answered is among them."""
+    assert answer_kind(status, delivery) == kind
+    assert kind in ANSWERS
+
+
+def test_each_kind_of_answer_has_a_colour_of_its_own() -> None:
+    """Kinds are told apart by their colours, and only a 200 promised something, also one whose event is lost."""
+    assert len(set(timeline.COLOURS.values())) == len(ANSWER_KINDS)
+    assert PROMISES == ("200", LOST)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.game.events import COLUMNS, EVENT_TYPES, REQUIRED, Event
+from app.game.events import ACTIONS, COLUMNS, EVENT_TYPES, OWN_FIELDS, REQUIRED, Event
 
 AT = datetime(2019, 3, 16, 5, 8, 40, 123000, tzinfo=UTC)
 
@@ -26,6 +26,15 @@ def test_the_columns_are_the_union_over_all_types() -> None:
         ["event_id", "event_type", "player", "at", "guild", "host", "user_agent"],
         ("event_id", "event_type", "player", "at"),
     )
+
+
+def test_an_event_type_is_one_row() -> None:
+    """The row has all that the API, the answers, the crowd and the charts need, and no two rows share a name."""
+    row = EVENT_TYPES["purchased_sword"]
+    assert row is ACTIONS["purchase_a_sword"]
+    assert (row.path, row.text, row.weight, row.colour) == ("/purchase_a_sword", "\nSword Purchased!\n", 28, "t2")
+    assert len(ACTIONS) == len(EVENT_TYPES)
+    assert OWN_FIELDS == ("guild",)
 
 
 def test_time_leaves_in_utc() -> None:
@@ -50,7 +59,7 @@ def test_every_event_comes_back_as_it_was(
 ) -> None:
     """from_bytes(to_bytes(event)) == event, for any text and any millisecond."""
     whole = at.replace(microsecond=at.microsecond // 1000 * 1000)
-    fields = dict.fromkeys(EVENT_TYPES[event_type], player)
+    fields = dict.fromkeys(EVENT_TYPES[event_type].fields, player)
     event = Event(event_id, event_type, player, whole, host, user_agent, fields)
     assert Event.from_bytes(event.to_bytes()) == event
 

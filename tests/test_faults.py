@@ -14,10 +14,13 @@ from typing import Any
 import psutil
 import pytest
 
+from app.analysis.answer_kinds import ANSWERS
 from app.cluster import Cluster
+from app.cluster.base import BROKER_VERBS
 from app.cluster.embedded import attach
+from app.errors import LabError
 from app.faults import plan
-from app.faults.account import ANSWERS, counts, timeline
+from app.faults.account import counts, timeline
 from app.faults.crowds import Crowds, Load
 from app.faults.experiment import Experiment, run
 from app.faults.plan import Contender, Fault, Step
@@ -25,6 +28,7 @@ from app.faults.process import GameFailed, GameProcess
 from app.faults.promises import assert_kept, broken, lost_events
 from app.stream import topics
 from app.stream.connection import Connection
+from app.stream.ways import DELIVERING
 
 LOAD = Load(requests=80, rate=40.0, players=6)
 CONFIRMED, OUTBOX, BUFFERED = (Contender(way, way) for way in ("confirmed", "outbox", "buffered"))
@@ -32,7 +36,7 @@ CONFIRMED, OUTBOX, BUFFERED = (Contender(way, way) for way in ("confirmed", "out
 
 @pytest.fixture(scope="module")
 def breakable() -> Iterator[Cluster]:
-    """A broker that only these tests use, to kill and to freeze."""
+    """A broker that only these tests use, to kill and to pause."""
     with attach(instance="faults") as cluster:
         yield cluster
 
@@ -94,9 +98,9 @@ def test_fire_and_forget_loses_and_confirmed_says_so(breakable: Cluster) -> None
 
 @pytest.mark.slow
 def test_a_retry_after_unknown_is_one_event(breakable: Cluster) -> None:
-    """Broker frozen for longer than the wait, the client asks again with the same id: one event, answered 200."""
+    """Broker paused for longer than the wait, the client asks again with the same id: one event, answered 200."""
     asking = Contender("asking", "confirmed", retries=60)
-    experiment = run(plan.BROKER_FROZEN, breakable, (asking,), LOAD)
+    experiment = run(plan.BROKER_PAUSED, breakable, (asking,), LOAD)
     (row,) = counts(experiment).to_dict("records")
     assert row["again"] > 0
     assert (row["503 refused"], row["503 unknown"], row["lost"], row["left"]) == (0, 0, 0, 0)
@@ -140,10 +144,11 @@ def test_a_broken_promise_is_found(calm: Experiment, what: str) -> None:
     assert all(line.startswith(f"no fault, {results[index].contender.name}: ") for line in found)
 
 
-def test_a_step_that_fails_leaves_nothing_behind(breakable: Cluster) -> None:
-    """An unknown action in the middle: no game is left, and the broker, killed before, runs again."""
-    fault = Fault("failing", (Step(0.1, "kill broker"), Step(0.2, "no such action")))  # type: ignore[arg-type]
-    with pytest.raises(KeyError, match="no such action"):
+def test_a_step_that_fails_leaves_nothing_behind(breakable: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error in the middle: no game is left, and the broker, killed before, runs again."""
+    monkeypatch.setattr(GameProcess, "pause", lambda game: game.no_such_method())
+    fault = Fault("failing", (Step(0.1, "kill broker"), Step(0.2, "pause games")))
+    with pytest.raises(AttributeError, match="no_such_method"):
         run(fault, breakable, (CONFIRMED,), LOAD)
     assert children() == []
     assert topics.names(breakable.connection)
@@ -151,6 +156,7 @@ def test_a_step_that_fails_leaves_nothing_behind(breakable: Cluster) -> None:
 
 PROGRAM = """
 import sys
+from app.cluster.base import BROKER_VERBS
 from app.cluster.embedded import attach
 from app.faults import plan
 from app.faults.crowds import Load
@@ -214,6 +220,27 @@ def test_a_game_that_cannot_start_says_why(kafka: Connection, topic: str, tmp_pa
     with pytest.raises(GameFailed, match=r"(?s)not ready after 5 s: .*does not exist"):
         game.await_ready(timeout=5.0)
     assert not game.running
+
+
+def test_an_action_that_does_not_exist_is_refused() -> None:
+    """A step says which actions there are when it is made, not when its moment comes."""
+    with pytest.raises(
+        LabError, match=r"no fault has an action 'freeze broker'\nUse one of: kill broker, kill games, "
+    ):
+        Step(1.0, "freeze broker")
+
+
+def test_every_verb_is_in_the_faults() -> None:
+    """The broker's actions are the cluster's verbs, and a game process has a method for each of its own."""
+    assert {verb for verbs in plan.BROKER.values() for verb in verbs} == set(BROKER_VERBS)
+    own = {verb for verbs in plan.GAMES.values() for verb in verbs}
+    assert [verb for verb in own - {"start", "stop"} if not callable(getattr(GameProcess, verb, None))] == []
+
+
+def test_every_way_takes_part() -> None:
+    """Each way to deliver has a game in the chapter's experiments; a good client asks one of them."""
+    assert [one.way for one in plan.LINEUP if not one.retries] == list(DELIVERING)
+    assert [one.name for one in plan.LINEUP if one.retries] == ["confirmed, asked again"]
 
 
 def test_a_crowd_that_is_left_stops(monkeypatch: pytest.MonkeyPatch) -> None:

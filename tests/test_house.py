@@ -1,6 +1,7 @@
 """The house keeps its walls: imports go one way, and nothing happens at import."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from app.stream.ways import WAYS
+
 APP = Path(__file__).resolve().parent.parent / "app"
-FOUNDATION = {"errors", "home", "cli", "skipped_imports", "waiting"}
+FOUNDATION = {"errors", "home", "cli", "skipped_imports", "waiting", "ports"}
 
 # Which rooms a room may use; a dotted name opens one module only.
 MAY_IMPORT = {
@@ -58,6 +61,14 @@ def allowed(module: str, other: str) -> bool:
 def test_imports_go_one_way(module: str) -> None:
     """A room uses only the rooms that the plan opens to it."""
     assert [other for other in imported(module) if not allowed(module, other)] == []
+
+
+def test_nobody_asks_for_a_way_to_deliver_by_its_name() -> None:
+    """What differs from way to way is an attribute of its class, so that a new way is a module and a row."""
+    asked = re.compile(rf'(?:[!=]=|\bin) *\(?"(?:{"|".join(WAYS)})"')
+    sources = [path for folder in (APP, APP.parent / "scripts") for path in folder.rglob("*.py")]
+    found = [path.name for path in sources if asked.search(path.read_text(encoding="utf8"))]
+    assert found == ["ways.py"]
 
 
 @pytest.mark.parametrize("module", ["game.rules", "game.events"])

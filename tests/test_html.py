@@ -6,8 +6,10 @@ import book
 import pytest
 from book import chapter, code, prose, raised, shown, stream
 
+from app.analysis.theme import COLOURS
 from app.report import text
 from app.report.allowed import clean
+from app.report.html import styles
 from app.report.record import Failure
 
 
@@ -208,6 +210,16 @@ def test_a_drawing_keeps_its_form() -> None:
         'fill="var(--t1,#0072b2)"></path><text x="1" text-anchor="end">1</text></g></svg>'
     )
     assert clean(svg) == svg
+
+
+def test_every_token_of_the_stylesheet_is_defined_once() -> None:
+    """What the rules use is a token of the page or of the drawings' theme, and no token is in both."""
+    rules = styles()
+    screen = rules[: rules.index("@media print")]
+    defined = re.findall(r"^  --([\w-]+):", screen, re.MULTILINE)
+    assert set(re.findall(r"var\(--([\w-]+)\)", rules)) - set(defined) == set()
+    assert len(defined) == len(set(defined))
+    assert {*COLOURS} <= set(defined)
 
 
 def test_a_figure_is_drawn_as_the_page_has_it_and_numbered() -> None:

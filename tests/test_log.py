@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -15,13 +16,12 @@ from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import Connection, addresses, connect_to
 from app.stream.delivery import Counts, Refused
-from app.stream.log import LARGEST, WAYS, EventLog, open_log
+from app.stream.log import LARGEST, EventLog
 from app.stream.missing import TopicMissing
 from app.stream.opening import Opening
 from app.stream.outcome import Outcome
 from app.stream.readback import find
-
-DELIVERING = [way for way in WAYS if way != "none"]
+from app.stream.ways import DELIVERING, WAYS, arguments, log_class, open_log, safe_ways
 
 
 @pytest.fixture
@@ -84,11 +84,38 @@ def test_a_confirmed_event_is_there_when_append_returns(kafka: Connection, topic
             assert sum(topics.end_offsets(kafka, topic).values()) == number + 1
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_way_is_one_class(way: str, tmp_path: Path) -> None:
+    """Its row leads to a class of its own, with a guarantee, and with options that its constructor takes."""
+    found = log_class(way)
+    assert found.guarantee.endswith(".")
+    assert [other for other in WAYS if log_class(other) is found] == [way]
+    defaults = {option.name: option.default for option in found.options}
+    log = open_log(way, {}, "any", **defaults | found.settings_in(tmp_path))
+    assert log.timeout == defaults["timeout"] == 2.0
+
+
+def test_what_the_ways_say_of_themselves() -> None:
+    """Whose 200 is for good, who waits for the broker, what outlives a process, and who names what it takes along."""
+    assert safe_ways() == ("confirmed", "outbox")
+    assert [way for way in WAYS if log_class(way).awaits_broker] == ["confirmed"]
+    assert [way for way in WAYS if log_class(way).survives_restart] == ["outbox"]
+    assert [way for way in WAYS if log_class(way).names_unsent] == ["buffered"]
+
+
+def test_a_way_is_given_the_options_that_it_has() -> None:
+    """Of many settings each way takes its own, as its command line has them."""
+    settings = {"timeout": 1.0, "patience": 3.0, "path": "there", "memory": 7}
+    assert arguments("confirmed", settings) == ("--timeout", "1.0")
+    assert arguments("fire-and-forget", settings) == ("--timeout", "1.0", "--patience", "3.0")
+    assert arguments("outbox", settings) == ("--timeout", "1.0", "--outbox", "there")
+
+
 def test_an_unknown_way_is_named() -> None:
     """The error lists the ways that there are."""
     with pytest.raises(LabError, match="no way to deliver called 'hope'") as caught:
         open_log("hope", connect_to("127.0.0.1:1"), "events")
-    assert caught.value.cure == "Choose one of: none, fire-and-forget, buffered, confirmed, outbox."
+    assert caught.value.cure == f"Choose one of: {', '.join(WAYS)}."
 
 
 @pytest.mark.parametrize("way", ["fire-and-forget", "buffered", "confirmed"])

@@ -22,9 +22,9 @@ from app.stream.confirmed import Confirmed
 from app.stream.delivery import Counts, Refused, Undecided
 from app.stream.engine import Engine
 from app.stream.held import OVERHEAD
-from app.stream.log import open_log
 from app.stream.outcome import Outcome
 from app.stream.readback import find
+from app.stream.ways import open_log
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from app.errors import LabError
 from app.report import declarations, parameters
 from app.report.cli import main
 from app.report.parameters import Parameter, ParameterError, check, merge
+from app.stream.ways import DELIVERING
 
 SOURCE = """\
 requests: int = 2000      # requests in all, 1..1000000
@@ -39,6 +40,15 @@ KNOWN = {
 def test_a_cell_declares_names_types_defaults_meanings_ranges_and_choices() -> None:
     """Each line of the cell is one parameter with all that its comment says."""
     assert declarations.declared(SOURCE, "x.ipynb") == KNOWN
+
+
+@pytest.mark.parametrize(
+    ("comment", "left"), [("any way", []), ("any way but outbox, buffered", ["outbox", "buffered"])]
+)
+def test_the_ways_to_deliver_can_be_the_choices(comment: str, left: list[str]) -> None:
+    """A chapter need not list the ways: a new one is a choice as soon as it is one."""
+    found = declarations.declared(f'way: str = "confirmed"  # how: {comment}\n', "x.ipynb")["way"]
+    assert (found.meaning, found.choices) == ("how", tuple(way for way in DELIVERING if way not in left))
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,14 @@ def test_another_seed_or_run_has_other_ids(seed: int, run: str) -> None:
     assert ([move.target for move in first] == [move.target for move in second]) == (seed == 2019)
 
 
+def test_the_crowd_of_a_seed_stays_as_it_is() -> None:
+    """A report of last year can be played again: neither a new event type nor another order may change the moves."""
+    assert [move.target.replace("?player=player-", " ") for move in moves(50, 8, 2019, "")] == [
+        "/purchase_a_sword 36", "/purchase_a_sword 42", "/sell_a_sword 01", "/purchase_a_sword 04",
+        "/purchase_a_sword 19", "/purchase_a_sword 03", "/sell_a_sword 27", "/ 20",
+    ]  # fmt: skip
+
+
 def test_a_dead_server_becomes_rows() -> None:
     """No exception: no status, and an error that names the cause."""
     server = GameServer(create_app(FakeLog()))

@@ -19,8 +19,8 @@ from app.cluster import Cluster
 from app.cluster.embedded import attach
 from app.faults import cli, evidence, schedules
 from app.faults.crowds import Load
-from app.faults.plan import NO_FAULT
-from app.faults.schedules import BROKER, GAMES, MOST_STEPS, schedule, violations
+from app.faults.plan import ACTIONS, NO_FAULT, TARGETS
+from app.faults.schedules import MOST_STEPS, schedule, violations
 from app.home import PROJECT
 
 SEEDS = range(1, 11)
@@ -28,7 +28,7 @@ SEEDS = range(1, 11)
 
 @pytest.fixture(scope="module")
 def breakable() -> Iterator[Cluster]:
-    """A broker that only these tests use, to kill and to freeze."""
+    """A broker that only these tests use, to kill and to pause."""
     with attach(instance="schedules") as cluster:
         yield cluster
 
@@ -51,15 +51,15 @@ def test_schedules_do_only_what_can_be_done() -> None:
     """Every step fits the state that the one before left, moments rise, and in a hundred seeds everything happens."""
     done = set()
     for seed in range(100):
-        states, moments = {"broker": "up", "games": "up"}, [0.0]
+        states, moments = dict.fromkeys(TARGETS, "up"), [0.0]
         for step in schedule(seed).fault.steps:
-            what = step.action.split()[1]
-            states[what] = {"broker": BROKER, "games": GAMES}[what][states[what]][step.action]
+            verb, target = step.action.split()
+            states[target] = TARGETS[target][states[target]][verb]
             moments.append(step.at)
             done.add(step.action)
         assert moments == sorted(moments)
         assert 2 <= len(moments) - 1 <= MOST_STEPS
-    assert done == {action for table in (BROKER, GAMES) for actions in table.values() for action in actions}
+    assert done == ACTIONS
 
 
 def test_evidence_of_a_broken_promise_is_kept(

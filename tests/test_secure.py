@@ -24,11 +24,12 @@ from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import FRAMES, Connection, kafka_python, librdkafka
 from app.stream.engine import Engine
-from app.stream.log import WAYS, Counts, EventLog, open_log
+from app.stream.log import Counts, EventLog
 from app.stream.missing import NotLetIn, TopicMissing
 from app.stream.reader import read_text, read_topic
 from app.stream.request import Request
 from app.stream.tables import read_batches
+from app.stream.ways import DELIVERING, log_class, open_log
 
 WRONG = "not-the-password"
 WAYS_IN = [
@@ -116,7 +117,7 @@ def test_topics_are_made_and_described(doors: Doors, topic: str) -> None:
         read_topic(safe, f"{topic}s")
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "none"])
+@pytest.mark.parametrize("way", DELIVERING)
 @pytest.mark.parametrize(
     ("protocol", "mechanism"), [("SASL_SSL", "SCRAM-SHA-256"), ("SASL_SSL", "OAUTHBEARER"), ("SSL", "")]
 )
@@ -136,7 +137,7 @@ def test_a_session_outlives_its_tokens(doors: Doors, tmp_path: Path) -> None:
     connection = doors.connection("SASL_SSL", "OAUTHBEARER", sasl_oauth_token_provider=Tokens(4.0))
     topic = new_topic(connection)
     with ExitStack() as stack:
-        logs = [stack.enter_context(opened(way, connection, topic, tmp_path)) for way in WAYS if way != "none"]
+        logs = [stack.enter_context(opened(way, connection, topic, tmp_path)) for way in DELIVERING]
         for pause in (5.0, 0.0):
             for log in logs:
                 log.append("ada", b"{}", "e")
@@ -308,7 +309,7 @@ def test_tokens_are_not_shown(doors: Doors, topic: str, unfiltered: None, caplog
 
 def opened(way: str, connection: Connection, topic: str, folder: Path) -> EventLog:
     """The log of that way; an outbox has its file in the folder."""
-    return open_log(way, connection, topic, **({"path": folder / "outbox.sqlite"} if way == "outbox" else {}))
+    return open_log(way, connection, topic, **log_class(way).settings_in(folder))
 
 
 def same(found: Any, expected: Any) -> None:

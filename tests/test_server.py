@@ -15,8 +15,8 @@ import pytest
 import requests
 from flask import Flask
 
-from app.errors import LabError
 from app.game.server import GameServer, access_line
+from app.ports import PortTaken
 from app.seed.game_api import app as seed
 
 AT = datetime(2019, 3, 16, 5, 8, 40, tzinfo=UTC)
@@ -134,8 +134,11 @@ def test_the_same_fixed_port_is_taken_over() -> None:
     first = GameServer(seed)
     with GameServer(seed, port=first.port) as second:
         assert (second.port, "default" in get(second.url)) == (first.port, True)
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(LabError) as caught:
-        GameServer(seed, port=taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTaken) as caught:
+            GameServer(seed, port=port)
+    assert caught.value.problem.startswith(f"port {port} is taken by ")
     assert str(caught.value).endswith("Use port=0 for a free one, or stop what holds it.")
 
 

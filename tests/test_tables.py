@@ -44,9 +44,10 @@ def cells(table: Table) -> list[list[str]]:
     return [[re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows]
 
 
-def test_the_order_of_types_is_the_games() -> None:
-    """Colours and columns follow the game's own table of event types."""
+def test_each_type_has_a_colour_of_its_own() -> None:
+    """Colours follow the game's own table of event types, in its order, and no two types share one."""
     assert tuple(TYPES) == tuple(EVENT_TYPES)
+    assert len(set(TYPES.values())) == len(TYPES)
 
 
 def test_markup_of_a_table() -> None:

@@ -1,5 +1,6 @@
 """The tables of the account: the ledger and its gaps, the rejects, the replay beside the game."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -32,11 +33,27 @@ def rejects(rejected: pd.DataFrame, topic_name: str) -> Table:
 def ledger(account: Ledger) -> Table:
     """The stations of a run, the gap before each, and what the gap consists of."""
     columns = (Column("station"), number("count"), number("gap"), Column("what the gap is"))
-    return Table("The ledger", columns, tuple(stations(account)), "in requests, then in events", total=True)
+    rows = tuple((one.name, one.count, one.gap, one.parts) for one in stations(account))
+    return Table("The ledger", columns, rows, "in requests, then in events", total=True)
 
 
-def stations(account: Ledger) -> list[tuple[str, int | None, int | None, str]]:
-    """The five stations: name, count, gap before it, and the gap's parts in words."""
+@dataclass(frozen=True)
+class Station:
+    """One of the five stations of a run: what is counted there, how many, the gap before it and the gap's parts.
+
+    `count` is None where nobody counted; `gap` is None at the first station, which has none.
+    """
+
+    name: str
+    counted: str
+    count: int | None
+    gap: int | None
+    parts: str
+
+
+def stations(account: Ledger) -> tuple[Station, ...]:
+    """The five stations of a run, from the players' requests to the DataFrame's rows."""
+    partitions = len({thread.partition for thread in account.threads})
     aside = {"refused": account.refused, "failed": account.failed, "unanswered": account.unanswered}
     missing = {"lost": account.lost, "answered twice": account.retried_accepted}
     more = {
@@ -44,13 +61,17 @@ def stations(account: Ledger) -> list[tuple[str, int | None, int | None, str]]:
         "unconfirmed": account.unconfirmed,
         "unexpected": account.unexpected - account.unconfirmed,
     }
-    return [
-        ("requests", account.requests, None, ""),
-        ("accepted", account.accepted, sum(aside.values()), parts(aside, "refused")),
-        ("acknowledged", account.acknowledged, sum(missing.values()), parts(missing, "lost")),
-        ("offsets", account.rows + account.rejects, sum(more.values()), parts(more, "duplicated")),
-        ("rows", account.rows, account.rejects, parts({"rejected": account.rejects}, "rejected")),
-    ]
+    players = f"from {account.players:,} player{'' if account.players == 1 else 's'}"
+    by_log = "not counted" if account.acknowledged is None else "by the broker"
+    on = f"on {partitions} partition{'' if partitions == 1 else 's'}"
+    offsets, rejected = account.rows + account.rejects, {"rejected": account.rejects}
+    return (
+        Station("requests", players, account.requests, None, ""),
+        Station("accepted", "answered 2xx", account.accepted, sum(aside.values()), parts(aside, "refused")),
+        Station("acknowledged", by_log, account.acknowledged, sum(missing.values()), parts(missing, "lost")),
+        Station("offsets", on, offsets, sum(more.values()), parts(more, "duplicated")),
+        Station("rows", "in the DataFrame", account.rows, account.rejects, parts(rejected, "rejected")),
+    )
 
 
 def parts(counts: dict[str, int], usual: str) -> str:

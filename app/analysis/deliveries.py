@@ -10,24 +10,18 @@ from typing import Any
 
 import pandas as pd
 
+from app.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, PROMISES
 from app.analysis.charts import figure, nothing
 from app.analysis.counts import STEPS
 from app.analysis.measured import measured
 from app.analysis.page import Column, Figure, Table, number
 from app.analysis.timeline import panels
 
-# What an answer was, from good to bad; each request of a crowd has one.
-ANSWERS = ("200", "refused by the rules", "503 refused", "503 unknown", "no answer")
-LOST = "200, lost"  # in a chart: a 200 whose event is not in the topic
 BINS = 30  # at most, in a chart over time
 
 # Title -> column of `counts`, in the order of the table.
 COLUMNS: Mapping[str, str] = {
-    "200": "200",
-    "refused by the rules": "refused by the rules",
-    "503 refused": "503 refused",
-    "503 unknown": "503 unknown",
-    "no answer": "no answer",
+    **{name: name for name in ANSWERS},
     "in the topic": "in topic",
     "lost after a 200": "lost",
     "there without a 200": "unpromised",
@@ -119,7 +113,7 @@ def lost_events(found: pd.DataFrame, most: int = 12) -> Table:
 def over_time(answers: pd.DataFrame, moments: Sequence[Mark], fault: str) -> Figure:
     """Answers over the time of one experiment, a panel for each contender, the fault's moments marked.
 
-    `answers` has a row for each request: contender, seconds, answer (one of `ANSWERS`, or `LOST`).
+    `answers` has a row for each request: contender, seconds, answer (one of `ANSWER_KINDS`).
     """
     title = f"Answers over time: {fault}"
     if answers.empty:
@@ -154,7 +148,7 @@ def in_bins(answers: pd.DataFrame, width: float) -> pd.DataFrame:
 
 def data(title: str, binned: pd.DataFrame) -> Table:
     """What the chart shows, as a table."""
-    kinds = [kind for kind in (*ANSWERS[:1], LOST, *ANSWERS[1:]) if (binned["answer"] == kind).any()]
+    kinds = [kind for kind in ANSWER_KINDS if (binned["answer"] == kind).any()]
     order = {name: index for index, name in enumerate(binned["contender"].unique())}
     wide = binned.pivot_table(index=["contender", "from"], columns="answer", values="requests", fill_value=0)[kinds]
     lines = sorted(wide.itertuples(name=None), key=lambda line: (order[line[0][0]], line[0][1]))
@@ -171,7 +165,7 @@ def longest(answers: pd.DataFrame) -> str:
 
 def stall(answers: pd.DataFrame) -> float:
     """The longest time in seconds without a 200, from 0 to the last answer."""
-    good = answers["seconds"][answers["answer"].isin(["200", LOST])]
+    good = answers["seconds"][answers["answer"].isin(PROMISES)]
     moments = pd.concat([pd.Series([0.0]), good, pd.Series([answers["seconds"].max()])]).sort_values()
     return float(moments.diff().max())
 

@@ -14,6 +14,7 @@ from app.analysis.ledger import Ledger
 from app.analysis.page import Column, Table, number
 from app.analysis.ribbon import NARROW, WIDE, Strip, Way, by_partition, gates, short, strip_lines, strips_of
 
+AS_TABLE = "The ledger as a table"
 FALL_ROOM = 34  # what falls off a lying ribbon needs this much more room above the labels
 
 
@@ -21,14 +22,13 @@ def ledger_drawing(ledger: Ledger) -> str:
     """The ledger as a figure for the page: caption, both drawings, and the same numbers as a table."""
     closed = ledger.closed
     title, rest = caption(ledger)
-    label = "The ledger as a table"
-    table = as_table(ledger).fragment(f'<caption class="sr">{title}</caption>', label)
+    table = as_table(ledger).fragment(f'<caption class="sr">{title}</caption>', AS_TABLE)
     return (
         f'<figure class="figure ledger{"" if closed else " failed"}">\n'
         f"<figcaption><b>{title}</b> <span>{rest}</span></figcaption>\n"
         f'<div class="plot" role="img" aria-label="{escape(in_words(ledger))}">\n'
         f"{drawn(ledger, WIDE)}\n{drawn(ledger, NARROW)}\n</div>\n"
-        f'<details class="data"><summary>{label}</summary>\n{table}\n</details>\n</figure>'
+        f'<details class="data"><summary>{AS_TABLE}</summary>\n{table}\n</details>\n</figure>'
     )
 
 
@@ -46,8 +46,8 @@ def caption(ledger: Ledger) -> tuple[str, str]:
 def in_words(ledger: Ledger) -> str:
     """The drawing for a reader who cannot see it."""
     found = stations(ledger)
-    counts = ", ".join(f"{shown(count)} {name}" for name, count, _, _ in found)
-    gaps = ", ".join(parts for _, _, gap, parts in found if gap is not None)
+    counts = ", ".join(f"{shown(one.count)} {one.name}" for one in found)
+    gaps = ", ".join(one.parts for one in found if one.gap is not None)
     partitions = by_partition(ledger.threads)
     spread = ", ".join(f"p{partition} {sum(t.rows for t in threads):,}" for partition, threads in partitions)
     over = f" Over partitions: {spread}." if partitions else ""
@@ -57,21 +57,8 @@ def in_words(ledger: Ledger) -> str:
 def as_table(ledger: Ledger) -> Table:
     """The drawing's numbers."""
     columns = (Column("station"), Column("what is counted"), number("events"), Column("gap before it"))
-    found = zip(stations(ledger), notes(ledger), strict=True)
-    rows = tuple((name, note, count, "" if gap is None else told) for (name, count, gap, told), note in found)
-    return Table("The ledger", columns, rows)
-
-
-def notes(ledger: Ledger) -> tuple[str, ...]:
-    """What each station counts."""
-    partitions = len({thread.partition for thread in ledger.threads})
-    return (
-        f"from {ledger.players:,} player{'' if ledger.players == 1 else 's'}",
-        "answered 2xx",
-        "not counted" if ledger.acknowledged is None else "by the broker",
-        f"on {partitions} partition{'' if partitions == 1 else 's'}",
-        "in the DataFrame",
-    )
+    rows = tuple((one.name, one.counted, one.count, one.parts) for one in stations(ledger))
+    return Table(AS_TABLE, columns, rows)
 
 
 def drawn(ledger: Ledger, way: Way) -> str:
@@ -96,13 +83,14 @@ def drawn(ledger: Ledger, way: Way) -> str:
 
 def signs(ledger: Ledger, way: Way, middle: float) -> Iterator[str]:
     """Between two stations: equal, less, more, or, where the account breaks, unequal; and what the gap is."""
-    for index, (_, _, gap, told) in enumerate(stations(ledger)[1:]):
+    for index, station in enumerate(stations(ledger)[1:]):
         off = broken(ledger)[index]
         css = " off" if off else ""
         x, y = (way.signs[index], middle) if way is WIDE else (middle, way.signs[index])
         yield f'<circle class="sign{css}" cx="{short(x)}" cy="{short(y)}" r="11"/>'
-        yield f'<path class="equal{css}" d="{stroke(x, y, gap, off=off, more=index == 2)}"/>'
-        words = told if len(told) <= 26 else f"{gap:,} in {told.count(',') + 1} ways"
+        yield f'<path class="equal{css}" d="{stroke(x, y, station.gap, off=off, more=index == 2)}"/>'
+        told = station.parts
+        words = told if len(told) <= 26 else f"{station.gap:,} in {told.count(',') + 1} ways"
         place = f'x="{short(x)}" y="48" text-anchor="middle"' if way is WIDE else f'x="182" y="{NARROW_GAPS[index]}"'
         yield f'<text class="gap{css}" {place}>{escape(words)}</text>'
 
@@ -143,17 +131,16 @@ def part_labels(ledger: Ledger, staying: list[Strip], way: Way) -> Iterator[str]
 def station_labels(ledger: Ledger, way: Way, room: int) -> Iterator[str]:
     """Each station's count, name, and what it counts."""
     anchors = ("start", "middle", "middle", "middle", "end")
-    for along, anchor, (name, count, _, _), note in zip(
-        way.along, anchors, stations(ledger), notes(ledger), strict=True
-    ):
+    for along, anchor, station in zip(way.along, anchors, stations(ledger), strict=True):
+        count, name, note = shown(station.count), station.name, station.counted
         if way is WIDE:
             end = f'text-anchor="{anchor}"'
-            yield f'<text class="sum" x="{short(along)}" y="26" {end}>{shown(count)}</text>'
+            yield f'<text class="sum" x="{short(along)}" y="26" {end}>{count}</text>'
             yield f'<text class="label" x="{short(along)}" y="{217 + room}" {end}>{name}</text>'
             yield f'<text class="note" x="{short(along)}" y="{235 + room}" {end}>{note}</text>'
         else:
-            sum_ends = 182 + max(66, 14 * len(shown(count)))
-            yield f'<text class="sum" x="182" y="{short(along + 1)}">{shown(count)}</text>'
+            sum_ends = 182 + max(66, 14 * len(count))
+            yield f'<text class="sum" x="182" y="{short(along + 1)}">{count}</text>'
             yield f'<text class="label" x="{sum_ends}" y="{short(along + 1)}">{name}</text>'
             yield f'<text class="note" x="182" y="{short(along + 18)}">{note}</text>'
 

@@ -27,7 +27,7 @@ def in_order(events: pd.DataFrame) -> Iterator[Event]:
     rows = events.sort_values(["partition", "offset"], kind="stable")
     rows = rows[rows["event_id"].isna() | ~rows["event_id"].duplicated()]
     for row in rows.to_dict("records"):
-        own = EVENT_TYPES.get(str(row["event_type"]), ())
+        known = EVENT_TYPES.get(str(row["event_type"]))
         yield Event(
             event_id=str(row["event_id"]),
             event_type=str(row["event_type"]),
@@ -35,7 +35,7 @@ def in_order(events: pd.DataFrame) -> Iterator[Event]:
             at=moment(row.get("at")),
             host=text(row.get("host")),
             user_agent=text(row.get("user_agent")),
-            fields={name: str(row[name]) for name in own},
+            fields={name: str(row[name]) for name in (known.fields if known else ())},
         )
 
 

@@ -7,28 +7,36 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# The light value of each token that a drawing uses; the page's stylesheet has the dark ones.
-TOKENS: Mapping[str, str] = {
-    "paper": "#fcfdfc",
-    "ink": "#18211d",
-    "ink-2": "#55605a",
-    "line": "#d6ddd9",
-    "accent": "#0b6a57",
-    "band": "#bddbcf",
-    "bad": "#a3271a",
-    "t1": "#0072b2",
-    "t2": "#d55e00",
-    "t3": "#009e73",
-    "t4": "#6b2450",
+from app.game.events import EVENT_TYPES
+
+# Each token that a drawing uses, in the light and in the dark theme; the page's stylesheet begins with them (`ROOT`)
+# and has further ones. One accent (ledger green) means "holds, or look here"; red means "does not hold".
+COLOURS: Mapping[str, tuple[str, str]] = {
+    "paper": ("#fcfdfc", "#121715"),  # the page
+    "ink": ("#18211d", "#dde5e0"),  # text: 16:1, 14:1 on paper
+    "ink-2": ("#55605a", "#9aa8a1"),  # labels: 6.4:1, 7.3:1
+    "line": ("#d6ddd9", "#2f3935"),  # hairlines
+    "accent": ("#0b6a57", "#6cc7ab"),  # links, marks, passed: 6.4:1, 9:1
+    "band": ("#bddbcf", "#2a5145"),  # the ledger's ribbon
+    "bad": ("#a3271a", "#f0907f"),  # failed: 7.2:1, 7.8:1
+    # Series: Okabe-Ito's blue, vermillion, bluish green, and its purple moved to plum (light) or pale (dark), so that
+    # any two stay apart (CIE76 at least 17) under protan, deutan and tritan vision; 3.3:1 or more on paper.
+    "t1": ("#0072b2", "#5ab6ea"),
+    "t2": ("#d55e00", "#e69f00"),
+    "t3": ("#009e73", "#0a8f5f"),
+    "t4": ("#6b2450", "#f3cbe2"),
 }
+TOKENS: Mapping[str, str] = {token: light for token, (light, _) in COLOURS.items()}
+
+# The same as rules of the stylesheet.
+ROOT = (
+    ":root {\n"
+    + "".join(f"  --{token}: light-dark({light}, {dark});\n" for token, (light, dark) in COLOURS.items())
+    + "}\n"
+)
 
 # A series colour always means an event type, the same in every chart.
-TYPES: Mapping[str, str] = {
-    "default": TOKENS["t1"],
-    "purchased_sword": TOKENS["t2"],
-    "sold_sword": TOKENS["t3"],
-    "joined_guild": TOKENS["t4"],
-}
+TYPES: Mapping[str, str] = {name: TOKENS[one.colour] for name, one in EVENT_TYPES.items()}
 OTHER = TOKENS["ink-2"]
 
 FONT = "sans-serif"

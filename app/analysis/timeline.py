@@ -5,18 +5,11 @@ from typing import Any
 
 import pandas as pd
 
+from app.analysis.answer_kinds import ANSWER_KINDS
 from app.analysis.pieces import NARROW, WIDE, altair, records
 from app.analysis.theme import TOKENS
 
-# Good answers are green, lost ones red, all that promised nothing is grey.
-COLOURS: Mapping[str, str] = {
-    "200": TOKENS["accent"],
-    "200, lost": TOKENS["bad"],
-    "refused by the rules": TOKENS["band"],
-    "503 refused": TOKENS["ink-2"],
-    "503 unknown": TOKENS["ink"],
-    "no answer": TOKENS["line"],
-}
+COLOURS: Mapping[str, str] = {kind.name: TOKENS[kind.colour] for kind in ANSWER_KINDS.values()}
 
 
 def panels(binned: pd.DataFrame, moments: Sequence[Any], width: float, narrow: bool) -> Any:

@@ -3,10 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from app.errors import LabError
 from app.stream.connection import Connection
+
+# What can be done to one broker. A cluster of the lab's own does each of them in its `command`.
+BrokerVerb = Literal["kill", "pause", "resume", "restart"]
+BROKER_VERBS: tuple[BrokerVerb, ...] = get_args(BrokerVerb)
 
 
 class ClusterError(LabError):
@@ -58,27 +62,28 @@ class Cluster(ABC):
         """
         del wait, say
 
-    def kill(self, broker: int = 1) -> None:
-        """SIGKILL one broker; its port stays reserved for `restart`."""
-        raise self._unable("kill", broker)
-
-    def pause(self, broker: int = 1) -> None:
-        """SIGSTOP one broker: it keeps its connections and answers nothing."""
-        raise self._unable("pause", broker)
-
-    def resume(self, broker: int = 1) -> None:
-        """SIGCONT a paused broker."""
-        raise self._unable("resume", broker)
-
-    def restart(self, broker: int = 1) -> None:
-        """Start one broker again on the same ports and data, and wait until it listens."""
-        raise self._unable("restart", broker)
-
-    def _unable(self, what: str, broker: int) -> ClusterError:
-        return ClusterError(
-            f"cannot {what} broker {broker} of {self.name!r}: it is not the lab's own",
+    def command(self, verb: BrokerVerb, broker: int = 1) -> None:
+        """Do to one broker what the verb says (see the methods below), and return when it is done."""
+        raise ClusterError(
+            f"cannot {verb} broker {broker} of {self.name!r}: it is not the lab's own",
             "Use cluster='embedded' for experiments with faults.",
         )
+
+    def kill(self, broker: int = 1) -> None:
+        """SIGKILL one broker, as a power cut would; its port stays reserved for `restart`."""
+        self.command("kill", broker)
+
+    def pause(self, broker: int = 1) -> None:
+        """Freeze one broker (SIGSTOP, or the container's freezer): it keeps its connections and answers nothing."""
+        self.command("pause", broker)
+
+    def resume(self, broker: int = 1) -> None:
+        """Let a paused broker go on."""
+        self.command("resume", broker)
+
+    def restart(self, broker: int = 1) -> None:
+        """Start one broker again on the same ports and data, and wait until it serves."""
+        self.command("restart", broker)
 
     def __enter__(self) -> Self:
         return self

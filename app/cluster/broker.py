@@ -1,4 +1,4 @@
-"""One Kafka broker on its own JVM: formatted, started, waited for, frozen, ended."""
+"""One Kafka broker on its own JVM: formatted, started, waited for, paused, ended."""
 
 import contextlib
 import os
@@ -50,7 +50,7 @@ class BrokerProcess:
 
     @property
     def runs(self) -> bool:
-        """Is its JVM there (frozen or not)?"""
+        """Is its JVM there (paused or not)?"""
         return self.process is not None and self.process.poll() is None
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.cluster import docker
-from app.cluster.base import Cluster, ClusterError, Description
+from app.cluster.base import BrokerVerb, Cluster, ClusterError, Description
 from app.cluster.inquiry import describe
 from app.cluster.project import Container, Project
 from app.home import PROJECT
@@ -19,6 +19,13 @@ logger = logging.getLogger(__name__)
 
 DEADLINE = 300.0  # seconds from `up` to healthy; images that are not here yet are downloaded within it
 INSIDE = 9092  # the port in each broker's container that the file publishes for the host
+
+SUBCOMMANDS: Mapping[BrokerVerb, tuple[str, ...]] = {
+    "kill": ("kill", "--signal", "SIGKILL"),
+    "pause": ("pause",),
+    "resume": ("unpause",),
+    "restart": ("start",),
+}
 
 
 @dataclass(frozen=True)
@@ -77,23 +84,12 @@ class ComposeCluster(Cluster):
             return
         self.project.down(volumes=volumes)
 
-    def kill(self, broker: int = 1) -> None:
-        """SIGKILL to a broker's container, as a power cut would."""
-        self.project.tell("kill", "--signal", "SIGKILL", self._service(broker))
-
-    def pause(self, broker: int = 1) -> None:
-        """Freeze a broker: its connections stay open and nothing answers."""
-        self.project.tell("pause", self._service(broker))
-
-    def resume(self, broker: int = 1) -> None:
-        """Let a frozen broker go on."""
-        self.project.tell("unpause", self._service(broker))
-
-    def restart(self, broker: int = 1) -> None:
-        """Start a killed broker again on its own ports and data; waits until it serves."""
+    def command(self, verb: BrokerVerb, broker: int = 1) -> None:
+        """`docker compose` does it to the broker's container; a restart waits until the container is healthy."""
         service = self._service(broker)
-        self.project.tell("start", service)
-        self.project.up([service], DEADLINE)
+        self.project.tell(*SUBCOMMANDS[verb], service)
+        if verb == "restart":
+            self.project.up([service], DEADLINE)
 
     def _service(self, broker: int) -> str:
         if not 1 <= broker <= len(self.services):

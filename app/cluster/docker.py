@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from app.errors import LabError
+from app.ports import PortTaken
 
 PATIENCE = 30.0  # seconds for a command that only asks
 
@@ -23,10 +24,6 @@ class NotAllowed(LabError):
 
 class DaemonDown(LabError):
     """Nothing answers behind the `docker` command."""
-
-
-class PortTaken(LabError):
-    """Something else listens on a port that the file publishes."""
 
 
 class Unhealthy(LabError):
@@ -96,17 +93,18 @@ def _taken(words: str) -> PortTaken:
     match = re.search(r"(?:127\.0\.0\.1|0\.0\.0\.0|\[::\]|localhost):(\d+)", words)
     port = match[1] if match else "of the file"
     return PortTaken(
-        f"port {port} is taken{_holder(port)}",
+        port,
         "Stop what holds it, or take another one: KAFKA_PORT=19092 (trio also KAFKA_PORT_2, KAFKA_PORT_3; "
         "the game GAME_PORT) before the same command.",
+        _holder(port),
     )
 
 
 def _holder(port: str) -> str:
-    """Which container holds the port, if one does."""
+    """The container that publishes the port, if there is one."""
     answer = run(["docker", "ps", "--filter", f"publish={port}", "--format", "{{.Names}}"])
     names = answer.stdout.split()
-    return f" by container {names[0]}" if names and not answer.returncode else ""
+    return f"container {names[0]}" if names and not answer.returncode else ""
 
 
 def tail(words: str, lines: int = 3) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.cluster import state
-from app.cluster.base import Cluster, ClusterError, Description
+from app.cluster.base import BrokerVerb, Cluster, ClusterError, Description
 from app.cluster.channel import Answer, answered, ask
 from app.cluster.ending import STOP_CURE, sweep, wait_gone
 from app.cluster.starting import check_ports_free, one_at_a_time, order_of, start
@@ -65,27 +65,12 @@ class EmbeddedCluster(Cluster):
                     say("training Kafka's start-up cache (once, some seconds)")
                 wait_gone(self._found)
 
-    def kill(self, broker: int = 1) -> None:
-        """SIGKILL one broker, and return when it is gone."""
-        self._command("kill", broker)
-
-    def pause(self, broker: int = 1) -> None:
-        """SIGSTOP one broker."""
-        self._command("pause", broker)
-
-    def resume(self, broker: int = 1) -> None:
-        """SIGCONT a paused broker."""
-        self._command("resume", broker)
-
-    def restart(self, broker: int = 1) -> None:
-        """Start one broker again (ending it first where it runs) on the same ports and data, and wait for its port."""
-        self._command("restart", broker)
-
-    def _command(self, command: str, broker: int) -> None:
+    def command(self, verb: BrokerVerb, broker: int = 1) -> None:
+        """The keeper does it; a broker that runs is ended before it is restarted."""
         try:
-            self._ask(command, timeout=120.0, broker=broker)
+            self._ask(verb, timeout=120.0, broker=broker)
         except (OSError, ValueError) as error:
-            raise ClusterError(f"cannot {command} broker {broker}: the cluster's keeper is gone", STOP_CURE) from error
+            raise ClusterError(f"cannot {verb} broker {broker}: the cluster's keeper is gone", STOP_CURE) from error
 
     def _ask(self, command: str, timeout: float = 5.0, **arguments: object) -> Answer:
         return answered(ask(self._found.address, self._found.token, command, timeout, **arguments))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from app.cluster.base import ClusterError
+from app.cluster.base import BrokerVerb, ClusterError
 from app.cluster.broker import BrokerProcess, wait_all
 from app.cluster.guard import Guard
 from app.cluster.jvm import Jvm, StartCache
@@ -95,16 +95,16 @@ class Fleet:
                 return broker
         raise ClusterError(f"there is no broker {number}", f"Brokers are numbered 1 to {len(self.brokers)}.")
 
-    def command(self, command: str, number: int) -> None:
-        """`kill`, `pause`, `resume` or `restart` one broker; a restart waits for its port."""
+    def command(self, verb: BrokerVerb, number: int) -> None:
+        """Do to one broker what the verb says; a restart waits for its port."""
         broker = self.find(number)
-        if command == "restart":
+        if verb == "restart":
             self._end([broker], CLEAN)
             broker.start(*self._flags(broker))
             self._watch()
             broker.wait_for_port(time.monotonic() + START)
         else:
-            {"kill": broker.kill, "pause": broker.pause, "resume": broker.resume}[command]()
+            getattr(broker, verb)()
             self._watch()
 
     def look(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.cluster.base import ClusterError
+from app.cluster.base import BROKER_VERBS, BrokerVerb, ClusterError
 from app.cluster.broker import BrokerProcess
 from app.cluster.channel import Answer, Service
 from app.cluster.fleet import Fleet
@@ -125,7 +125,7 @@ class Keeper:
         try:
             if command == "wait":
                 return self._wait()
-            if command in ("kill", "pause", "resume", "restart"):
+            if command in BROKER_VERBS:
                 return self._to_broker(command, int(arguments["broker"]))
             with self.lock:
                 return self._about_users(command, arguments)
@@ -151,9 +151,9 @@ class Keeper:
         self.publish()
         return {"users": len(self.users), "ending": self.ending.is_set(), "training": self.fleet.training}
 
-    def _to_broker(self, command: str, number: int) -> Answer:
+    def _to_broker(self, verb: BrokerVerb, number: int) -> Answer:
         with self.fleet.busy:
-            self.fleet.command(command, number)
+            self.fleet.command(verb, number)
         self.publish()
         return {"status": self.fleet.find(number).status}
 

@@ -16,6 +16,7 @@ from app.cluster.channel import answered
 from app.cluster.order import Order
 from app.cluster.state import State
 from app.home import PROJECT, lab_home
+from app.ports import check_free
 
 GRACE = 3.0  # seconds that a cluster outlives its last user, so that the next notebook finds it warm (LAB_GRACE)
 START = 75.0  # seconds for the keeper to answer; it has its own deadline for the brokers
@@ -113,7 +114,5 @@ def start(order: Order) -> State:
 
 
 def check_ports_free(port: int, brokers: int) -> None:
-    from app.cluster.holder import check_free
-
     for wanted in range(port, port + brokers):
-        check_free(wanted)
+        check_free(wanted, "Stop that process, or leave --port away: the lab finds a free one.")

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.deliveries import ANSWERS, LOST, stall
+from app.analysis.answer_kinds import ANSWERS, LOST, answer_kind
+from app.analysis.deliveries import stall
 from app.faults.experiment import Experiment, Result
-from app.faults.plan import SAFE
 
 
 def answers(result: Result) -> "pd.Series[str]":
@@ -16,11 +16,8 @@ def answers(result: Result) -> "pd.Series[str]":
 
 
 def _kind(row: "pd.Series[Any]") -> str:
-    if pd.isna(row["status"]):
-        return "no answer"
-    if row["status"] == 503:
-        return f"503 {json.loads(row['answer'])['value']}"
-    return "200" if row["status"] // 100 == 2 else "refused by the rules"
+    status = None if pd.isna(row["status"]) else int(row["status"])
+    return answer_kind(status, json.loads(row["answer"])["value"] if status == 503 else None)
 
 
 def answered_at(experiment: Experiment, result: Result) -> "pd.Series[float]":
@@ -63,7 +60,7 @@ def _counts(experiment: Experiment, result: Result) -> dict[str, Any]:
     return {
         "fault": experiment.fault.name,
         "contender": result.contender.name,
-        "safe": result.contender.way in SAFE,
+        "safe": result.contender.log.safe,
         "requests": len(result.asked),
         **{name: int(kinds.get(name, 0)) for name in ANSWERS},
         "in topic": len(distinct),

@@ -15,7 +15,7 @@ from app.analysis.deliveries import Mark
 from app.analysis.ledger import Ledger, close_ledger
 from app.cluster import Cluster
 from app.faults.crowds import Crowds, Load
-from app.faults.plan import LINEUP, SAFE, WAIT, Contender, Fault
+from app.faults.plan import LINEUP, WAIT, Contender, Fault
 from app.faults.plan import PATIENCE as GIVE_UP
 from app.faults.probe import Sight, look
 from app.faults.process import Farewell, GameProcess
@@ -28,8 +28,8 @@ from app.home import lab_home
 from app.stream import topics
 from app.stream.connection import Connection
 from app.stream.frames import TopicFrame
-from app.stream.log import open_log
 from app.stream.reader import read_topic
+from app.stream.ways import arguments, open_log
 
 PARTITIONS = 3
 LONGEST = 300.0  # seconds that a crowd may take beyond its own pace
@@ -98,7 +98,7 @@ def run_in(folder: Path, fault: Fault, kafka: Cluster, contenders: Sequence[Cont
         GameProcess(kafka.connection, topic, one.way, folder / topic, options_of(one))
         for one, topic in zip(contenders, wanted, strict=True)
     ]
-    # The stage is left first: a crowd that waits for a frozen game has its answer when that is gone.
+    # The stage is left first: a crowd that waits for a paused game has its answer when that is gone.
     with Crowds(load, name) as crowds, Stage(kafka, games, fault.drain) as stage:
         stage.perform("start games")
         began = datetime.now(UTC)
@@ -120,7 +120,7 @@ def repeat(
 
 def options_of(contender: Contender) -> tuple[str, ...]:
     """The game's options: short patience for the ways that have one."""
-    return ("--timeout", str(WAIT), "--patience", str(GIVE_UP), *contender.options)
+    return (*arguments(contender.way, {"timeout": WAIT, "patience": GIVE_UP}), *contender.options)
 
 
 def _played(
@@ -136,7 +136,7 @@ def _played(
 
 
 def _look(contender: Contender, game: GameProcess, asked: pd.DataFrame) -> Sight | None:
-    return look(game.url, sorted(asked["player"].unique())) if contender.way in SAFE else None
+    return look(game.url, sorted(asked["player"].unique())) if contender.log.safe else None
 
 
 def _result(
@@ -148,7 +148,7 @@ def _result(
     seen: Sight | None,
 ) -> Result:
     read = read_topic(connection, topic, EVENTS)
-    log = open_log(contender.way, connection, topic, **({"path": game.outbox} if contender.way == "outbox" else {}))
+    log = open_log(contender.way, connection, topic, **contender.log.settings_in(game.folder))
     waiting = len(list(log.pending()))
     app = create_app(log, history=history(connection, topic, log))
     return Result(

@@ -1,4 +1,4 @@
-"""A game in a process of its own, which can be killed, frozen, stopped, and started again at the same address."""
+"""A game in a process of its own, which can be killed, paused, stopped, and started again at the same address."""
 
 import os
 import re
@@ -13,6 +13,7 @@ from pathlib import Path
 from app.errors import LabError
 from app.home import PROJECT
 from app.stream.connection import Connection, addresses
+from app.stream.ways import arguments, log_class
 from app.waiting import wait_until
 
 # what a game says at its end of events that it did not deliver: how many, and their ids
@@ -43,11 +44,11 @@ class GameProcess:
     def __init__(self, connection: Connection, topic: str, way: str, folder: Path, options: Sequence[str] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.outbox = folder / "outbox.sqlite"
         self.url = ""
         self.farewells: list[Farewell] = []  # of each end after a SIGTERM
         self._command = [sys.executable, "-m", "app.game", "--leash", "--bootstrap", addresses(connection)]
-        self._command += ["--topic", topic, "--way", way, "--outbox", str(self.outbox), *options]
+        self._command += ["--topic", topic, "--way", way]
+        self._command += [*arguments(way, log_class(way).settings_in(folder)), *options]
         self._drain = 0.0
         self._starts = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -112,7 +113,7 @@ class GameProcess:
         left, ids = (int(named[1]), named[2].split()) if named else (0, [])
         self.farewells.append(Farewell(code, left, frozenset(ids)))
 
-    def freeze(self) -> None:
+    def pause(self) -> None:
         """SIGSTOP: it keeps its connections and answers nothing."""
         self._signal(signal.SIGSTOP)
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from app.analysis.answer_kinds import REFUSED
 from app.analysis.replay import differences, in_order, replay
 from app.faults.account import answers
 from app.faults.experiment import Experiment, Result
-from app.faults.plan import SAFE
 from app.faults.probe import sight_of
-from app.game.events import Event
-from app.game.rules import World
+from app.game.events import EVENT_TYPES, Event
+from app.game.rules import Command, RuleBroken, World, decide
 
 
 def broken(experiment: Experiment) -> list[str]:
@@ -25,9 +25,9 @@ def broken(experiment: Experiment) -> list[str]:
 def problems(experiment: Experiment, result: Result) -> Iterator[str]:
     """The broken promises of one contender."""
     yield from _for_every_way(result)
-    if result.contender.way in SAFE:
+    if result.contender.log.safe:
         yield from _for_safe_ways(result)
-    if result.contender.way == "buffered" and not experiment.fault.does("kill games"):
+    if result.contender.log.names_unsent and not experiment.fault.does("kill games"):
         yield from _for_a_queue(result)
     if result.contender.retries:
         yield from _for_good_clients(result)
@@ -44,7 +44,7 @@ def _for_every_way(result: Result) -> Iterator[str]:
         yield f"{offsets} offsets, but {len(read.events)} rows, {len(read.rejects)} rejects and no more"
     if not differences(replay(result.topic.events), result.restarted).empty:
         yield "the topic's replay is not the world of a game that starts on it"
-    refused = set(result.asked["request_id"][answers(result) == "503 refused"])
+    refused = set(result.asked["request_id"][answers(result) == REFUSED])
     present = sorted(refused & set(result.topic.events["event_id"]))
     if present and not result.contender.retries:  # who asks again may have been heard the first time
         yield f"answered 503 refused, and in the topic: {', '.join(present[:5])}"
@@ -85,10 +85,12 @@ def disorder(result: Result) -> Iterator[str]:
 
 def impossible(world: World, event: Event) -> bool:
     """Would the rules have forbidden what the event says, in the world before it?"""
-    player = world.player(event.player)
-    if event.event_type == "joined_guild":
-        return player.guild == event.fields["guild"]
-    return event.event_type == "sold_sword" and player.swords == 0
+    action = EVENT_TYPES[event.event_type].action
+    try:
+        decide(world, Command(action, event.player, event.event_id, event.at, event.fields.get("guild")))
+    except RuleBroken:
+        return True
+    return False
 
 
 def _for_good_clients(result: Result) -> Iterator[str]:

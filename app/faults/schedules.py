@@ -1,7 +1,6 @@
-"""Random fault schedules: broker and games killed, frozen, restarted at random moments; one seed, one schedule."""
+"""Random fault schedules: broker and games killed, paused, restarted at random moments; one seed, one schedule."""
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.cluster import Cluster
@@ -9,23 +8,12 @@ from app.errors import LabError
 from app.faults import evidence
 from app.faults.crowds import Load
 from app.faults.experiment import run_in, workshop
-from app.faults.plan import SAFE, Action, Contender, Fault, Step
+from app.faults.plan import TARGETS, Contender, Fault, Step
 from app.faults.promises import broken
+from app.stream.ways import safe_ways
 
 LONGEST_PAUSE = 1.2  # seconds between two steps
 MOST_STEPS = 7
-
-# What can befall the broker and the games in each state, and the state after it.
-BROKER: Mapping[str, Mapping[Action, str]] = {
-    "up": {"kill broker": "down", "freeze broker": "frozen"},
-    "down": {"restart broker": "up"},
-    "frozen": {"resume broker": "up", "kill broker": "down"},
-}
-GAMES: Mapping[str, Mapping[Action, str]] = {
-    "up": {"kill games": "down", "freeze games": "frozen", "stop games": "down"},
-    "down": {"start games": "up"},
-    "frozen": {"resume games": "up", "kill games": "down"},
-}
 
 
 @dataclass(frozen=True)
@@ -47,13 +35,13 @@ def schedule(seed: int) -> Schedule:
     """The schedule of a seed; the experiment itself brings back what its steps leave broken."""
     dice = random.Random(seed)  # noqa: S311  # no secret
     steps, at = [], dice.uniform(0.1, 1.0)
-    states = {"broker": "up", "games": "up"}
+    states = dict.fromkeys(TARGETS, "up")
     for _ in range(dice.randint(2, MOST_STEPS)):
-        what, table = dice.choice((("broker", BROKER), ("games", GAMES)))
-        action, states[what] = dice.choice(list(table[states[what]].items()))
-        steps.append(Step(round(at, 3), action))
+        target = dice.choice(tuple(TARGETS))
+        verb, states[target] = dice.choice(list(TARGETS[target][states[target]].items()))
+        steps.append(Step(round(at, 3), f"{verb} {target}"))
         at += dice.uniform(0.0, LONGEST_PAUSE)
-    contenders = tuple(Contender(way, way, dice.choice((0, 60))) for way in SAFE)
+    contenders = tuple(Contender(way, way, dice.choice((0, 60))) for way in safe_ways())
     load = Load(requests=120, rate=40.0, players=8, seed=seed)
     return Schedule(seed, Fault(f"schedule {seed}", tuple(steps), drain=dice.choice((0.5, 5.0))), contenders, load)
 

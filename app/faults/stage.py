@@ -1,13 +1,13 @@
 """Where an experiment happens: the broker and the games that faults befall, and what happened when."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Self
 
 from app.analysis.deliveries import Mark
 from app.cluster import Cluster
-from app.faults.plan import DRAIN, Action
+from app.faults.plan import BROKER, DRAIN
 from app.faults.process import GameProcess
 
 
@@ -22,27 +22,20 @@ class Stage:
         self.marks: list[Mark] = []
         self._drain = drain
         self._began = time.monotonic()
-        self._broker = "up"  # or "down", or "frozen"
-        self._actions: Mapping[Action, Callable[[], None]] = {
-            "kill broker": self._kill_broker,
-            "restart broker": self._restart_broker,
-            "freeze broker": self._freeze_broker,
-            "resume broker": self._resume_broker,
-            "kill games": lambda: self._each(GameProcess.kill),
-            "freeze games": lambda: self._each(GameProcess.freeze),
-            "resume games": lambda: self._each(GameProcess.resume),
-            "stop games": self._stop_games,
-            "start games": self._start_games,
-        }
+        self._broker = "up"  # its state in plan's table
 
     def begin(self) -> None:
         """Now the crowd begins: times count from here, and games that start later take their time to end."""
         self._began, self._drain = time.monotonic(), DRAIN
 
-    def perform(self, action: Action) -> None:
-        """Do it, and wait until it is done."""
+    def perform(self, action: str) -> None:
+        """Do it, and wait until it is done; what the broker's state does not allow is passed over."""
         begin = time.monotonic() - self._began
-        self._actions[action]()
+        verb, _, target = action.partition(" ")
+        if target == "broker":
+            self._to_broker(verb)
+        else:
+            self._to_games(verb)
         self.marks.append(Mark(action, begin, time.monotonic() - self._began))
 
     def until(self, at: float) -> float:
@@ -51,10 +44,31 @@ class Stage:
 
     def recover(self) -> None:
         """Bring back what is not running."""
-        self._resume_broker()
-        self._restart_broker()
-        self._each(GameProcess.resume)
-        self._start_games()
+        self._bring_broker_back()
+        self._to_games("resume")
+        self._to_games("start")
+
+    def _to_broker(self, verb: str) -> None:
+        for known, after in BROKER[self._broker].items():
+            if known == verb:
+                self.kafka.command(known)
+                self._broker = after
+                return
+
+    def _bring_broker_back(self) -> None:
+        for verb, after in BROKER[self._broker].items():
+            if after == "up":
+                self._to_broker(verb)
+
+    def _to_games(self, verb: str) -> None:
+        if verb == "start":
+            self._start_games()
+        elif verb == "stop":
+            self._stop_games()
+        else:
+            for game in self.games:
+                if game.running:
+                    getattr(game, verb)()
 
     def _start_games(self) -> None:
         for game in self.games:
@@ -71,36 +85,11 @@ class Stage:
         for game in running:
             game.await_end()
 
-    def _each(self, act: Callable[[GameProcess], None]) -> None:
-        for game in self.games:
-            if game.running:
-                act(game)
-
-    def _kill_broker(self) -> None:
-        self.kafka.kill()
-        self._broker = "down"
-
-    def _restart_broker(self) -> None:
-        if self._broker == "down":
-            self.kafka.restart()
-            self._broker = "up"
-
-    def _freeze_broker(self) -> None:
-        if self._broker == "up":
-            self.kafka.pause()
-            self._broker = "frozen"
-
-    def _resume_broker(self) -> None:
-        if self._broker == "frozen":
-            self.kafka.resume()
-            self._broker = "up"
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *failure: object) -> None:
         with ExitStack() as left:  # each is done, whatever the others raise
-            left.callback(self._restart_broker)
-            left.callback(self._resume_broker)
+            left.callback(self._bring_broker_back)
             for game in self.games:
                 left.callback(game.kill)

@@ -22,7 +22,8 @@ from app.game.server import THREADS, GameServer
 from app.game.web import create_app
 from app.skipped_imports import skip_pandas
 from app.stream.connection import Connection, connect_to
-from app.stream.log import WAYS, EventLog, open_log
+from app.stream.log import EventLog
+from app.stream.ways import DELIVERING, WAYS, log_class, open_log
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +66,7 @@ def _end_with_stdin() -> None:
 
 
 def _history(options: argparse.Namespace, connection: Connection, log: EventLog) -> Iterable[Event]:
-    if options.fresh or options.way == "none":
+    if options.fresh or options.way not in DELIVERING:
         return ()
     from app.game.history import history  # brings pyarrow
 
@@ -76,20 +77,15 @@ def _farewell(log: EventLog, left: int, way: str) -> int:
     """Say what was not delivered, and whether it is lost."""
     if not left:
         return 0
-    fate = "stay in the outbox for the next start" if way == "outbox" else "were not delivered"
+    fate = f"stay in the {way} for the next start" if log.survives_restart else "were not delivered"
     print(f"{left} event(s) {fate}:", *log.unsent, sep="\n  ", file=sys.stderr)
     if log.unnamed:
         print(f"  and {log.unnamed} before them", file=sys.stderr)
-    return 0 if way == "outbox" else 1
+    return 0 if log.survives_restart else 1
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    settings: dict[str, Any] = {"timeout": options.timeout}
-    if options.way == "fire-and-forget":
-        settings |= {"patience": options.patience}
-    if options.way == "outbox":
-        settings |= {"path": options.outbox, "quota": options.quota}
-    return settings
+    return {option.name: getattr(options, option.name) for option in log_class(options.way).options}
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -107,10 +103,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=whole(1, 1000), default=THREADS, help="requests in hand at once (default: %(default)s)"
     )
-    parser.add_argument("--timeout", type=positive, default=2.0, help="seconds that one request waits for its event")
-    parser.add_argument(
-        "--patience", type=positive, default=120.0, help="seconds until fire-and-forget gives an event up"
-    )
     parser.add_argument(
         "--drain", type=positive, default=10.0, help="seconds that the end may take (default: %(default)s)"
     )
@@ -118,8 +110,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         "--remember", type=whole(1), default=REMEMBERED, help="answers kept by request id (default: %(default)s)"
     )
     parser.add_argument("--fresh", action="store_true", help="start with an empty world, whatever the topic holds")
-    parser.add_argument("--outbox", metavar="FILE", help="the outbox's file (default: in the lab's home, by topic)")
-    parser.add_argument("--quota", type=whole(1), default=256 << 20, help="largest size of the outbox, bytes")
+    for option in {option.name: option for way in WAYS for option in log_class(way).options}.values():
+        given: dict[str, Any] = {"dest": option.name, "type": option.read, "default": option.default}
+        parser.add_argument(option.switch, **given, metavar=option.metavar, help=option.meaning)
     parser.add_argument(
         "--leash", action="store_true", help="end at once when standard input closes, as it does with its parent"
     )

@@ -5,9 +5,9 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from app.game.events import ACTIONS, EVENT_TYPES
+
 GUILDS = ("foxes", "owls", "wolves")
-# How often a player does what, of 100 requests; some sales find no sword, some joins find the player in that guild.
-ACTIONS = {"default": 42, "purchase_a_sword": 28, "sell_a_sword": 25, "join_a_guild": 5}
 
 _NAMESPACE = uuid.UUID("5c0a6f7e-2019-5205-8000-77323035a9f1")  # any fixed one will do
 
@@ -25,8 +25,7 @@ class Move:
     @property
     def target(self) -> str:
         """Path and query of the request."""
-        path = "/" if self.action == "default" else f"/{self.action}"
-        return f"{path}?player={self.player}" + (f"&guild={self.guild}" if self.guild else "")
+        return f"{ACTIONS[self.action].path}?player={self.player}" + (f"&guild={self.guild}" if self.guild else "")
 
 
 def moves(players: int, requests: int, seed: int, run: str) -> Iterator[Move]:
@@ -39,10 +38,12 @@ def moves(players: int, requests: int, seed: int, run: str) -> Iterator[Move]:
     names = [f"player-{number:0{width}}" for number in range(1, players + 1)]
     often = [1 / number**0.5 for number in range(1, players + 1)]
     sequences = dict.fromkeys(names, 0)
+    kinds = tuple(EVENT_TYPES.values())
+    weights = [kind.weight for kind in kinds]
     for player in dice.choices(names, often, k=requests):
         sequence = sequences[player]
         sequences[player] += 1
-        action = dice.choices(tuple(ACTIONS), tuple(ACTIONS.values()))[0]
-        guild = dice.choice(GUILDS) if action == "join_a_guild" else None
+        kind = dice.choices(kinds, weights)[0]
+        guild = dice.choice(GUILDS) if "guild" in kind.fields else None
         request_id = str(uuid.uuid5(_NAMESPACE, f"{seed}/{run}/{player}/{sequence}"))
-        yield Move(request_id, player, sequence, action, guild)
+        yield Move(request_id, player, sequence, kind.action, guild)

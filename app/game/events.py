@@ -1,23 +1,55 @@
 """What happened in the game, and how it looks in the topic: `Event` <-> bytes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-# The one table of event types and their own fields. Encoding, the reader's schema and the README follow it.
-EVENT_TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "default": (),
-        "purchased_sword": (),
-        "sold_sword": (),
-        "joined_guild": ("guild",),
-    }
-)
 
-OWN_FIELDS = tuple(dict.fromkeys(name for fields in EVENT_TYPES.values() for name in fields))
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One type of event: its name in the topic, the action that causes it, and all else that depends on the type.
+
+    `fields` are its own fields, each a text that the action needs, too. `text` is what the player is answered.
+    `weight` is how often the crowd does it, of 100 requests in all. `colour` is a token of the page: the type has it in
+    every chart. What the type does to the world is said in `app.game.rules`.
+    """
+
+    name: str
+    action: str
+    fields: tuple[str, ...]
+    text: str
+    weight: int
+    colour: str
+
+    @property
+    def path(self) -> str:
+        """The action's path in the API."""
+        return "/" if self.action == "default" else f"/{self.action}"
+
+
+def _by(key: Callable[[EventType], str]) -> Mapping[str, EventType]:
+    table = {key(one): one for one in _TYPES}
+    if len(table) < len(_TYPES):
+        raise ValueError(f"two event types share one of: {', '.join(map(key, _TYPES))}")
+    return MappingProxyType(table)
+
+
+# The one table of event types. Encoding, API, answers, crowd, the reader's schema and the charts follow it. The first
+# three texts are the seed's, byte for byte; the seed had no guilds. Of the crowd's requests some sales find no sword,
+# some joins find the player in that guild. A weight changes every move of the crowd, 0 none.
+_TYPES = (
+    EventType("default", "default", (), "\nThis is the default response!\n", 42, "t1"),
+    EventType("purchased_sword", "purchase_a_sword", (), "\nSword Purchased!\n", 28, "t2"),
+    EventType("sold_sword", "sell_a_sword", (), "\nSword Sold!\n", 25, "t3"),
+    EventType("joined_guild", "join_a_guild", ("guild",), "\nGuild Joined!\n", 5, "t4"),
+)
+EVENT_TYPES = _by(lambda one: one.name)
+ACTIONS = _by(lambda one: one.action)  # the same types by what a player may do
+
+OWN_FIELDS = tuple(dict.fromkeys(name for one in _TYPES for name in one.fields))
 
 # Column -> type name, in wire order; the union over all event types.
 COLUMNS: Mapping[str, str] = MappingProxyType(
@@ -51,7 +83,7 @@ class Event:
     def to_bytes(self) -> bytes:
         """The event as a JSON object in UTF-8, keys in wire order."""
         at = self.at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-        own = {name: self.fields[name] for name in EVENT_TYPES[self.event_type]}
+        own = {name: self.fields[name] for name in EVENT_TYPES[self.event_type].fields}
         record = {
             "event_id": self.event_id,
             "event_type": self.event_type,
@@ -79,7 +111,7 @@ class Event:
             at=_time(_text(record, "at")),
             host=_text(record, "host", ""),
             user_agent=_text(record, "user_agent", ""),
-            fields={name: _text(record, name) for name in EVENT_TYPES[event_type]},
+            fields={name: _text(record, name) for name in EVENT_TYPES[event_type].fields},
         )
 
 

@@ -34,5 +34,5 @@ def _pass_over(partition: int, decoded: Decoded) -> None:
 
 
 def _event(row: dict[str, Any]) -> Event:
-    fields = {name: row[name] for name in EVENT_TYPES[row["event_type"]]}
+    fields = {name: row[name] for name in EVENT_TYPES[row["event_type"]].fields}
     return Event(row["event_id"], row["event_type"], row["player"], row["at"], fields=fields)

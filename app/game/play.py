@@ -8,25 +8,12 @@ from functools import partial
 from typing import Protocol
 
 from app.game.answers import REMEMBERED, Answer, Answers
-from app.game.events import Event
+from app.game.events import ACTIONS, EVENT_TYPES, Event
 from app.game.rules import Command, RuleBroken, World, decide
 from app.game.turns import Turns
 from app.stream.delivery import Counts, Refused, Undecided
 
-# The seed's texts, byte for byte; the seed had no guilds.
-TEXTS = {
-    "default": "\nThis is the default response!\n",
-    "purchase_a_sword": "\nSword Purchased!\n",
-    "sell_a_sword": "\nSword Sold!\n",
-    "join_a_guild": "\nGuild Joined!\n",
-}
-DONE = {action: Answer(200, text) for action, text in TEXTS.items()}
-ACTION_OF = {
-    "default": "default",
-    "purchased_sword": "purchase_a_sword",
-    "sold_sword": "sell_a_sword",
-    "joined_guild": "join_a_guild",
-}
+DONE = {action: Answer(200, one.text) for action, one in ACTIONS.items()}
 
 UNKNOWN = "the broker has not said yet whether it has the event; ask again with the same X-Request-Id"
 BEHIND = "the delivery of this player's last event is still unknown; ask again when it is decided"
@@ -137,7 +124,7 @@ class Game:
             if len(newest) > self.answers.limit:
                 heapq.heappop(newest)
         for _, _, event in sorted(newest):
-            action = ACTION_OF[event.event_type]
+            action = EVENT_TYPES[event.event_type].action
             self.answers.remember(event.event_id, (event.player, action, event.fields.get("guild")), DONE[action])
 
 

@@ -3,19 +3,10 @@
 The game, the replay of a topic, and a game that starts on a topic with history all use the same `evolve`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from app.game.events import Event
-
-# Action -> the type of event that it makes. An action is what a player may do, and its path in the API.
-ACTIONS: Mapping[str, str] = {
-    "default": "default",
-    "purchase_a_sword": "purchased_sword",
-    "sell_a_sword": "sold_sword",
-    "join_a_guild": "joined_guild",
-}
+from app.game.events import ACTIONS, Event
 
 LONGEST_NAME = 40  # characters of a player's or a guild's name
 NAME_RULE = f"1 to {LONGEST_NAME} printable characters, no space at either end"
@@ -109,11 +100,11 @@ def evolve(player: Player, event: Event) -> Player:
     """The player after the event. It has happened: whatever it says is taken as true."""
     match event.event_type:
         case "purchased_sword":
-            return Player(player.swords + 1, player.guild)
+            return replace(player, swords=player.swords + 1)
         case "sold_sword":
-            return Player(player.swords - 1, player.guild)
+            return replace(player, swords=player.swords - 1)
         case "joined_guild":
-            return Player(player.swords, event.fields["guild"])
+            return replace(player, guild=event.fields["guild"])
         case _:
             return player
 
@@ -121,7 +112,7 @@ def evolve(player: Player, event: Event) -> Player:
 def _event(command: Command, **fields: str) -> Event:
     return Event(
         event_id=command.request_id,
-        event_type=ACTIONS[command.action],
+        event_type=ACTIONS[command.action].name,
         player=command.player,
         at=command.at,
         host=command.host,

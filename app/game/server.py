@@ -17,6 +17,7 @@ from waitress.wasyncore import close_all, dispatcher
 
 from app.errors import LabError
 from app.game import printed
+from app.ports import PortTaken
 
 THREADS = 8  # requests in hand at once
 KEPT = 100_000  # lines of the access log and of what was printed; the oldest go first
@@ -109,7 +110,7 @@ class _Running:
     """A waitress server in its thread. It does not know the GameServer, so that one can be collected."""
 
     def __init__(self, watched: _Watched, host: str, port: int, threads: int) -> None:
-        # waitress tells stderr when a request waits for a thread; here that is no news
+        # waitress warns on stderr when a request waits for a thread, which a crowd's requests do all the time
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self.watched = watched
         sockets: dict[int, Any] = {}
@@ -125,8 +126,10 @@ class _Running:
             )
         except (OSError, ValueError) as error:  # ValueError: waitress cannot resolve the host
             close_all(sockets)
-            taken = isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES)
-            cure = "Use port=0 for a free one, or stop what holds it." if taken else "Use 127.0.0.1, as by default."
+            reason = error.errno if isinstance(error, OSError) else None
+            if reason == errno.EADDRINUSE:
+                raise PortTaken(port, "Use port=0 for a free one, or stop what holds it.") from error
+            cure = "Use port=0 for a free one." if reason == errno.EACCES else "Use 127.0.0.1, as by default."
             raise LabError(
                 f"port {port} of {host} cannot be used: {getattr(error, 'strerror', None) or error}", cure
             ) from error

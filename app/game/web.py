@@ -10,15 +10,15 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
 from app.game.answers import REMEMBERED, Answer
-from app.game.events import Event
+from app.game.events import ACTIONS, Event
 from app.game.metrics import Metrics
 from app.game.play import Game, Log, explain
-from app.game.rules import ACTIONS, Command, RuleBroken, World
+from app.game.rules import Command, RuleBroken, World
 
 LONGEST_ID = 100  # characters of an X-Request-Id
 LONGEST_HEADER = 200  # characters of Host and User-Agent that an event keeps
 LARGEST_BODY = 4096  # bytes
-PATHS = {action: "/" if action == "default" else f"/{action}" for action in ACTIONS}
+PATHS = {action: one.path for action, one in ACTIONS.items()}
 
 
 def _now() -> datetime:
@@ -68,8 +68,7 @@ def create_app(
 
 def _command(action: str, clock: Callable[[], datetime], ids: Callable[[], object]) -> Command:
     """The request as a command; RuleBroken (400) names what is wrong with it."""
-    fields = ("player", "guild") if action == "join_a_guild" else ("player",)
-    given = _fields(fields)
+    given = _fields(("player", *ACTIONS[action].fields))
     headers = request.environ  # read from here; werkzeug's Headers would search for each name
     return Command(
         action=action,

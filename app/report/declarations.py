@@ -3,10 +3,12 @@
 The cell tagged `parameters` holds one typed assignment a line, its meaning in a comment, limits at the comment's end:
 
     requests: int = 2000      # requests in all, 1..1000000
-    log: str = "confirmed"    # what a 200 promises: none | fire-and-forget | confirmed
+    cluster: str = "embedded" # where Kafka runs: embedded | compose
+    way: str = "confirmed"    # how the game delivers: any way but outbox
     thorough: bool = False    # repeat every experiment 20 times
 
-A switch that ends in `20 times` makes a run that much longer, so its limits of time are that much longer, too.
+`any way` stands for all ways to deliver, `any way but A, B` for the others. A switch that ends in `20 times` makes a
+run that much longer, so its limits of time are that much longer, too.
 """
 
 import ast
@@ -18,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from app.report.parameters import TYPES, Parameter, ParameterError, refuse_secret
+from app.stream.ways import DELIVERING
 
 RANGE = re.compile(r"(-?[\d_]+(?:\.\d+)?)\.\.(-?[\d_]+(?:\.\d+)?)\s*$")
 TIMES = re.compile(r"\b(\d{1,4}) times\s*$")
 CHOICES = re.compile(r"(?:^|[:,]\s+)([\w.-]+(?:\s*\|\s*[\w.-]+)+)\s*$")
+ANY_WAY = re.compile(r"(?:^|[:,]\s+)any way(?: but ([\w-]+(?:, [\w-]+)*))?\s*$")
 
 
 def read(notebook: Path) -> dict[str, Parameter]:
@@ -89,10 +93,13 @@ def declaration(statement: ast.stmt, comment: str, where: str) -> Parameter:
 
 
 def meaning(comment: str, kind: str) -> tuple[str, float | None, float | None, tuple[str, ...]]:
-    """A comment taken apart: what it says, the range `low..high` of a number, the choices `a | b` of a text."""
+    """A comment taken apart: what it says, the range `low..high` of a number, the choices of a text."""
     if kind in ("int", "float") and (match := RANGE.search(comment)):
         low, high = (float(part.replace("_", "")) for part in match.groups())
         return comment[: match.start()].rstrip(" ,:;"), low, high, ()
+    if kind == "str" and (match := ANY_WAY.search(comment)):
+        left = (match[1] or "").split(", ")
+        return comment[: match.start()].rstrip(" ,:;"), None, None, tuple(w for w in DELIVERING if w not in left)
     if kind == "str" and (match := CHOICES.search(comment)):
         return comment[: match.start()].rstrip(" ,:;"), None, None, tuple(re.split(r"\s*\|\s*", match.group(1)))
     return comment, None, None, ()

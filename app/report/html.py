@@ -127,10 +127,10 @@ class Page:
 
 
 def styles() -> str:
-    """The page's rules, and those of the drawings."""
-    from app.analysis.theme import CSS
+    """The tokens that page and drawings share, the page's rules, and those of the drawings."""
+    from app.analysis.theme import CSS, ROOT
 
-    return (TEMPLATES / "page.css").read_text(encoding="utf-8") + CSS
+    return ROOT + (TEMPLATES / "page.css").read_text(encoding="utf-8") + CSS
 
 
 def warm_up() -> None:

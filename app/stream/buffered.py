@@ -19,7 +19,9 @@ class Buffered(Confirmed):
     and `close` counts and names it along with what is still queued.
     """
 
-    promise = "The event is in this process's queue and reaches the broker if process and producer live long enough."
+    guarantee = "The event is in this process's queue and reaches the broker if process and producer live long enough."
+    safe = awaits_broker = False
+    names_unsent = True
     linger = 0.02  # seconds; nobody waits, so events travel in batches
 
     def __init__(self, *args: Any, **settings: Any) -> None:

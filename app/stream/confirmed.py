@@ -31,7 +31,8 @@ class Confirmed(EventLog):
     became of it.
     """
 
-    promise = "The broker has the event, and so have all its in-sync replicas."
+    guarantee = "The broker has the event, and so have all its in-sync replicas."
+    safe = awaits_broker = True
     linger = 0.0  # seconds; whoever waits for the report should not wait for company
 
     def __init__(self, *args: Any, **settings: Any) -> None:

@@ -41,9 +41,9 @@ class Acknowledged:
 class Engine:
     """An idempotent producer that never gives up, and its poll thread.
 
-    `linger` is in seconds. At most `memory` bytes of values and keys and `events` events wait in it: beyond that `send`
-    raises `BufferError`. A delivery never expires, since one that did might have been delivered (and the idempotent
-    sequence behind it would be broken); only purge and librdkafka's fatal errors end one without an answer.
+    `linger` is in seconds. At most `memory` bytes of values and keys and `events` events wait in it: beyond that
+    `produce` raises `BufferError`. A delivery never expires, since one that did might have been delivered (and the
+    idempotent sequence behind it would be broken); only purge and librdkafka's fatal errors end one without an answer.
     """
 
     def __init__(self, connection: Connection, *, linger: float, events: int, memory: int) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
+from app.cli import positive
 from app.stream import topics
 from app.stream.admin import PATIENCE
 from app.stream.connection import kafka_python
 from app.stream.delivery import Refused
-from app.stream.log import EventLog
+from app.stream.log import EventLog, Option
 from app.stream.missing import BrokerGone
+
+GIVE_UP = 120.0  # seconds; kafka-python's own default
 
 
 class FireAndForget(EventLog):
@@ -22,11 +25,15 @@ class FireAndForget(EventLog):
     event that the broker did not take for `patience` seconds is given up.
     """
 
-    promise = "The event was handed to a producer in this process; whether it reaches the broker is not known."
+    guarantee = "The event was handed to a producer in this process; whether it reaches the broker is not known."
+    options = (
+        *EventLog.options,
+        Option("patience", positive, GIVE_UP, "seconds until fire-and-forget gives an event up"),
+    )
 
-    def __init__(self, *args: Any, patience: float = 120.0, linger: float = 0.0, **settings: Any) -> None:
+    def __init__(self, *args: Any, patience: float = GIVE_UP, linger: float = 0.0, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.patience = patience  # kafka-python's own default
+        self.patience = patience
         self.linger = linger  # seconds; 0 as in the seed
         self._producer: KafkaProducer | None = None
 

@@ -1,16 +1,18 @@
-"""The event log that a game writes to, and what its answer means: one interface, five ways to deliver.
+"""The event log that a game writes to: one interface for all ways to deliver.
 
-`open_log(way, connection, topic)` makes one of: none, fire-and-forget, buffered, confirmed, outbox. Each says in
-`promise` what an `append` that returned, and so a 200 of the game, means.
+A way is a class of its own, named in `app.stream.ways`. Its `guarantee` says what an `append` that returned, and so a
+200 of the game, means; what else differs from way to way is an attribute of the class, never a question for its name.
 """
 
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from app.errors import LabError
+from app.cli import positive
 from app.stream.connection import Connection
 from app.stream.delivery import Counts, Refused, Undecided
 from app.stream.held import Held
@@ -18,15 +20,39 @@ from app.stream.opening import Opening
 
 MEMORY = 32 << 20  # bytes that undelivered events may take, each counted as its value plus 1.5 KB
 LARGEST = 512 << 10  # bytes of one event; well below a broker's message.max.bytes, so that no broker refuses it later
-WAYS = ("none", "fire-and-forget", "buffered", "confirmed", "outbox")
+TIMEOUT = 2.0  # seconds that one append waits at most, unless it is told otherwise
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting that a person may give a way: its keyword, how text becomes a value, its default, its meaning."""
+
+    name: str
+    read: Callable[[str], Any]
+    default: Any
+    meaning: str
+    flag: str = ""
+    metavar: str | None = None
+
+    @property
+    def switch(self) -> str:
+        """The option on a command line."""
+        return self.flag or f"--{self.name}"
 
 
 class EventLog(ABC):
     """Where events go: `append` from any number of threads, `connect` or let the first use connect, `with` closes."""
 
-    promise: ClassVar[str]
+    guarantee: ClassVar[str]
+    safe: ClassVar[bool] = False  # is no accepted event ever lost, whatever happens to broker and game?
+    awaits_broker: ClassVar[bool] = False  # does `append` wait for the broker's word?
+    survives_restart: ClassVar[bool] = False  # does the next start deliver what this process could not?
+    names_unsent: ClassVar[bool] = False  # does `close` name each accepted event that did not arrive?
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("timeout", positive, TIMEOUT, "seconds that one request waits for its event"),
+    )
 
-    def __init__(self, connection: Connection, topic: str, *, timeout: float = 2.0, memory: int = MEMORY) -> None:
+    def __init__(self, connection: Connection, topic: str, *, timeout: float = TIMEOUT, memory: int = MEMORY) -> None:
         self.connection = connection
         self.topic = topic
         self.timeout = timeout  # seconds that one append waits at most
@@ -38,7 +64,7 @@ class EventLog(ABC):
         self._opening = Opening(self._open)
 
     def append(self, key: str, value: bytes, event_id: str) -> None:
-        """Deliver one event under its key (the player); returns when `promise` holds.
+        """Deliver one event under its key (the player); returns when `guarantee` holds.
 
         Waits `timeout` seconds at most, and while there is no connection yet for that, too (five). Raises `Refused` or
         `Undecided`, and a `LabError` in a forked process.
@@ -73,6 +99,17 @@ class EventLog(ABC):
         """Would an event be accepted now? Takes a second at most."""
         return not self._opening.closed and not self.held.full
 
+    @property
+    def disk(self) -> int:
+        """The bytes that the log's file may take; 0 where a way keeps none."""
+        return 0
+
+    @classmethod
+    def settings_in(cls, folder: Path) -> dict[str, Any]:
+        """Settings that put what the way keeps on disk into `folder`."""
+        del folder
+        return {}
+
     def pending(self) -> Iterable[tuple[str, str, bytes]]:
         """(event id, key, value) of events that outlive this process undelivered: the rows of an outbox."""
         return ()
@@ -99,7 +136,7 @@ class EventLog(ABC):
 
     @abstractmethod
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:
-        """Keep the promise for one event."""
+        """Hold the guarantee for one event."""
 
     @abstractmethod
     def _close(self, deadline: float) -> list[str]:
@@ -126,7 +163,7 @@ class EventLog(ABC):
 class NoLog(EventLog):
     """Nothing is logged: what the other ways are compared with."""
 
-    promise = "The game did what was asked, and no event of it is kept anywhere."
+    guarantee = "The game did what was asked, and no event of it is kept anywhere."
 
     def _open(self) -> None:
         pass
@@ -136,27 +173,3 @@ class NoLog(EventLog):
 
     def _close(self, deadline: float) -> list[str]:
         return []
-
-
-def open_log(way: str, connection: Connection, topic: str, **settings: Any) -> EventLog:
-    """The event log that delivers in the named way; see its class for the settings (`timeout`, `memory`: all ways)."""
-    # Imported where used: each way brings its own client library.
-    if way == "none":
-        return NoLog(connection, topic, **settings)
-    if way == "fire-and-forget":
-        from app.stream.forget import FireAndForget
-
-        return FireAndForget(connection, topic, **settings)
-    if way == "confirmed":
-        from app.stream.confirmed import Confirmed
-
-        return Confirmed(connection, topic, **settings)
-    if way == "buffered":
-        from app.stream.buffered import Buffered
-
-        return Buffered(connection, topic, **settings)
-    if way == "outbox":
-        from app.stream.outbox import Outbox
-
-        return Outbox(connection, topic, **settings)
-    raise LabError(f"there is no way to deliver called {way!r}", f"Choose one of: {', '.join(WAYS)}.")

@@ -1,4 +1,4 @@
-"""Opened once, in the process that uses it; closed once. Who comes when it cannot be opened is told why at once."""
+"""Opens a connection once, in the process that uses it, and closes it once; remembers a failed attempt for a second."""
 
 import os
 import threading

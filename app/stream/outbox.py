@@ -10,11 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from app.cli import whole
 from app.errors import LabError
 from app.home import lab_home
 from app.stream.connection import addresses
 from app.stream.delivery import Refused, Undecided
-from app.stream.log import EventLog
+from app.stream.log import EventLog, Option
 from app.stream.outbox_file import OutboxFile, Row, rows_in
 from app.stream.outcome import Outcome
 from app.stream.relay import Relay
@@ -34,7 +35,13 @@ class Outbox(EventLog):
     waits on the disk: at most `memory` bytes of it are on their way to the broker at once.
     """
 
-    promise = "The event is durable on this machine and will reach the broker, in order and at least once."
+    guarantee = "The event is durable on this machine and will reach the broker, in order and at least once."
+    safe = survives_restart = True
+    options = (
+        *EventLog.options,
+        Option("path", str, None, "the outbox's file (default: in the lab's home, by topic)", "--outbox", "FILE"),
+        Option("quota", whole(1), QUOTA, "largest size of the outbox, bytes"),
+    )
 
     def __init__(self, *args: Any, path: Path | str | None = None, quota: int = QUOTA, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -54,6 +61,16 @@ class Outbox(EventLog):
     def queued(self) -> int:
         """Rows that no broker has acknowledged, those of an earlier process included."""
         return self._rows
+
+    @property
+    def disk(self) -> int:
+        """The file's quota; SQLite's write-ahead log comes on top."""
+        return self.quota
+
+    @classmethod
+    def settings_in(cls, folder: Path) -> dict[str, Any]:
+        """The outbox's file in that folder."""
+        return {"path": folder / "outbox.sqlite"}
 
     def pending(self) -> Iterable[Row]:
         """The undelivered rows in their order, before or after `connect`.

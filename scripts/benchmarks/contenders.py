@@ -17,7 +17,7 @@ from typing import Any
 from app.errors import LabError
 from app.stream.connection import Connection, addresses, connect_to
 from app.stream.delivery import Counts
-from app.stream.log import WAYS, open_log
+from app.stream.ways import WAYS, log_class, open_log
 from benchmarks import environment
 from benchmarks.logs import AppendAlone, ConfluentEach, FsyncAlone, KafkaPython
 
@@ -31,8 +31,7 @@ PATIENCE = 60.0  # seconds for a game to start, and to deliver what it has at it
 def contender(name: str, connection: Connection, topic: str, folder: Path) -> Any:
     """The log of that name, connected."""
     if name in WAYS:
-        settings = {"path": folder / "outbox.sqlite"} if name == "outbox" else {}
-        log = open_log(name, connection, topic, **settings)
+        log = open_log(name, connection, topic, **log_class(name).settings_in(folder))
         log.connect()
         return log
     if name == "confluent each":

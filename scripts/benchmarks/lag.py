@@ -25,7 +25,7 @@ from app.cli import whole
 from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import Connection, librdkafka
-from app.stream.log import WAYS
+from app.stream.ways import DELIVERING
 from benchmarks import environment
 from benchmarks.contenders import playing
 
@@ -40,10 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     environment.add_cluster(parser)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(argv)
-    ways = [way for way in WAYS if way != "none"]
     cluster = environment.attached(options.cluster, "bench.py lag")
     with cluster, tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        result = {way: _lag(cluster.connection, way, options.events, Path(folder)) for way in ways}
+        result = {way: _lag(cluster.connection, way, options.events, Path(folder)) for way in DELIVERING}
     print(f"{options.events} events each, all of them read. From the answer to the readable row, ms:")
     print(f"{'way':18}{'p50':>9}{'p99':>9}{'longest':>9}")
     for way, lag in result.items():

@@ -31,8 +31,8 @@ from app.errors import LabError
 from app.stream import topics
 from app.stream.connection import addresses, connect_to
 from app.stream.delivery import Refused, Undecided
-from app.stream.log import MEMORY, WAYS, EventLog, open_log
-from app.stream.outbox import QUOTA
+from app.stream.log import MEMORY, EventLog
+from app.stream.ways import DELIVERING, log_class, open_log
 from benchmarks import environment
 
 MB = 1 << 20
@@ -47,12 +47,11 @@ LOOK = 0.02  # seconds between two looks at the memory
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure each way and print a table; returns 1 when one outgrew what it states."""
     options = _options(argv)
-    ways = [way for way in WAYS if way != "none"]
     with (
         attach("embedded", instance="memory", user="bench memory") as cluster,
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
     ):
-        found = {way: _outage(cluster, way, Path(folder) / way, options) for way in ways}
+        found = {way: _outage(cluster, way, Path(folder) / way, options) for way in DELIVERING}
     print(table(found, options.events, options.memory))
     if options.json:
         options.json.write_text(json.dumps({"memory": found}, indent=1) + "\n")
@@ -145,14 +144,13 @@ def _append(log: EventLog, numbers: "count[int]", events: int, answers: "Counter
 
 
 def _suffer(way: str, servers: str, topic: str, folder: str, events: int, memory: int) -> int:
-    path = Path(folder, "outbox.sqlite")
-    log = open_log(way, connect_to(servers), topic, memory=memory, **({"path": path} if way == "outbox" else {}))
+    log = open_log(way, connect_to(servers), topic, memory=memory, **log_class(way).settings_in(Path(folder)))
     log.append("player-0", b'{"event_id": "first"}', "first")
     while log.queued:
         time.sleep(LOOK)
     print("connected", flush=True)
     sys.stdin.readline()
-    if way == "confirmed":
+    if log.awaits_broker:
         log.timeout = WAIT
     answers = [Counter[str]() for _ in range(THREADS)]
     numbers, began = count(), time.monotonic()
@@ -167,8 +165,8 @@ def _suffer(way: str, servers: str, topic: str, folder: str, events: int, memory
     found |= {"seconds": round(time.monotonic() - began, 2), "waiting": len(log.held), "queued": log.queued}
     found |= {"before": peak.before, "grown": peak.highest - peak.before, "stated": memory + ROOM}
     found |= {"file": sum(file.stat().st_size for file in Path(folder).iterdir()), "stated_file": 0}
-    if way == "outbox":
-        found["stated_file"] = QUOTA + LOG_ROOM
+    if log.disk:
+        found["stated_file"] = log.disk + LOG_ROOM
     print(json.dumps(found), flush=True)
     sys.stdin.readline()
     return 0

@@ -1,37 +1,41 @@
-"""Who holds a port: the error for a fixed port that is taken names the process."""
+"""Ports that are taken: one error for the cluster, the containers and the game, which names who holds the port."""
 
 import contextlib
 import errno
 import socket
 
-import psutil
-
-from app.cluster.base import ClusterError
+from app.errors import LabError
 
 
-def check_free(port: int) -> None:
-    """Raise `ClusterError` naming the holder and its pid when 127.0.0.1:`port` cannot be had."""
+class PortTaken(LabError):
+    """Something else listens on a port that was asked for; `holder` says what, where that is known."""
+
+    def __init__(self, port: int | str, cure: str, holder: str = "") -> None:
+        super().__init__(f"port {port} is taken by {holder or find_holder(port)}", cure)
+
+
+def check_free(port: int, cure: str) -> None:
+    """Raise `PortTaken` with that cure when 127.0.0.1:`port` is taken, `LabError` when this user may not have it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka does: old connections do not count
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             if error.errno == errno.EACCES:
-                raise ClusterError(
+                raise LabError(
                     f"port {port} is not ours to take: {error.strerror}", "Use a port above 1023."
                 ) from error
-            raise ClusterError(
-                f"port {port} is taken by {holder(port)}",
-                "Stop that process, or leave --port away: the lab finds a free one.",
-            ) from error
+            raise PortTaken(port, cure) from error
 
 
-def holder(port: int) -> str:
+def find_holder(port: int | str) -> str:
     """Name and pid of the process that listens at a port, as far as the system tells us."""
+    import psutil  # only when something is in the way
+
     with contextlib.suppress(psutil.Error):
         for process in psutil.process_iter(["name"]):
             with contextlib.suppress(psutil.Error):
                 for one in process.net_connections(kind="tcp"):
-                    if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port:
+                    if one.status == psutil.CONN_LISTEN and one.laddr and str(one.laddr.port) == str(port):
                         return f"{process.info['name']} (pid {process.pid})"
     return "a process that the system does not show us (another user's?)"

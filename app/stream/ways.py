@@ -1,0 +1,51 @@
+"""The ways to deliver by name: where each one's class is, loaded when it is used, and the event log that it makes.
+
+A new way is a module and a row here. The command line, the chapters' parameters and experiments follow the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from app.errors import LabError
+
+if TYPE_CHECKING:
+    from app.stream.connection import Connection
+    from app.stream.log import EventLog
+
+# Not imported here: each way brings its own client library.
+WAYS: Mapping[str, str] = {
+    "none": "app.stream.log:NoLog",
+    "fire-and-forget": "app.stream.forget:FireAndForget",
+    "buffered": "app.stream.buffered:Buffered",
+    "confirmed": "app.stream.confirmed:Confirmed",
+    "outbox": "app.stream.outbox:Outbox",
+}
+DELIVERING = tuple(way for way in WAYS if way != "none")
+
+
+def log_class(way: str) -> type[EventLog]:
+    """The class of the named way; a `LabError` lists the ways when there is none of that name."""
+    if way not in WAYS:
+        raise LabError(f"there is no way to deliver called {way!r}", f"Choose one of: {', '.join(WAYS)}.")
+    module, _, name = WAYS[way].partition(":")
+    found: type[EventLog] = getattr(import_module(module), name)
+    return found
+
+
+def open_log(way: str, connection: Connection, topic: str, **settings: Any) -> EventLog:
+    """The event log that delivers in the named way; see its class for the settings (`timeout`, `memory`: all ways)."""
+    return log_class(way)(connection, topic, **settings)
+
+
+def safe_ways() -> tuple[str, ...]:
+    """The ways whose 200 is for good."""
+    return tuple(way for way in DELIVERING if log_class(way).safe)
+
+
+def arguments(way: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of the settings that the way has, as options of `python -m app.game`."""
+    had = [option for option in log_class(way).options if option.name in settings]
+    return tuple(text for option in had for text in (option.switch, str(settings[option.name])))
