@@ -1,16 +1,17 @@
 """Where the lab keeps what it makes: one folder, so that removing it leaves nothing behind."""
 
-import os
 from pathlib import Path
+
+from app import settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 def lab_home() -> Path:
     """The lab's own folder: `LAB_HOME`, else `.lab` in the project. Holds jars, caches, the running cluster's state."""
-    return Path(os.environ.get("LAB_HOME") or PROJECT / ".lab")
+    return settings.HOME.get() or PROJECT / ".lab"
 
 
 def build_folder() -> Path:
     """Where a run's results go: `LAB_BUILD`, else `build` in the project."""
-    return Path(os.environ.get("LAB_BUILD") or PROJECT / "build")
+    return settings.BUILD.get() or PROJECT / "build"

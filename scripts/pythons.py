@@ -1,8 +1,8 @@
 """A supported Python, found or downloaded by an unsupported one with nothing but its standard library, from 3.8 on.
 
-The search looks at the project's `.venv`; at `python3.14`, `python3.13` and so on in each folder of the PATH; at what an
-earlier run downloaded to `.lab/python`; at pyenv's versions; at what uv finds. Only then does uv download one: the uv
-that is there, else the lock's own, which pip brings.
+The search looks at the project's `.venv`; at `python3.14`, `python3.13` and so on in each folder of the PATH; at what
+an earlier run downloaded to `.lab/python`; at pyenv's versions; at what uv finds. Only then does uv download one: the
+uv that is there, else the lock's own, which pip brings.
 """
 
 import contextlib

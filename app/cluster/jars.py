@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from app import settings
 from app.cluster.base import ClusterError
 from app.home import PROJECT
 
@@ -41,7 +42,7 @@ class Jar:
 
 def cache_folder() -> Path:
     """Jars and start-up caches, shared by every lab home: `LAB_CACHE`, else `.lab/cache` in the project."""
-    return Path(os.environ.get("LAB_CACHE") or PROJECT / ".lab" / "cache")
+    return settings.CACHE.get() or PROJECT / ".lab" / "cache"
 
 
 def locked() -> tuple[Jar, ...]:
