@@ -77,7 +77,7 @@ def fetched(project):
 
 def newest_first(paths):
     """Paths sorted by the version in their folder's name, the newest first; unsupported versions are left out."""
-    found = [(tuple(map(int, re.search(r"(3)\.(\d+)(?:\.(\d+))?", path).groups(0))), path) for path in paths]
+    found = [(tuple(map(int, re.findall(r"\d+", re.findall(r"3\.[\d.]*", path)[-1]))), path) for path in paths]
     return [path for version, path in sorted(found, reverse=True) if supported(version[:2])]
 
 
