@@ -51,14 +51,16 @@ def _start(asked: argparse.Namespace) -> int:
 
 
 def _status() -> int:
-    found = [
-        one for name in state.instances() if (one := state.read(state.state_file(name))) and state.lives(one.keeper)
-    ]
+    files = [state.state_file(name) for name in state.instances()]
+    found = [one for file in files if (one := state.read(file)) and state.lives(one.keeper)]
+    strangers = [file for file in files if state.strangers(file)]
     for one in found:
         _say("\n".join(lines(one)))
-    if not found:
+    for file in strangers:
+        _say(f"another version's cluster ({file}); end it: python3 scripts/cluster.py stop")
+    if not found and not strangers:
         _say("no cluster runs; start one: python3 scripts/cluster.py start")
-    return 0 if found else 1
+    return 0 if found or strangers else 1
 
 
 def lines(one: State) -> list[str]:

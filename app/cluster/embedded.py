@@ -136,7 +136,7 @@ def settled(file: Path) -> State | None:
     """The running cluster of this state file, once a start or stop in progress is over; None when there is none.
 
     A state file whose keeper is gone is cleaned up with everything it names. Raises `ClusterError` when a broker died
-    on its own.
+    on its own, or when another version's cluster runs.
     """
     deadline = time.monotonic() + SETTLE
     while (found := state.read(file)) is not None:
@@ -149,6 +149,11 @@ def settled(file: Path) -> State | None:
         if time.monotonic() > deadline:
             raise ClusterError(f"the cluster has been {found.status} for {SETTLE:.0f} s", STOP_CURE)
         time.sleep(0.02)
+    if left := state.strangers(file):
+        raise ClusterError(
+            f"a cluster that another version of the lab has started is running (pid {left[0].pid}, {file})",
+            "End it: python3 scripts/cluster.py stop",
+        )
     file.unlink(missing_ok=True)  # nothing, or nothing readable
     return None
 
