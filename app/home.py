@@ -12,6 +12,11 @@ def lab_home() -> Path:
     return settings.HOME.get() or PROJECT / ".lab"
 
 
+def cache_folder() -> Path:
+    """Jars and start-up caches, shared by every lab home: `LAB_CACHE`, else `.lab/cache` in the project."""
+    return settings.CACHE.get() or PROJECT / ".lab" / "cache"
+
+
 def build_folder() -> Path:
     """Where a run's results go: `LAB_BUILD`, else `build` in the project."""
     return settings.BUILD.get() or PROJECT / "build"

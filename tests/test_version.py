@@ -11,7 +11,7 @@ import app
 from app.home import PROJECT
 from app.report import provenance
 
-SCRIPTS = sorted(path for path in (PROJECT / "scripts").glob("*.py") if "bootstrap.enter()\n" in path.read_text())
+SCRIPTS = sorted(path for path in (PROJECT / "scripts").glob("*.py") if "import bootstrap\n" in path.read_text())
 
 
 def test_the_project_and_the_code_have_the_same_version() -> None:

@@ -12,7 +12,7 @@ from app.cluster.base import ClusterError
 from app.cluster.channel import answered
 from app.cluster.order import Order
 from app.cluster.state import State
-from app.home import PROJECT, lab_home
+from app.home import PROJECT, cache_folder, lab_home
 
 START = 75.0  # seconds for the keeper to answer; it has its own deadline for the brokers
 
@@ -35,7 +35,7 @@ def order_of(file: Path, brokers: int, throughput: bool, port: int | None, user:
         jars=tuple(str(jar.resolve()) for jar in jars.class_path()),
         profile="throughput" if throughput else "lesson",
         heap=settings.KAFKA_HEAP.get(),
-        cache=str((jars.cache_folder() / "start").resolve()),
+        cache=str((cache_folder() / "start").resolve()),
         user=user,
         pid=pid,
         grace=settings.GRACE.get(),
