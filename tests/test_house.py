@@ -12,7 +12,7 @@ import pytest
 from app.stream.ways import WAYS
 
 APP = Path(__file__).resolve().parent.parent / "app"
-FOUNDATION = {"errors", "home", "cli", "skipped_imports", "waiting", "ports"}
+FOUNDATION = {"", "errors", "settings", "home", "cli", "clean", "skipped_imports", "waiting", "ports"}
 
 # Which rooms a room may use; a dotted name opens one module only.
 MAY_IMPORT = {

@@ -117,7 +117,7 @@ def settled(file: Path) -> State | None:
     """The running cluster of this state file, once a start or stop in progress is over; None when there is none.
 
     A state file whose keeper is gone is cleaned up with everything it names. Raises `ClusterError` when a broker died
-    on its own.
+    on its own, or when another version's cluster runs.
     """
     found = state.read(file)
 
@@ -131,6 +131,11 @@ def settled(file: Path) -> State | None:
 
     wait_until(at_rest, SETTLE, late)
     if found is None:
+        if left := state.strangers(file):
+            raise ClusterError(
+                f"a cluster that another version of the lab has started is running (pid {left[0].pid}, {file})",
+                "End it: python3 scripts/cluster.py stop",
+            )
         file.unlink(missing_ok=True)  # nothing, or nothing readable
     elif not state.lives(found.keeper):
         sweep(found, file)

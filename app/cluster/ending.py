@@ -28,8 +28,7 @@ def stop(file: Path, say: Callable[[str], None]) -> End | None:
     """End this state file's cluster, whoever uses it; returns when its processes are gone. None: there was none."""
     found = state.read(file)
     if found is None:
-        file.unlink(missing_ok=True)
-        return None
+        return _dismiss(file)
     if not state.lives(found.keeper):
         return End(tuple(sweep(found, file)), False)
     try:
@@ -42,6 +41,17 @@ def stop(file: Path, say: Callable[[str], None]) -> End | None:
     if state.lives(found.keeper):
         return _force(found, file)
     return End(tuple(last["forced"]), bool(last["trained"]))
+
+
+def _dismiss(file: Path) -> End | None:
+    """End a cluster of another version: in every version the keeper ends when its state file is taken away."""
+    left = state.strangers(file)
+    file.unlink(missing_ok=True)
+    wait_until(lambda: not any(map(state.lives, left)), PATIENCE)
+    forced = [process.pid for process in left if state.lives(process)]
+    for pid in forced:
+        kill_group(pid)
+    return End(tuple(forced), False) if left else None
 
 
 def wait_gone(found: State, timeout: float = PATIENCE) -> Answer:

@@ -47,14 +47,14 @@ _THEN: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "Serve source code 1",
-        f"{_MIDS}env FLASK_APP=/w205/assignment-09-suhasgupta791/game_api.py flask run",
+        f"{_MIDS}env FLASK_APP=/w205/assignment-09/game_api.py flask run",
         f"{_BOX} `flask run` is the same.",
     ),
     ("Ask for the default", f"{_MIDS}curl http://localhost:5000/", f"{_BOX} curl is the same."),
     ("Purchase a sword", f"{_MIDS}curl http://localhost:5000/purchase_a_sword", f"{_BOX} curl is the same."),
     (
         "Serve source code 2",
-        f"{_MIDS}env FLASK_APP=/w205/assignment-09-suhasgupta791/game_api_with_kafka.py flask run",
+        f"{_MIDS}env FLASK_APP=/w205/assignment-09/game_api_with_kafka.py flask run",
         f"{_BOX} `flask run` is the same.",
     ),
     ("Ask for the default", f"{_MIDS}curl http://localhost:5000/", f"{_BOX} curl is the same."),

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from app.cluster import Cluster, attach
-from app.cluster.jars import cache_folder
 from app.errors import LabError
-from app.home import PROJECT
+from app.home import PROJECT, cache_folder
 
 LOCK = PROJECT / "requirements-bench.txt"
 
