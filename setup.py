@@ -20,8 +20,6 @@ SOURCE = Path("app/stream/_columns.c")
 
 def has_compiler() -> bool:
     """Is there a C compiler to call? macOS has a stub `cc` that opens a dialog instead: ask for its tools first."""
-    if sys.platform == "win32":
-        return True  # setuptools looks for MSVC in the registry, and `optional` forgives
     if sys.platform == "darwin":
         tools = subprocess.run(["xcode-select", "-p"], capture_output=True, check=False)
         if tools.returncode != 0:
@@ -34,7 +32,7 @@ core = Extension(
     "app.stream._columns",
     [str(SOURCE)],
     define_macros=[("SOURCE_SHA256", hashlib.sha256(SOURCE.read_bytes()).hexdigest())],
-    extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
+    extra_compile_args=["-O3"],
     optional=True,
 )
 setup(ext_modules=[core] if has_compiler() else [])

@@ -6,15 +6,24 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
+from app import __version__, settings
 from app.errors import LabError
 
+VERSION = f"streaming-lab {__version__}"
 LONGEST = 1e9  # seconds, thirty years; Python's locks do not wait longer than 292
 
 
 def run(main: Callable[[], int]) -> int:
-    """Call `main`; a `LabError` becomes two plain lines and 2, Ctrl-C and SIGTERM 130; a bug keeps its traceback."""
+    """Call `main`; a `LabError` becomes two plain lines and 2, Ctrl-C and SIGTERM 130; a bug keeps its traceback.
+
+    Before that it checks the settings, and answers `--version`.
+    """
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"{VERSION}\n")
+        return 0
     signal.signal(signal.SIGTERM, _interrupt)  # by default nothing that `main` has started would be ended
     try:
+        settings.check()
         return main()
     except LabError as error:
         sys.stderr.write(f"{error}\n")

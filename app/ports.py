@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import os
 import socket
 
 from app.errors import LabError
@@ -18,8 +17,7 @@ class PortTaken(LabError):
 def check_free(port: int, cure: str) -> None:
     """Raise `PortTaken` with that cure when 127.0.0.1:`port` is taken, `LabError` when this user may not have it."""
     with socket.socket() as probe:
-        if os.name == "posix":
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka does: old connections do not count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka does: old connections do not count
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:

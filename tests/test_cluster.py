@@ -16,15 +16,17 @@ from clusters import link_jars, now
 from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
-from app.cluster import ClusterError, Description, attach, cli, jars, reach, state
+from app.cluster import ClusterError, Description, attach, cli, jars, state
 from app.cluster.ending import stop
 from app.cluster.jvm import Jvm, StartCache
 from app.cluster.properties import Seat, free_ports, properties
+from app.cluster.starting import one_at_a_time
 from app.cluster.template import META, SNAPSHOT, Template, new_id
 from app.errors import LabError
 from app.home import PROJECT
 from app.ports import PortTaken
-from app.stream import topics
+from app.stream import door, topics
+from app.stream.missing import BrokerGone
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ def test_the_properties_never_name_anything_but_loopback() -> None:
 def test_a_grace_that_is_no_time_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch, grace: str) -> None:
     """What, which value, what to do next; and nothing was started."""
     monkeypatch.setenv("LAB_GRACE", grace)
-    with pytest.raises(ClusterError, match=f"LAB_GRACE={grace} is no number of seconds"):
+    with pytest.raises(LabError, match=f"LAB_GRACE={grace} is no number of seconds"):
         attach("embedded")
     assert not list(home.glob("*.json"))
 
@@ -94,6 +96,24 @@ def test_ids_never_look_like_an_option() -> None:
     ids = {new_id() for _ in range(2000)}
     assert len(ids) == 2000
     assert not [one for one in ids if one.startswith("-") or len(one) != 22]
+
+
+def test_a_start_that_waits_in_vain_names_who_is_starting(tmp_path: Path) -> None:
+    """Another process's start keeps ours back for a bounded time, and the error has its name and pid."""
+    program = f"""
+import sys; from pathlib import Path; from app.cluster.starting import one_at_a_time
+with one_at_a_time(Path({str(tmp_path)!r}, "home", "cluster.lock"), 5.0): print("held", flush=True); sys.stdin.read()
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, cwd=PROJECT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ClusterError, match=rf"-c \(pid {other.pid}\) has been starting a cluster for 0 s"):
+            one_at_a_time(tmp_path / "home" / "cluster.lock", 0.1)
+        other.kill()
+        other.wait()
+        with one_at_a_time(tmp_path / "home" / "cluster.lock", 5.0):  # the lock ended with its holder
+            pass
 
 
 def test_an_embedded_cluster_describes_itself(home: Path) -> None:
@@ -166,9 +186,9 @@ def test_too_little_memory_is_said_within_seconds(home: Path, monkeypatch: pytes
 
 
 def test_a_start_that_fails_shows_the_end_of_kafkas_log(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A JVM option that does not exist stands for whatever keeps Kafka from starting."""
-    monkeypatch.setenv("LAB_KAFKA_HEAP", "nonsense")
-    with pytest.raises(ClusterError, match=r"Invalid maximum heap size: -Xmxnonsense") as raised:
+    """A heap that no JVM takes stands for whatever keeps Kafka from starting."""
+    monkeypatch.setenv("LAB_KAFKA_HEAP", "1k")
+    with pytest.raises(ClusterError, match=r"Too small maximum heap") as raised:
         attach("embedded")
     assert Path(raised.value.cure.removeprefix("The whole log is ").rstrip(".")).exists()
 
@@ -296,7 +316,7 @@ def test_a_silent_address_is_given_up_in_time() -> None:
     """It accepts and says nothing, or is no Kafka: both are said within 10 s."""
     with _server(b"") as silent, _server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as web:
         begun = time.monotonic()
-        with pytest.raises(ClusterError, match=rf"{silent}: no answer in .*{web}: .*not speak Kafka"):
+        with pytest.raises(ClusterError, match=rf"{silent}: no answer in .*{web}: .*no Kafka broker"):
             attach(f"127.0.0.1:{silent},127.0.0.1:{web}")
         assert time.monotonic() - begun < 10
 
@@ -307,7 +327,7 @@ def test_of_a_names_addresses_the_one_with_kafka_is_taken(
     """localhost is ::1 first, where something else listens at the same port (C03)."""
     port = int(kafka["bootstrap_servers"][0].rpartition(":")[2])
     with _server(b"HTTP/1.1 400 Bad Request\r\n\r\n", ("::1", port)):
-        monkeypatch.setattr(reach, "resolve", lambda host, port, failures: [("::1", port), ("127.0.0.1", port)])
+        monkeypatch.setattr(door, "resolve", lambda host, port, failures: [("::1", port), ("127.0.0.1", port)])
         with attach(f"localhost:{port}") as cluster:
             assert (cluster.kind, cluster.connection) == ("external", {"bootstrap_servers": [f"127.0.0.1:{port}"]})
             assert [b.port for b in cluster.describe().brokers] == [port]
@@ -317,10 +337,10 @@ def test_of_a_names_addresses_the_one_with_kafka_is_taken(
 
 def test_a_broker_that_advertises_an_unknown_name_is_explained() -> None:
     """Connected to X, told to go to Y, Y does not resolve (C01); or Y is there and nothing listens."""
-    with pytest.raises(ClusterError, match=r"connected to 127.0.0.1:1, .*kafka.invalid:29092.*does not resolve"):
-        reach.check_advertised(reach.Found("127.0.0.1:1", ((1, "kafka.invalid", 29092),)))
-    with pytest.raises(ClusterError, match=r"clients to 127.0.0.1:9, and nothing accepts"):
-        reach.check_advertised(reach.Found("127.0.0.1:1", ((1, "127.0.0.1", 9),)))
+    with pytest.raises(BrokerGone, match=r"connected to 127.0.0.1:1, .*kafka.invalid:29092.*does not resolve"):
+        door.check_advertised(door.Reached("127.0.0.1:1", (("kafka.invalid", 29092),)))
+    with pytest.raises(BrokerGone, match=r"clients to 127.0.0.1:9, and nothing accepts"):
+        door.check_advertised(door.Reached("127.0.0.1:1", (("127.0.0.1", 9),)))
 
 
 class _server:

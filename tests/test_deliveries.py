@@ -1,26 +1,14 @@
 """Chapter 04's tables and charts: what is promised repeats from run to run, what a fault decides is measured."""
 
-from dataclasses import dataclass
-
 import pandas as pd
 import pytest
 
 from app.analysis import deliveries, timeline
 from app.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, LOST, PROMISES, answer_kind
-from app.analysis.deliveries import COLUMNS
+from app.analysis.deliveries import COLUMNS, Mark
 from app.analysis.page import FIGURE
 
-
-@dataclass(frozen=True)
-class Moment:
-    """An action of a fault."""
-
-    action: str
-    begin: float
-    end: float
-
-
-MOMENTS = [Moment("kill broker", 1.0, 1.1), Moment("restart broker", 2.0, 4.5)]
+MOMENTS = [Mark("kill broker", 1.0, 1.1), Mark("restart broker", 2.0, 4.5)]
 
 
 def row(contender: str, **numbers: float) -> dict[str, object]:

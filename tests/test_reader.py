@@ -14,6 +14,7 @@ from recordbatches import batch, chunk
 from topics_of import abort, new_topic, producer, values, write
 
 from app.errors import LabError
+from app.game.schema import EVENTS
 from app.stream import infer, topics
 from app.stream.connection import Connection
 from app.stream.consumed import Consumed, Consuming
@@ -25,7 +26,7 @@ from app.stream.pipeline import Pipeline, Planner
 from app.stream.reader import read_text, read_topic
 from app.stream.records import from_values
 from app.stream.request import Request
-from app.stream.schema import EVENTS, Schema
+from app.stream.schema import Schema
 from app.stream.tables import read_batches
 from app.stream.wire import Link, Unsupported
 

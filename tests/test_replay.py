@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.analysis.replay import differences, replay
-from app.game.rules import Command, Player, RuleBroken, World, decide, evolve
+from app.game.rules import Command, Player, RuleBroken, World, decide
 
 NOW = datetime(2019, 3, 16, 5, 8, 40, tzinfo=UTC)
 PLAYERS = ("ann", "bob", "cy")
@@ -28,7 +28,7 @@ def played(moves: list[tuple[str, str, str]]) -> tuple[World, pd.DataFrame]:
         except RuleBroken:
             continue
         for event in events:
-            world = evolve(world, event)
+            world.move(event)
             row = {"event_id": event.event_id, "event_type": event.event_type, "player": player, "at": event.at}
             place = {"partition": PLAYERS.index(player) % 2, "offset": n}
             rows.append({**row, **place, "guild": event.fields.get("guild")})

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from recordbatches import batch, chunk
 
 from app.errors import LabError
+from app.game.schema import EVENTS
 from app.stream import decode, native
 from app.stream.chunk import Decode, Decoded
 from app.stream.frames import TopicFrame, build
 from app.stream.gathered import Gathered
 from app.stream.infer import cast, join, start, widened
 from app.stream.pipeline import Pipeline, Planner
-from app.stream.schema import EVENTS, Plan, Schema, compile_plan, key_of, label_of
+from app.stream.schema import Plan, Schema, compile_plan, key_of, label_of
 
 
 def test_the_game_is_one_schema() -> None:

@@ -25,11 +25,10 @@ from app.stream import topics
 from app.stream.connection import FRAMES, Connection, kafka_python, librdkafka
 from app.stream.engine import Engine
 from app.stream.log import Counts, EventLog
-from app.stream.missing import TopicMissing
+from app.stream.missing import NotLetIn, TopicMissing
 from app.stream.reader import read_text, read_topic
 from app.stream.request import Request
 from app.stream.tables import read_batches
-from app.stream.tls import NotLetIn
 from app.stream.ways import DELIVERING, log_class, open_log
 
 WRONG = "not-the-password"

@@ -9,11 +9,11 @@ import pytest
 
 from app.analysis import tables
 from app.analysis.ledger import close_ledger
+from app.analysis.measured import measured
 from app.analysis.page import Column, Figure, Table, number, numbered
 from app.analysis.theme import TYPES
 from app.game.events import EVENT_TYPES
 from app.game.rules import Player, World
-from app.report.measured import measured
 
 EVIL = "</td><script>alert(1)</script>`x`"
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from app.analysis.ledger import Ledger
 from app.analysis.page import Column, Table, number
+from app.analysis.replay import differences
 
 RAW_SHOWN = 200  # bytes of a rejected record that a table shows
 
@@ -91,13 +92,13 @@ def gaps(account: Ledger, most: int = 20) -> Table:
 def replay(replayed: Any, world: Any) -> Table:
     """The world that the log gives beside the one that the game holds."""
     columns = (Column("what"), number("from the log"), number("in the game"), number("differences"))
-    left, right = totals(replayed), totals(world)
+    left, right, what = totals(replayed), totals(world), differences(replayed, world)["what"]
     differing = {
         "players": len(replayed.players.keys() ^ world.players.keys()),
-        "swords": differing_in("swords", replayed, world),
-        "guild members": differing_in("guild", replayed, world),
+        "swords": int((what == "swords").sum()),
+        "guild members": int((what == "guild").sum()),
     }
-    rows = tuple((what, left[what], right[what], differing[what]) for what in differing)
+    rows = tuple((name, left[name], right[name], count) for name, count in differing.items())
     return Table("Replay beside the game", columns, rows, "differences are counted player by player, not in the sums")
 
 
@@ -108,15 +109,6 @@ def totals(world: Any) -> dict[str, int]:
         "swords": sum(player.swords for player in players),
         "guild members": sum(player.guild is not None for player in players),
     }
-
-
-def differing_in(field: str, world: Any, other: Any) -> int:
-    names = {*world.players, *other.players}
-    nobody = {"swords": 0, "guild": None}[field]
-    return sum(
-        getattr(world.players.get(name), field, nobody) != getattr(other.players.get(name), field, nobody)
-        for name in names
-    )
 
 
 def literal(raw: bytes) -> str:

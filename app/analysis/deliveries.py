@@ -5,16 +5,17 @@ way and experiment, as `app.faults.account` gives it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from app.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, PROMISES
 from app.analysis.charts import figure, nothing
 from app.analysis.counts import STEPS
+from app.analysis.measured import measured
 from app.analysis.page import Column, Figure, Table, number
 from app.analysis.timeline import panels
-from app.report.measured import measured
 
 BINS = 30  # at most, in a chart over time
 
@@ -30,15 +31,13 @@ COLUMNS: Mapping[str, str] = {
 }
 
 
-class Moment(Protocol):
-    """An action of a fault and when it began and ended, in seconds."""
+@dataclass(frozen=True)
+class Mark:
+    """An action of a fault and when it was done: begin and end in seconds since the crowd's first request."""
 
-    @property
-    def action(self) -> str: ...
-    @property
-    def begin(self) -> float: ...
-    @property
-    def end(self) -> float: ...
+    action: str
+    begin: float
+    end: float
 
 
 def promises(ways: Mapping[str, str]) -> Table:
@@ -111,7 +110,7 @@ def lost_events(found: pd.DataFrame, most: int = 12) -> Table:
     return Table("Lost, event by event", columns, rows, "the first of each way and fault", empty="nothing was lost")
 
 
-def over_time(answers: pd.DataFrame, moments: Sequence[Moment], fault: str) -> Figure:
+def over_time(answers: pd.DataFrame, moments: Sequence[Mark], fault: str) -> Figure:
     """Answers over the time of one experiment, a panel for each contender, the fault's moments marked.
 
     `answers` has a row for each request: contender, seconds, answer (one of `ANSWER_KINDS`).
@@ -160,18 +159,18 @@ def data(title: str, binned: pd.DataFrame) -> Table:
 def longest(answers: pd.DataFrame) -> str:
     """Each contender's longest time without any 200, in a sentence's words."""
     return "Longest time without a 200: " + ", ".join(
-        f"{name} {gap(group):.1f} s" for name, group in answers.groupby("contender", sort=False)
+        f"{name} {stall(group):.1f} s" for name, group in answers.groupby("contender", sort=False)
     )
 
 
-def gap(answers: pd.DataFrame) -> float:
+def stall(answers: pd.DataFrame) -> float:
     """The longest time in seconds without a 200, from 0 to the last answer."""
     good = answers["seconds"][answers["answer"].isin(PROMISES)]
     moments = pd.concat([pd.Series([0.0]), good, pd.Series([answers["seconds"].max()])]).sort_values()
     return float(moments.diff().max())
 
 
-def in_words(moments: Iterable[Moment]) -> str:
+def in_words(moments: Iterable[Mark]) -> str:
     """When each action was done."""
     return ", ".join(
         f"{moment.action} at {moment.begin:.1f} s" + (f", done at {moment.end:.1f} s" if slow(moment) else "")
@@ -179,5 +178,5 @@ def in_words(moments: Iterable[Moment]) -> str:
     )
 
 
-def slow(moment: Moment) -> bool:
+def slow(moment: Mark) -> bool:
     return moment.end - moment.begin > 0.25

@@ -114,4 +114,5 @@ def place(record: Any) -> str:
 
 
 def text(value: Any) -> str:
+    """`value` as text; a missing one is empty."""
     return "" if pd.isna(value) else str(value)

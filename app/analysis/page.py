@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Literal
 
-import pandas as pd
+from app.analysis.measured import marked
 
 FIGURE = "application/vnd.streaming-lab.figure+html"
 VEGALITE = "application/vnd.vegalite.v5+json"  # the newest that JupyterLab 4 draws
@@ -44,6 +44,8 @@ class Column:
         """`value` as text; a missing one is empty."""
         if hasattr(value, "_repr_html_") or isinstance(value, (str, bytes)):
             return repr(value) if not isinstance(value, str) else value
+        import pandas as pd  # here: the report renders pages without it
+
         if value is None or pd.isna(value):
             return ""
         if self.kind == "number":
@@ -162,11 +164,6 @@ def numbered(page: str) -> str:
         return f"{kind.capitalize()} {counts[kind]}. "
 
     return re.sub(r'<span class="no (table|figure|data)">[^<]*</span>', number_of, page)
-
-
-def marked(html: str) -> str:
-    """`html` marked as measured: two runs with the same parameters may differ in it, and in nothing else."""
-    return f'<span class="measured">{html}</span>'
 
 
 def prose(text: str) -> str:

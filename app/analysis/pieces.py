@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from app.analysis.theme import OTHER, TOKENS, TYPES
-from app.lean import iri_grammar_skipped
+from app.skipped_imports import iri_grammar_skipped
 
 WIDE, NARROW = 736, 342  # pixels
 

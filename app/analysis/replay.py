@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from app.analysis.gaps import text
 from app.game.events import EVENT_TYPES, Event
-from app.game.rules import World, evolve
+from app.game.rules import World
 
 
 def replay(events: pd.DataFrame) -> World:
@@ -17,7 +18,7 @@ def replay(events: pd.DataFrame) -> World:
     """
     world = World()
     for event in in_order(events):
-        world = evolve(world, event)
+        world.move(event)
     return world
 
 
@@ -40,10 +41,6 @@ def in_order(events: pd.DataFrame) -> Iterator[Event]:
 
 def moment(value: Any) -> datetime:
     return datetime.min.replace(tzinfo=UTC) if value is None or pd.isna(value) else pd.Timestamp(value).to_pydatetime()
-
-
-def text(value: Any) -> str:
-    return "" if value is None or pd.isna(value) else str(value)
 
 
 def differences(world: World, other: World) -> pd.DataFrame:

@@ -3,26 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Protocol
 
-from app.analysis.page import bare, marked, prose
+from app.analysis.measured import marked
+from app.analysis.page import bare, prose
+from app.cluster.history import Line
 
 MOST_LINES = 8  # of an output
-
-
-class Line(Protocol):
-    """One command then and now, as `app.cluster.history.beside_today` gives it."""
-
-    @property
-    def step(self) -> str: ...
-    @property
-    def old(self) -> str: ...
-    @property
-    def why(self) -> str: ...
-    @property
-    def today(self) -> str: ...
-    @property
-    def output(self) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """A Kafka to talk to: the lab's own, someone else's, or one in containers."""
 
-import os
-
+from app import settings
 from app.cluster.base import Broker, Cluster, ClusterError, Description
 from app.stream.connection import Connection
 
@@ -21,7 +20,7 @@ def attach(
     external one. `LAB_CLUSTER` names what stands in for "embedded" where no JVM can run, as in the containers.
     """
     if name == "embedded":
-        name = os.environ.get("LAB_CLUSTER") or name
+        name = settings.CLUSTER.get()
     if name == "embedded":
         from app.cluster import embedded
 

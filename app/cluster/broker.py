@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from app.cluster.base import ClusterError
 from app.cluster.jvm import Jvm
 from app.cluster.properties import Seat, properties
 from app.cluster.state import Known, identify
+from app.waiting import wait_until
 
 STEP = 0.005  # seconds between two looks at a port: a broker is up in half a second
 _VERSION = re.compile(r"Kafka version: (\S+)")
@@ -61,12 +63,16 @@ class BrokerProcess:
 
     def wait_for_port(self, deadline: float) -> None:
         """Return when the broker accepts connections; raises `ClusterError` with its last words otherwise."""
-        while not listens(self.seat.port):
+
+        def accepts() -> bool:
+            if listens(self.seat.port):
+                return True
             if not self.runs:
                 raise self.failure("ended while it was starting")
-            if time.monotonic() > deadline:
-                raise self.failure("did not open its port in time")
-            time.sleep(STEP)
+            return False
+
+        late = partial(self.failure, "did not open its port in time")
+        wait_until(accepts, deadline - time.monotonic(), late, STEP)
 
     def failure(self, what: str) -> ClusterError:
         """The error for a broker that is not as it should be: exit code, the log's tail, memory if that was it."""
@@ -99,12 +105,12 @@ class BrokerProcess:
 
     def pause(self) -> None:
         """SIGSTOP: connections stay open, nothing is answered."""
-        self._signal("SIGSTOP")
+        self._signal(signal.SIGSTOP)
         self.status = "paused"
 
     def resume(self) -> None:
         """SIGCONT."""
-        self._signal("SIGCONT")
+        self._signal(signal.SIGCONT)
         self.status = "running"
 
     def kill(self) -> None:
@@ -121,12 +127,9 @@ class BrokerProcess:
                 self.resume()
             self.process.terminate()
 
-    def _signal(self, name: str) -> None:
-        number = getattr(signal, name, None)
-        if number is None or self.process is None or self.process.poll() is not None:
-            raise ClusterError(
-                f"cannot send {name} to broker {self.seat.id}", "Is it running, and is this not Windows?"
-            )
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process is None or self.process.poll() is not None:
+            raise ClusterError(f"cannot send {number.name} to broker {self.seat.id}", "Is it running?")
         self.process.send_signal(number)
 
     def _run(self, more: tuple[str, ...], *main: str) -> "subprocess.Popen[bytes]":
@@ -151,20 +154,15 @@ def listens(port: int) -> bool:
 
 def kill_group(pid: int) -> None:
     """SIGKILL a process that leads a group, with the whole group."""
-    with contextlib.suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):
-        if hasattr(os, "killpg"):
-            os.killpg(pid, signal.SIGKILL)
-        else:
-            psutil.Process(pid).kill()
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def wait_all(processes: list["subprocess.Popen[bytes]"], deadline: float) -> bool:
     """Have all these ended before the deadline?"""
-    while any(process.poll() is None for process in processes):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(STEP)
-    return True
+    return wait_until(
+        lambda: all(process.poll() is not None for process in processes), deadline - time.monotonic(), step=STEP
+    )
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import psutil
 
-from app.cli import whole
+from app import settings
+from app.cli import VERSION, whole
 from app.cluster import embedded, state
 from app.cluster.ending import stop
 from app.cluster.state import State
@@ -17,7 +18,13 @@ from app.stream import native
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`start [--port N] [--brokers N]`, `status` or `stop`; 0 when it is so, 1 when `status` finds nothing."""
-    parser = argparse.ArgumentParser(prog="cluster.py", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="cluster.py",
+        description=__doc__,
+        epilog=settings.help_text(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("start", help="start Kafka, or keep the running one, until stop")
     start.add_argument("--port", type=whole(1, 65535 - 8), help="the first broker's port; else free ones are taken")
@@ -44,14 +51,16 @@ def _start(asked: argparse.Namespace) -> int:
 
 
 def _status() -> int:
-    found = [
-        one for name in state.instances() if (one := state.read(state.state_file(name))) and state.lives(one.keeper)
-    ]
+    files = [state.state_file(name) for name in state.instances()]
+    found = [one for file in files if (one := state.read(file)) and state.lives(one.keeper)]
+    strangers = [file for file in files if state.strangers(file)]
     for one in found:
         _say("\n".join(lines(one)))
-    if not found:
+    for file in strangers:
+        _say(f"another version's cluster ({file}); end it: python3 scripts/cluster.py stop")
+    if not found and not strangers:
         _say("no cluster runs; start one: python3 scripts/cluster.py start")
-    return 0 if found else 1
+    return 0 if found or strangers else 1
 
 
 def lines(one: State) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from app import settings
 from app.cluster import docker
 from app.cluster.base import BrokerVerb, Cluster, ClusterError, Description
 from app.cluster.inquiry import describe
@@ -113,7 +114,7 @@ def attach(
     recipe = RECIPES[name]
     environment = {**os.environ, **ports} if ports else None
     docker.check(environment)
-    own = project or os.environ.get("LAB_COMPOSE_PROJECT") or "streaming-lab"
+    own = project or settings.COMPOSE_PROJECT.get()
     target = Project(recipe.project.replace("streaming-lab", own), PROJECT / recipe.file, environment)
     before = target.containers()
     _same_file(target, before)

@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +12,9 @@ from app.cluster import state
 from app.cluster.base import BrokerVerb, Cluster, ClusterError, Description
 from app.cluster.channel import Answer, answered, ask
 from app.cluster.ending import STOP_CURE, sweep, wait_gone
-from app.cluster.starting import check_ports_free, order_of, start
+from app.cluster.starting import check_ports_free, one_at_a_time, order_of, start
 from app.cluster.state import State
-from app.cluster.turn import turn
+from app.waiting import wait_until
 
 SETTLE = 150.0  # seconds for another process's start or stop, which may train the start-up cache
 
@@ -47,10 +46,7 @@ class EmbeddedCluster(Cluster):
 
     def version(self, timeout: float = 2.0) -> str | None:
         """Kafka's version as the first broker logs it, just after its port opens; None when it did not in time."""
-        deadline = time.monotonic() + timeout
-        while (version := self.state.version) is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return version
+        return wait_until(lambda: self.state.version, timeout)
 
     def close(self, wait: bool = False, say: Callable[[str], None] | None = None) -> None:
         """Stop using the cluster.
@@ -96,7 +92,7 @@ def attach(
     """
     file = state.state_file(name_of(brokers, throughput, instance))
     user, pid = user or Path(sys.argv[0] or "python").name, None if hold else os.getpid()
-    with turn(file.with_suffix(".lock"), SETTLE):
+    with one_at_a_time(file.with_suffix(".lock"), SETTLE):
         ready = None
         found = settled(file)
         if found is not None:
@@ -121,21 +117,32 @@ def settled(file: Path) -> State | None:
     """The running cluster of this state file, once a start or stop in progress is over; None when there is none.
 
     A state file whose keeper is gone is cleaned up with everything it names. Raises `ClusterError` when a broker died
-    on its own.
+    on its own, or when another version's cluster runs.
     """
-    deadline = time.monotonic() + SETTLE
-    while (found := state.read(file)) is not None:
-        if not state.lives(found.keeper):
-            sweep(found, file)
-            return None
-        if found.status == "running":
-            check_alive(found)
-            return found
-        if time.monotonic() > deadline:
-            raise ClusterError(f"the cluster has been {found.status} for {SETTLE:.0f} s", STOP_CURE)
-        time.sleep(0.02)
-    file.unlink(missing_ok=True)  # nothing, or nothing readable
-    return None
+    found = state.read(file)
+
+    def at_rest() -> bool:
+        nonlocal found
+        found = state.read(file)
+        return found is None or found.status == "running" or not state.lives(found.keeper)
+
+    def late() -> ClusterError:
+        return ClusterError(f"the cluster has been {found and found.status} for {SETTLE:.0f} s", STOP_CURE)
+
+    wait_until(at_rest, SETTLE, late)
+    if found is None:
+        if left := state.strangers(file):
+            raise ClusterError(
+                f"a cluster that another version of the lab has started is running (pid {left[0].pid}, {file})",
+                "End it: python3 scripts/cluster.py stop",
+            )
+        file.unlink(missing_ok=True)  # nothing, or nothing readable
+    elif not state.lives(found.keeper):
+        sweep(found, file)
+        found = None
+    else:
+        check_alive(found)
+    return found
 
 
 def check_alive(found: State) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from app.cluster import state
 from app.cluster.broker import kill_group
 from app.cluster.channel import Answer, ask
 from app.cluster.state import State
+from app.waiting import wait_until
 
 PATIENCE = 150.0  # seconds for an end that may train the start-up cache
 STOP_CURE = "Run `python3 scripts/cluster.py stop`, then start again."
@@ -28,8 +28,7 @@ def stop(file: Path, say: Callable[[str], None]) -> End | None:
     """End this state file's cluster, whoever uses it; returns when its processes are gone. None: there was none."""
     found = state.read(file)
     if found is None:
-        file.unlink(missing_ok=True)
-        return None
+        return _dismiss(file)
     if not state.lives(found.keeper):
         return End(tuple(sweep(found, file)), False)
     try:
@@ -44,14 +43,23 @@ def stop(file: Path, say: Callable[[str], None]) -> End | None:
     return End(tuple(last["forced"]), bool(last["trained"]))
 
 
+def _dismiss(file: Path) -> End | None:
+    """End a cluster of another version: in every version the keeper ends when its state file is taken away."""
+    left = state.strangers(file)
+    file.unlink(missing_ok=True)
+    wait_until(lambda: not any(map(state.lives, left)), PATIENCE)
+    forced = [process.pid for process in left if state.lives(process)]
+    for pid in forced:
+        kill_group(pid)
+    return End(tuple(forced), False) if left else None
+
+
 def wait_gone(found: State, timeout: float = PATIENCE) -> Answer:
     """Return when the cluster's processes are gone; says who was forced, and whether a cache was written."""
     answer: Answer = {"forced": [], "trained": False}
     with contextlib.suppress(OSError, ValueError):
         answer = ask(found.address, found.token, "wait", timeout)
-    deadline = time.monotonic() + 5.0
-    while state.lives(found.keeper) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: not state.lives(found.keeper), 5.0)
     return answer
 
 

@@ -1,8 +1,10 @@
 """Someone else's brokers: reached before anything is sent, also where they send their clients."""
 
-from app.cluster import reach
-from app.cluster.base import Cluster, Description
+from app.cluster.base import Cluster, ClusterError, Description
+from app.stream import door
 from app.stream.connection import connect_to
+from app.stream.layout import parse_addresses
+from app.stream.missing import BrokerGone
 
 
 class ExternalCluster(Cluster):
@@ -23,8 +25,12 @@ def attach(servers: str) -> ExternalCluster:
     Of a name with several addresses (localhost is ::1 and 127.0.0.1) the first at which Kafka answers is taken. Raises
     `ClusterError` naming the addresses when none does within 10 s, or when a broker advertises one out of reach.
     """
-    asked = list(connect_to(servers)["bootstrap_servers"])
-    found = reach.find(asked)
-    reach.check_advertised(found)
-    kept = [server for server in asked if reach.split(server)[0] not in reach.LOOPBACK]
+    asked = connect_to(servers)
+    try:
+        found = door.reach(asked)
+        door.check_advertised(found)
+    except BrokerGone as error:
+        raise ClusterError(error.problem, error.cure) from error
+    named = zip(asked["bootstrap_servers"], parse_addresses(asked["bootstrap_servers"]), strict=True)
+    kept = [server for server, (host, _) in named if host not in door.LOOPBACK]
     return ExternalCluster(servers, connect_to(",".join(dict.fromkeys([found.server, *kept]))))

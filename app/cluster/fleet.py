@@ -13,7 +13,6 @@ from app.cluster.jvm import Jvm, StartCache
 from app.cluster.order import Order
 from app.cluster.properties import Seat, free_ports
 from app.cluster.template import Template, new_id
-from app.cluster.turn import turn
 
 START = 60.0  # seconds for all ports to open; about one is usual
 CLEAN = 8.0  # seconds for a clean shutdown before force
@@ -164,9 +163,13 @@ class Fleet:
             return ()
         try:
             if self._trainee is None:
-                self._alone.enter_context(turn(self.cache.file.with_suffix(".lock"), timeout=0.0))
+                from filelock import FileLock  # here: a start that has its cache does without it, and is quicker
+
+                lock = self.cache.file.with_suffix(".lock")
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                self._alone.enter_context(FileLock(lock, timeout=0, thread_local=False))  # another thread may end it
                 self._trainee = self.cache.temporary()
-        except (OSError, ClusterError):  # no place for a cache: every start is a slow one; or another cluster trains
+        except OSError:  # no place for a cache: every start is a slow one; or another cluster trains
             return ()
         return (f"-XX:AOTCacheOutput={self._trainee}",)
 

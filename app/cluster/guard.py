@@ -6,7 +6,6 @@ the state file still names the JVMs, and the next start, status or stop ends the
 """
 
 import contextlib
-import os
 import subprocess
 
 # The last line read is the list of process groups to end; an empty one means: nothing to do.
@@ -14,18 +13,16 @@ _SHELL = 'groups=; while read -r line; do groups=$line; done; for group in $grou
 
 
 class Guard:
-    """Watches over the given process groups as long as it lives; does nothing where there is no POSIX shell."""
+    """Watches over the given process groups as long as it lives."""
 
     def __init__(self) -> None:
-        self._shell: subprocess.Popen[bytes] | None = None
-        if os.name == "posix":
-            self._shell = subprocess.Popen(
-                ["/bin/sh", "-c", _SHELL],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        self._shell: subprocess.Popen[bytes] | None = subprocess.Popen(
+            ["/bin/sh", "-c", _SHELL],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def watch(self, groups: list[int]) -> None:
         """From now on it is these."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.cluster.base import ClusterError
-from app.home import PROJECT
+from app.home import cache_folder
 
 LOCK = Path(__file__).with_name("jgo.lock.toml")
 SPEC = Path(__file__).with_name("jgo.toml")
@@ -37,11 +37,6 @@ class Jar:
     def file_name(self) -> str:
         """As Maven names it."""
         return f"{self.artifact}-{self.version}.jar"
-
-
-def cache_folder() -> Path:
-    """Jars and start-up caches, shared by every lab home: `LAB_CACHE`, else `.lab/cache` in the project."""
-    return Path(os.environ.get("LAB_CACHE") or PROJECT / ".lab" / "cache")
 
 
 def locked() -> tuple[Jar, ...]:

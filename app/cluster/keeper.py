@@ -21,15 +21,13 @@ from app.cluster.order import Order
 def main() -> None:
     """Read the order, answer one line on stdout (the state file's path, or a problem with its cure), and keep."""
     order = Order.from_json(json.load(sys.stdin))
-    if hasattr(os, "fork"):
-        if os.fork():
-            os._exit(0)  # the starter is not our parent then, and need not collect us
-        os.setsid()  # leads its own group again, so that it can be ended as one
+    if os.fork():
+        os._exit(0)  # the starter is not our parent then, and need not collect us
+    os.setsid()  # leads its own group again, so that it can be ended as one
     keeper = Keeper(order)
-    for name in ("SIGTERM", "SIGINT"):
-        signal.signal(getattr(signal, name), lambda *_: keeper.ending.set())
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: keeper.ending.set())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         keeper.start()
     except ClusterError as error:

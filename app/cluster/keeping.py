@@ -19,6 +19,7 @@ from app.cluster.fleet import Fleet
 from app.cluster.order import Order
 from app.cluster.state import BrokerState, State, identify, state_file, write
 from app.cluster.users import Users
+from app.waiting import wait_until
 
 LOOK = 0.25  # seconds between two looks at users and brokers
 WAIT = 150.0  # seconds that an answer to `wait` may take: an end that trains the start-up cache takes some
@@ -115,9 +116,7 @@ class Keeper:
             shutil.rmtree(self.run, ignore_errors=True)
         self.file.unlink(missing_ok=True)
         self.ended.set()
-        deadline = time.monotonic() + 1.0
-        while self.waiting and time.monotonic() < deadline:
-            time.sleep(0.005)
+        wait_until(lambda: not self.waiting, 1.0, step=0.005)
         self.service.shutdown()
         self.service.server_close()
 

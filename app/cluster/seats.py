@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from app.cluster.properties import free_ports
 from app.errors import LabError
 from app.home import PROJECT
 from app.stream.connection import addresses
+from app.waiting import wait_until
 
 PATIENCE = 30.0  # seconds for one line
 
@@ -184,10 +184,17 @@ def _process(command: Sequence[str], environment: Mapping[str, str] | None) -> I
 
 def _wait(ready: Callable[[], bool], game: Game) -> None:
     """Wait until the game answers; one that ended, or is silent for 30 s, raises with its last words."""
-    deadline = time.monotonic() + PATIENCE
-    while not ready():
-        if game.process.poll() is not None or time.monotonic() > deadline:
-            game.process.kill()
-            words = game.process.communicate()[0].split("\n")
-            raise LabError(f"`{game.line}` does not answer: {' / '.join(words[-3:])}", "Run the line by hand.")
-        time.sleep(0.02)  # one step of a wait that has a deadline
+
+    def silent() -> LabError:
+        game.process.kill()
+        words = game.process.communicate()[0].split("\n")
+        return LabError(f"`{game.line}` does not answer: {' / '.join(words[-3:])}", "Run the line by hand.")
+
+    def answers() -> bool:
+        if ready():
+            return True
+        if game.process.poll() is not None:
+            raise silent()
+        return False
+
+    wait_until(answers, PATIENCE, silent)

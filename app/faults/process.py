@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from app.errors import LabError
 from app.home import PROJECT
 from app.stream.connection import Connection, addresses
 from app.stream.ways import arguments, log_class
+from app.waiting import wait_until
 
 # what a game says at its end of events that it did not deliver: how many, and their ids
 LEFT = re.compile(r"^(\d+) event\(s\) .*:\n((?:  .+\n?)*)", re.MULTILINE)
@@ -78,19 +78,23 @@ class GameProcess:
 
     def await_ready(self, timeout: float = 60.0) -> None:
         """Wait until it says that it is ready; one that gives up before (no broker yet) is started again, as often."""
-        deadline, said = time.monotonic() + timeout, ""
-        while True:
+        said = ""
+
+        def ready() -> str:
+            nonlocal said
             word, _, url = self._file("out").read_text().partition(" ")
             if word == "ready" and url.endswith("\n"):
-                self.url = url.strip()
-                return
-            if time.monotonic() > deadline:
-                self.kill()
-                raise GameFailed(f"the game was not ready after {timeout:g} s: {self.errors() or said}", "Try again.")
+                return url.strip()
             if not self.running:
                 said = self.errors()
                 self.launch(self._drain)
-            time.sleep(0.02)
+            return ""
+
+        def late() -> GameFailed:
+            self.kill()
+            return GameFailed(f"the game was not ready after {timeout:g} s: {self.errors() or said}", "Try again.")
+
+        self.url = wait_until(ready, timeout, late)
 
     def begin_stop(self) -> None:
         """SIGTERM: requests in hand are answered, then events that wait are delivered, for `drain` seconds."""

@@ -10,7 +10,7 @@ from app.faults.account import answers
 from app.faults.experiment import Experiment, Result
 from app.faults.probe import sight_of
 from app.game.events import EVENT_TYPES, Event
-from app.game.rules import Command, RuleBroken, World, decide, evolve
+from app.game.rules import Command, RuleBroken, World, decide
 
 
 def broken(experiment: Experiment) -> list[str]:
@@ -80,7 +80,7 @@ def disorder(result: Result) -> Iterator[str]:
         latest[event.player] = number
         if impossible(world, event):
             yield f"{event.player}: request {number} ({event.event_type}) was against the rules of the world before it"
-        world = evolve(world, event)
+        world.move(event)
 
 
 def impossible(world: World, event: Event) -> bool:

@@ -3,21 +3,12 @@
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Self
 
+from app.analysis.deliveries import Mark
 from app.cluster import Cluster
 from app.faults.plan import BROKER, DRAIN
 from app.faults.process import GameProcess
-
-
-@dataclass(frozen=True)
-class Mark:
-    """An action and when it was done: begin and end in seconds since the crowd's first request."""
-
-    action: str
-    begin: float
-    end: float
 
 
 class Stage:

@@ -20,7 +20,7 @@ from app.game.answers import REMEMBERED
 from app.game.events import Event
 from app.game.server import THREADS, GameServer
 from app.game.web import create_app
-from app.lean import skip_pandas
+from app.skipped_imports import skip_pandas
 from app.stream.connection import Connection, connect_to
 from app.stream.log import EventLog
 from app.stream.ways import DELIVERING, WAYS, log_class, open_log
@@ -49,8 +49,7 @@ def _serve(options: argparse.Namespace, connection: Connection) -> int:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stopped.set())
             print(f"ready {server.url}", flush=True)
-            while not stopped.wait(60):  # with a time-out, so that Windows sees Ctrl-C
-                pass
+            stopped.wait()
             deadline = time.monotonic() + options.drain
             server.stop(options.drain / 2)
     except BaseException:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.game.events import EVENT_TYPES, OWN_FIELDS, REQUIRED, Event
+from app.game.schema import EVENTS
 from app.stream.chunk import Decoded
 from app.stream.connection import Connection
 from app.stream.log import EventLog
-from app.stream.schema import EVENTS
 from app.stream.tables import read_batches
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from app.game.answers import REMEMBERED, Answer, Answers
 from app.game.events import ACTIONS, EVENT_TYPES, Event
-from app.game.rules import Command, RuleBroken, World, decide, evolve
+from app.game.rules import Command, RuleBroken, World, decide
 from app.game.turns import Turns
 from app.stream.delivery import Counts, Refused, Undecided
 
@@ -44,7 +44,7 @@ class Game:
         self.world = world
         self.answers = Answers(remember)
         self._turns = Turns()
-        self._moving = threading.Lock()  # guards `world`; held for one evolve, never while waiting
+        self._moving = threading.Lock()  # guards `world`; held for one move, never while waiting
         self._undecided: dict[str, str] = {}  # player -> the request id whose delivery is unknown
         self._rebuild(history)
 
@@ -110,7 +110,7 @@ class Game:
 
     def _move(self, event: Event) -> None:
         with self._moving:
-            self.world = evolve(self.world, event)
+            self.world.move(event)
 
     def _rebuild(self, history: Iterable[Event]) -> None:
         seen: set[str] = set()  # all ids, not only those remembered: history may hold an event twice, far apart
@@ -119,7 +119,7 @@ class Game:
             if event.event_id in seen:
                 continue
             seen.add(event.event_id)
-            self.world = evolve(self.world, event)
+            self.world.move(event)
             heapq.heappush(newest, (event.at, len(seen), event))
             if len(newest) > self.answers.limit:
                 heapq.heappop(newest)

@@ -1,14 +1,12 @@
-"""The game's rules, pure: `decide` says what a command makes happen, `evolve` what that does to the world.
+"""The game's rules, pure: `decide` says what a command makes happen, `evolve` what that does to the player.
 
 The game, the replay of a topic, and a game that starts on a topic with history all use the same `evolve`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from app.game.events import ACTIONS, Event
-from app.game.persistent import PersistentMap
 
 LONGEST_NAME = 40  # characters of a player's or a guild's name
 NAME_RULE = f"1 to {LONGEST_NAME} printable characters, no space at either end"
@@ -39,24 +37,22 @@ class Player:
 NOBODY_YET = Player()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class World:
-    """All players who own or joined something, by name. Any mapping will do to make one; it is then frozen."""
+    """All players who own or joined something, by name; `move` changes it, one thread at a time."""
 
-    players: Mapping[str, Player] = field(default_factory=PersistentMap)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.players, PersistentMap):
-            object.__setattr__(self, "players", PersistentMap(self.players))
+    players: dict[str, Player] = field(default_factory=dict)
 
     def player(self, name: str) -> Player:
         """The named player, who may not have done anything yet."""
         return self.players.get(name, NOBODY_YET)
 
-    def with_player(self, name: str, player: Player) -> "World":
-        """The world in which that player is as given."""
-        assert isinstance(self.players, PersistentMap)
-        return World(self.players.put(name, player))
+    def move(self, event: Event) -> None:
+        """Go on to the world after the event, in place: 10,000 players cost no more than ten."""
+        before = self.player(event.player)
+        after = evolve(before, event)
+        if after is not before:
+            self.players[event.player] = after
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +96,17 @@ def decide(world: World, command: Command) -> tuple[Event, ...]:
     return (_event(command, guild=guild),)
 
 
-def evolve(world: World, event: Event) -> World:
-    """The world after the event. It has happened: whatever it says is taken as true."""
-    player = world.player(event.player)
+def evolve(player: Player, event: Event) -> Player:
+    """The player after the event. It has happened: whatever it says is taken as true."""
     match event.event_type:
         case "purchased_sword":
-            return world.with_player(event.player, replace(player, swords=player.swords + 1))
+            return replace(player, swords=player.swords + 1)
         case "sold_sword":
-            return world.with_player(event.player, replace(player, swords=player.swords - 1))
+            return replace(player, swords=player.swords - 1)
         case "joined_guild":
-            return world.with_player(event.player, replace(player, guild=event.fields["guild"]))
+            return replace(player, guild=event.fields["guild"])
         case _:
-            return world
+            return player
 
 
 def _event(command: Command, **fields: str) -> Event:

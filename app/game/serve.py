@@ -5,7 +5,7 @@ import os
 from app.cli import run
 from app.errors import LabError
 from app.game.__main__ import main as play
-from app.lean import skip_pandas
+from app.skipped_imports import skip_pandas
 from app.stream import topics
 from app.stream.connection import connect_to
 

@@ -62,6 +62,19 @@ class Chapter:
         return list(self.document["metadata"].get("lab", {}).get("needs", []))
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What to run: chapters, each parameter's final value, those given, where to write, limits in seconds."""
+
+    chapters: Sequence[Chapter]
+    parameters: dict[str, Any]
+    given: dict[str, Any]
+    build: Path
+    command: str
+    cell_timeout: float
+    timeout: float
+
+
 def find(folder: Path) -> list[Chapter]:
     """All chapters in `folder`, in order."""
     return [Chapter(path) for path in sorted(folder.glob("[0-9]*-*.ipynb"))]

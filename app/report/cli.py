@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from app.cli import positive
+from app import settings
+from app.cli import VERSION, positive
 from app.errors import LabError
 from app.home import PROJECT, build_folder
-from app.lean import skip_iri_grammar
 from app.report import chapter, parameters
 from app.report.parameters import Parameter
+from app.skipped_imports import skip_iri_grammar
 
 PROGRAM = "python3 scripts/report.py"
 CELL, RUN = 600.0, 1800.0  # seconds; more where a parameter multiplies the work
@@ -50,9 +51,10 @@ def parser(known: dict[str, Parameter]) -> Parser:
     made = Parser(
         prog=PROGRAM,
         description="Run the chapters and write build/report.html.",
-        epilog="parameters (-p NAME VALUE):\n" + "\n".join(lines),
+        epilog="\n".join(["parameters (-p NAME VALUE):", *lines, "", settings.help_text()]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    made.add_argument("--version", action="version", version=VERSION)
     made.add_argument("chapters", nargs="*", metavar="CHAPTER", help="such as 03 (default: all)")
     made.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter"
@@ -71,7 +73,7 @@ def start(
 ) -> int:
     """Everything is right: run."""
     skip_iri_grammar()
-    from app.report.course import Plan
+    from app.report.chapter import Plan
     from app.report.progress import Progress
     from app.report.run import run
 

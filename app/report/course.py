@@ -1,26 +1,11 @@
 """A run under way: what it was asked for, and what became of its chapters so far."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from app.report import record
-from app.report.chapter import Chapter
+from app.report.chapter import Chapter, Plan
 from app.report.progress import Progress
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to run: chapters, each parameter's final value, those given, where to write, limits in seconds."""
-
-    chapters: Sequence[Chapter]
-    parameters: dict[str, Any]
-    given: dict[str, Any]
-    build: Path
-    command: str
-    cell_timeout: float
-    timeout: float
 
 
 @dataclass

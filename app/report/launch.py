@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
-from app.lean import skip_iri_grammar
+from app.skipped_imports import skip_iri_grammar
 
 FOR = "--for="
 DRAWS = "app.analysis.charts"  # imports these two where it draws

@@ -5,12 +5,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from app.analysis.page import FIGURE
 from app.report import prose
 from app.report.allowed import clean
 
 ROOM = 1_500_000  # bytes of outputs on the page: more makes a browser slow
 ONE_OUTPUT = 400_000  # bytes of one HTML output
-FIGURE = "application/vnd.streaming-lab.figure+html"  # app.analysis.page.FIGURE, without its import of pandas
 COLUMNS = 10  # of a frame that is not ours: more do not fit on paper side by side
 SHOWN = [FIGURE, "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 

@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from app import __version__
 from app.home import PROJECT
 from app.report import record
-from app.report.chapter import Chapter
-
-if TYPE_CHECKING:
-    from app.report.course import Plan
+from app.report.chapter import Chapter, Plan
 
 PACKAGES = (
     "kafka-python",
@@ -68,8 +66,8 @@ def sha256(path: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Python's and the key packages' versions; importlib.metadata takes milliseconds for each, so not all of them."""
-    found = {"python": platform.python_version()}
+    """The lab's, Python's and the key packages' versions; importlib.metadata takes milliseconds for each: not all."""
+    found = {"streaming-lab": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)
@@ -93,7 +91,7 @@ def machine() -> str:
 
 
 def assemble(
-    plan: "Plan",
+    plan: Plan,
     results: Sequence[record.Chapter],
     facts: Facts,
     started: datetime,

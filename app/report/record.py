@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from app import settings
+
 FORMAT = 1
 
 
@@ -96,7 +98,7 @@ def keep(name: str, value: Any) -> None:
 
     A DataFrame becomes `<name>.parquet` beside the page; anything else JSON that the page and `run.json` read.
     """
-    folder = os.environ.get("LAB_BUILD")
+    folder = os.environ.get(settings.BUILD.name)
     if not folder:
         return
     if hasattr(value, "to_parquet"):

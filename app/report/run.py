@@ -14,7 +14,8 @@ from jupyter_core.utils import run_sync
 
 from app.errors import LabError
 from app.report import provenance, record
-from app.report.course import Course, Plan
+from app.report.chapter import Plan
+from app.report.course import Course
 from app.report.kernel import Kernels, environment
 from app.report.progress import Progress
 

@@ -25,7 +25,7 @@ _SILENT = (
 def asking(connection: Connection, timeout: float) -> Iterator[KafkaAdminClient]:
     """An admin client for a few questions; a broker that does not answer within `timeout` seconds is `BrokerGone`.
 
-    One that refuses the connection is `door.NotLetIn`.
+    One that refuses the connection is `NotLetIn`.
     """
     started = time.monotonic()
     admin = None

@@ -1,4 +1,8 @@
-"""Answers decoded where they lie: kafka-python's compiled decoders, without their copy of every record batch."""
+"""Answers decoded where they lie: kafka-python's compiled decoders, without their copy of every record batch.
+
+With that copy a read with the native core took 18% more CPU (400,000 events of 253 bytes: 0.283 s for 0.239 s, medians
+of 9 interleaved rounds, more in each of them). It is kept as long as it is worth more than 5%.
+"""
 
 from collections.abc import Callable
 from functools import cache

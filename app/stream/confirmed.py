@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from app.errors import LabError
 from app.stream import topics
 from app.stream.delivery import Refused, Undecided
-from app.stream.engine import Engine
+from app.stream.engine import Acknowledged, Engine
 from app.stream.log import EventLog
 from app.stream.missing import TopicMissing
 from app.stream.outcome import Outcome
@@ -38,9 +38,7 @@ class Confirmed(EventLog):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.replaced = 0  # producers that had to be replaced
-        self._ends: tuple[
-            int, ...
-        ] = ()  # per partition, one past the last acknowledged offset; replaced, never changed
+        self._acknowledged = Acknowledged()
         self._engine: Engine | None = None
         self._dead: list[Outcome] = []
         self._repairing: threading.Thread | None = None
@@ -53,7 +51,7 @@ class Confirmed(EventLog):
 
     def _open(self) -> None:
         ends = topics.end_offsets(self.connection, self.topic)  # a missing topic or broker is said here
-        self._ends = tuple(ends[partition] for partition in sorted(ends))
+        self._acknowledged = Acknowledged(tuple(ends[partition] for partition in sorted(ends)))
         self._engine = self._new_engine()
         self._engine.answers(self.topic)  # fetches the metadata, so that the first event finds its partition at once
 
@@ -70,7 +68,7 @@ class Confirmed(EventLog):
             raise Refused(f"the broker did not take the event: {outcome.why}", "Ask again.")
 
     def _produce(self, key: str, value: bytes, event_id: str) -> Outcome:
-        outcome = Outcome(event_id, self._ends)
+        outcome = Outcome(event_id, self._acknowledged.ends)
         self._hold(outcome, event_id, value)
         engine = self._engine
         assert engine is not None
@@ -86,7 +84,7 @@ class Confirmed(EventLog):
         return outcome
 
     def _report(self, outcome: Outcome, engine: Engine, error: Any, message: Any) -> None:
-        if error is None and not self._moves_on(message.partition(), message.offset()):
+        if error is None and not self._acknowledged.moves_on(message.partition(), message.offset()):
             error = f"acknowledged at offset {message.offset()} of partition {message.partition()}, not its own"
         if error is None:
             self._settle(outcome, True)
@@ -97,19 +95,6 @@ class Confirmed(EventLog):
                 outcome.lower(message.partition(), message.offset())
             self._dead.append(outcome)
             self._replace(engine)
-
-    def _moves_on(self, partition: int, offset: int | None) -> bool:
-        """Note the end of an acknowledged event; False when it is not behind the one before.
-
-        Then the broker took the event for a repetition of an older one (their sequence numbers agree where a producer
-        lost its count), and nobody knows whether it is in the topic; nor without an offset, where librdkafka inferred
-        the acknowledgement from that of a later event.
-        """
-        if offset is None:
-            return False
-        ends = self._ends + (0,) * (partition + 1 - len(self._ends))
-        self._ends = (*ends[:partition], max(0, offset + 1), *ends[partition + 1 :])
-        return offset >= ends[partition]
 
     def _replace(self, engine: Engine) -> None:
         with self._lock:

@@ -64,7 +64,7 @@ def security(connection: Connection) -> str:
 def kafka_python(connection: Connection) -> dict[str, Any]:
     """The connection as kafka-python's clients get it: the same names, passwords that do not show, TLS ready-made.
 
-    Raises `tls.NotLetIn` for a file that can't be used.
+    Raises `NotLetIn` for a file that can't be used.
     """
     if "SASL" in security(connection):
         for name in FRAMES:

@@ -1,8 +1,15 @@
-"""Whether a broker lets this connection in, and if not, why: kafka-python's clients only try until their time is up."""
+"""Does a bootstrap server let this connection in, and does it send its clients to a place that can be reached?
 
+kafka-python's clients only try until their time is up, and then report a time-out. Clients connect twice: to a
+bootstrap address, and then to the addresses that the brokers advertise. The second one is where laptops, containers and
+VPNs go wrong.
+"""
+
+import socket
 import ssl
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from kafka import errors as kafka_errors
@@ -19,14 +26,19 @@ from kafka.protocol.sasl import (
 from app.errors import LabError
 from app.stream.connection import Connection, addresses, security
 from app.stream.layout import parse_addresses
-from app.stream.tls import CHECK_FILES, NotLetIn, context
-from app.stream.wire import Link, TlsSpoken, Unsupported, WireError
+from app.stream.missing import BrokerGone, NotLetIn
+from app.stream.tls import CHECK_FILES, context
+from app.stream.wire import Address, Link, TlsSpoken, Unsupported, WireError, shown
+from app.waiting import wait_until
 
 RETRY = 0.05  # seconds between two rounds of knocking
 _LEAST = 0.1  # seconds that one server has in any case
 _KNOCK = 2.0  # seconds for one server, so that a frozen one does not hide the next
 _INSIST = 1.0  # seconds after which who hangs up each time is no broker that is just starting or ending
 _EXPLAIN = 0.5  # seconds for a server that was heard of before
+_ADDRESS = 2.5  # seconds for one numeric address to accept, and to answer
+_ALL = 9.0  # seconds for all addresses
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _WITH_USER = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _HANGS_UP = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
 
@@ -41,12 +53,13 @@ def find(connection: Connection, deadline: float, insist: float = _INSIST) -> st
     answers until `deadline` (monotonic seconds) it is kafka-python's `KafkaConnectionError`.
     """
     tls, started = context(connection), time.monotonic()
-    while True:
-        troubles = []
+    troubles: list[WireError] = []
+
+    def first_open() -> str:
+        troubles.clear()
         for server in addresses(connection).split(","):
             try:
-                door = _Door(server, connection, tls, _patience(deadline))
-                with door:
+                with _Door(parse_addresses(server)[0], connection, tls, _patience(deadline)) as door:
                     door.enter()
                 return server
             except Unsupported:
@@ -57,9 +70,12 @@ def find(connection: Connection, deadline: float, insist: float = _INSIST) -> st
                 troubles.append(error)
         if all(map(_hung_up, troubles)) and time.monotonic() - started > insist:
             raise _other_protocol(connection, troubles[0]) from troubles[0]
-        if time.monotonic() + RETRY > deadline:
-            raise kafka_errors.KafkaConnectionError("; ".join(map(str, troubles)))
-        time.sleep(RETRY)
+        return ""
+
+    def nobody() -> kafka_errors.KafkaConnectionError:
+        return kafka_errors.KafkaConnectionError("; ".join(map(str, troubles)))
+
+    return wait_until(first_open, deadline - RETRY - time.monotonic(), nobody, RETRY)
 
 
 def explain(connection: Connection) -> None:
@@ -78,19 +94,101 @@ def verdict(connection: Connection) -> str:
         return f"no broker answers: {error}"
 
 
+@dataclass(frozen=True)
+class Reached:
+    """A numeric address (host:port) where a broker answered, and the addresses that it sends its clients to."""
+
+    server: str
+    advertised: tuple[Address, ...]
+
+
+def reach(connection: Connection) -> Reached:
+    """The first address of the bootstrap servers' names at which a broker answers, each name resolved to all it has.
+
+    Raises `BrokerGone` with what each address did instead, within ten seconds, and `NotLetIn`.
+    """
+    deadline, failures = time.monotonic() + _ALL, list[str]()
+    for host, port in parse_addresses(connection["bootstrap_servers"]):
+        for address in resolve(host, port, failures):
+            now = time.monotonic()
+            if now > deadline:
+                failures.append(f"{shown(address)}: not tried, {_ALL:.0f} s are over")
+                continue
+            try:
+                with _Door(address, connection, context(connection), min(now + _ADDRESS, deadline)) as door:
+                    answer = door.enter()
+                return Reached(shown(address), tuple((broker.host, broker.port) for broker in answer.brokers))
+            except (WireError, Unsupported) as error:
+                failures.append(f"{shown(address)}{_name(host)}: {_reason(error, address)}")
+    raise BrokerGone(
+        f"no broker answers at {addresses(connection)} ({'; '.join(failures)})",
+        "Is it running, and is the port right? `-p cluster embedded` starts one of the lab's own.",
+    )
+
+
+def check_advertised(found: Reached) -> None:
+    """Raise `BrokerGone` when a broker sends its clients to a place out of reach, naming the place."""
+    deadline = time.monotonic() + _ALL
+    for host, port in found.advertised:
+        failures: list[str] = []
+        told = f"connected to {found.server}, which sends its clients to {host}:{port}"
+        numeric = resolve(host, port, failures)
+        if not numeric:
+            raise BrokerGone(
+                f"{told}, and the name {host!r} does not resolve here",
+                f"Set the broker's advertised.listeners to a name that does, or add {host!r} to the hosts file.",
+            )
+        for address in numeric:
+            try:
+                socket.create_connection(address, timeout=max(0.1, min(_ADDRESS, deadline - time.monotonic()))).close()
+                break
+            except OSError as error:
+                failures.append(f"{shown(address)}: {_os_reason(error)}")
+        else:
+            raise BrokerGone(
+                f"{told}, and nothing accepts connections there ({'; '.join(failures)})",
+                "Set the broker's advertised.listeners to an address that this machine can reach.",
+            )
+
+
+def resolve(host: str, port: int, failures: list[str]) -> list[Address]:
+    """The numeric addresses of a host name, IPv6 and IPv4, in the system's order; none adds a line to `failures`."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        failures.append(f"{host}: the name does not resolve ({_os_reason(error)})")
+        return []
+    return list(dict.fromkeys((str(one[4][0]), port) for one in found))
+
+
+def _name(host: str) -> str:
+    return f" (for {host})" if host not in LOOPBACK[:2] and not host.replace(".", "").isdigit() else ""
+
+
+def _reason(error: Exception, address: Address) -> str:
+    if isinstance(error.__cause__, OSError):
+        return _os_reason(error.__cause__)
+    return str(error).removeprefix(shown(address)).lstrip(": ")
+
+
+def _os_reason(error: OSError) -> str:
+    return f"no answer in {_ADDRESS:g} s" if isinstance(error, TimeoutError) else error.strerror or str(error)
+
+
 class _Door(Link):
     """A link that is opened as the connection says, to be closed again."""
 
-    def __init__(self, server: str, connection: Connection, tls: ssl.SSLContext | None, deadline: float) -> None:
+    def __init__(self, address: Address, connection: Connection, tls: ssl.SSLContext | None, deadline: float) -> None:
         self._connection, self._tls = connection, tls
-        super().__init__(parse_addresses(server)[0], deadline)
+        super().__init__(address, deadline)
 
-    def enter(self) -> None:
-        """All that stands before a client's first question, and that question."""
+    def enter(self) -> Any:
+        """All that stands before a client's first question, and that question: the brokers, as `MetadataResponse`."""
         if "SASL" in security(self._connection):
             self._authenticate(str(self._connection.get("sasl_mechanism")))
         version = self.version(MetadataRequest, 1)
-        self.ask(MetadataRequest(version=version, topics=[], allow_auto_topic_creation=False), MetadataResponse)
+        request = MetadataRequest(version=version, topics=[], allow_auto_topic_creation=False)
+        return self.ask(request, MetadataResponse)
 
     def receive(self) -> tuple[Any, bytearray]:
         try:

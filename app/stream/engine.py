@@ -18,6 +18,26 @@ SERVE = 0.05  # seconds that the engine's thread waits for reports before it loo
 _NEVER = 0  # librdkafka: message.timeout.ms 0 is infinite
 
 
+class Acknowledged:
+    """How far a producer's acknowledgements have come: `ends` has, per partition, one past the last one's offset."""
+
+    def __init__(self, ends: tuple[int, ...] = ()) -> None:
+        self.ends = ends  # replaced, never changed: whoever has it keeps what it was
+
+    def moves_on(self, partition: int, offset: int | None) -> bool:
+        """Note an acknowledgement; False when it is not behind the one before it on its partition.
+
+        Then the broker took the event for a repetition of an older one (their sequence numbers agree where a producer
+        lost its count), and nobody knows whether it is in the topic; nor without an offset, where librdkafka inferred
+        the acknowledgement from that of a later event.
+        """
+        if offset is None:
+            return False
+        ends = self.ends + (0,) * (partition + 1 - len(self.ends))
+        self.ends = (*ends[:partition], max(0, offset + 1), *ends[partition + 1 :])
+        return offset >= ends[partition]
+
+
 class Engine:
     """An idempotent producer that never gives up, and its poll thread.
 

@@ -1,10 +1,14 @@
-"""What is not there: the errors of everybody who asks Kafka for something."""
+"""The errors of everything that asks Kafka for something: who or what was not there, and who was not let in."""
 
 from app.errors import LabError
 
 
 class BrokerGone(LabError):
     """No broker answered in time."""
+
+
+class NotLetIn(LabError):
+    """A broker is there and refuses this connection: another user, certificate, file or protocol is wanted."""
 
 
 class TopicMissing(LabError):

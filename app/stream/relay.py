@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 
 from app.stream import door
 from app.stream.connection import Connection
-from app.stream.engine import Engine
+from app.stream.engine import Acknowledged, Engine
 from app.stream.held import Held
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Relay:
         self._calm = time.monotonic()  # when something arrived, or nothing waited
         self._worried = False
         self._dead = ""  # why the producer has to be replaced
-        self._latest: dict[int, int] = {}  # partition -> offset of the present producer's last acknowledgement
+        self._acknowledged = Acknowledged()  # by the present producer
         self._stopping = threading.Event()
         self._engine = self._new_engine()
         self._thread = threading.Thread(target=self._run, name="outbox-relay", daemon=True)
@@ -109,7 +109,7 @@ class Relay:
 
     def _report(self, seq: int, error: Any, message: Any) -> None:
         self._held.drop(seq)
-        if error is None and not self._moves_on(message.partition(), message.offset()):
+        if error is None and not self._acknowledged.moves_on(message.partition(), message.offset()):
             error = f"row {seq} was acknowledged at offset {message.offset()}, which is not its own"
         if error is None:
             self._calm, self._worried = time.monotonic(), False
@@ -117,20 +117,9 @@ class Relay:
         else:
             self._dead = str(error)
 
-    def _moves_on(self, partition: int, offset: int | None) -> bool:
-        """Is this acknowledgement behind the one before? If not, the broker took the row for a repetition.
-
-        Without an offset it is none: librdkafka inferred it from that of a later row.
-        """
-        if offset is None:
-            return False
-        before = self._latest.get(partition, -1)
-        self._latest[partition] = offset
-        return offset > before
-
     def _begin_again(self) -> None:
         self._engine.close()  # its last reports come before this returns
         self._rows.sweep(everything=True)
         self._stopping.wait(PAUSE)
-        self._dead, self._latest, self._held = "", {}, Held(self._held.memory)
+        self._dead, self._acknowledged, self._held = "", Acknowledged(), Held(self._held.memory)
         self._engine = self._new_engine()

@@ -8,7 +8,6 @@ from functools import cached_property
 import pyarrow as pa
 
 from app.errors import LabError
-from app.game.events import COLUMNS, EVENT_TYPES, REQUIRED
 
 META = ("partition", "offset", "timestamp", "key")  # come from the record itself; always the first columns
 
@@ -154,6 +153,3 @@ def compile_plan(schema: Schema, columns: Iterable[str] | None = None) -> Plan:
             allowed = schema.one_of.get(name)
             made.append(Column(name, labels[name], kind, name in schema.required, allowed, shown))
     return Plan(tuple(made))
-
-
-EVENTS = Schema(COLUMNS, REQUIRED, {"event_type": frozenset(EVENT_TYPES)})  # the lab's own game

@@ -4,14 +4,10 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from app.errors import LabError
+from app.stream.missing import NotLetIn
 
 CHECK_FILES = "Check ssl_cafile, ssl_certfile, ssl_keyfile, ssl_password and ssl_crlfile of the connection."
 _FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
-
-
-class NotLetIn(LabError):
-    """A broker is there and refuses this connection: another user, certificate, file or protocol is wanted."""
 
 
 def context(connection: Mapping[str, Any]) -> ssl.SSLContext | None:

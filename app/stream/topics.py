@@ -15,6 +15,7 @@ from app.stream.connection import Connection
 from app.stream.description import Partition, TopicDescription
 from app.stream.door import RETRY
 from app.stream.missing import TopicMissing
+from app.waiting import wait_until
 
 Ranges: TypeAlias = Mapping[int, tuple[int, int]]  # partition -> [start, end)
 
@@ -79,16 +80,20 @@ def end_offsets(connection: Connection, name: str, timeout: float = PATIENCE) ->
     Waits for the election of missing leaders; a `LabError` names the partitions that have none after `timeout`.
     """
     deadline = time.monotonic() + timeout
+    raw: list[dict[str, Any]] = []
+
+    def all_led() -> bool:
+        raw[:] = _partitions(admin, name)
+        return not _leaderless(raw)
+
+    def missing() -> LabError:
+        return LabError(
+            f"partitions {_leaderless(raw)} of topic {name!r} have no leader",
+            "Wait for an election, or restart the broker.",
+        )
+
     with asking(connection, timeout) as admin:
-        raw = _partitions(admin, name)
-        while leaderless := [p["partition_index"] for p in raw if p["leader_id"] < 0]:
-            if time.monotonic() > deadline:
-                raise LabError(
-                    f"partitions {leaderless} of topic {name!r} have no leader",
-                    "Wait for an election, or restart the broker.",
-                )
-            time.sleep(RETRY)
-            raw = _partitions(admin, name)
+        wait_until(all_led, deadline - time.monotonic(), missing, RETRY)
         return _offsets(admin, [TopicPartition(name, p["partition_index"]) for p in raw], OffsetSpec.LATEST)
 
 
@@ -133,6 +138,10 @@ def _partitions(admin: KafkaAdminClient, name: str) -> list[dict[str, Any]]:
     return sorted(topic["partitions"], key=lambda partition: int(partition["partition_index"]))
 
 
+def _leaderless(raw: Iterable[Mapping[str, Any]]) -> list[int]:
+    return [int(partition["partition_index"]) for partition in raw if partition["leader_id"] < 0]
+
+
 def _missing(name: str, existing: list[str]) -> TopicMissing:
     near = difflib.get_close_matches(name, existing, n=1, cutoff=0.6)
     guess = f" (did you mean {near[0]!r}?)" if near else ""
@@ -147,16 +156,20 @@ def _names(admin: KafkaAdminClient) -> list[str]:
 
 
 def _offsets(admin: KafkaAdminClient, partitions: Iterable[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
-    asked, deadline = dict.fromkeys(partitions, spec), time.monotonic() + PATIENCE
-    while True:
+    asked = dict.fromkeys(partitions, spec)
+    found: dict[TopicPartition, Any] = {}
+    trouble: list[Exception] = []
+
+    def answered() -> bool:
         try:
-            found = admin.list_partition_offsets(asked)
-        except _MOVED:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(RETRY)
-        else:
-            return {partition.partition: at.offset for partition, at in sorted(found.items())}
+            found.update(admin.list_partition_offsets(asked))
+        except _MOVED as error:
+            trouble[:] = [error]
+            return False
+        return True
+
+    wait_until(answered, PATIENCE, lambda: trouble[0], RETRY)
+    return {partition.partition: at.offset for partition, at in sorted(found.items())}
 
 
 def _partition(raw: Mapping[str, Any], begin: Mapping[int, int], end: Mapping[int, int]) -> Partition:

@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from kafka.protocol.metadata import ApiVersionsRequest, ApiVersionsResponse
 
@@ -21,6 +21,12 @@ _HTTP = int.from_bytes(b"HTTP")  # likewise for a web server
 _MOST = 64 << 20  # bytes of an answer that holds no records
 _GRAIN = 8  # buffers come in sizes of so many steps between a power of two and the next: answers vary, buffers fit
 _SPARE = 8  # buffers kept for reuse
+
+
+def shown(address: Address) -> str:
+    """`host:port` as clients want it: IPv6 in brackets."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class WireError(Exception):
@@ -84,9 +90,9 @@ class Link:
             raise
 
     def __str__(self) -> str:
-        return "{}:{}".format(*self.address)
+        return shown(self.address)
 
-    def __enter__(self) -> "Link":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from app.cluster import Cluster, attach
-from app.cluster.jars import cache_folder
 from app.errors import LabError
-from app.home import PROJECT
+from app.home import PROJECT, cache_folder
 
 LOCK = PROJECT / "requirements-bench.txt"
 
@@ -31,7 +30,7 @@ def attached(name: str, user: str) -> Cluster:
 def peers_python() -> Path:
     """The interpreter that has every peer; made on first use and when the lock has changed (half a minute)."""
     home = cache_folder() / "bench"
-    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = home / "bin/python"
     stamp, wanted = home / "lock.sha256", hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return python

@@ -27,6 +27,7 @@ from app.cluster import attach, jars
 from app.cluster.broker import listens
 from app.cluster.properties import Seat, free_ports, properties
 from app.cluster.template import new_id
+from app.waiting import wait_until
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,8 +91,7 @@ def _plain(home: Path) -> float:
             subprocess.run(form, check=True, stdout=log, stderr=log)
             with subprocess.Popen([*java, "kafka.Kafka", str(config)], stdout=log, stderr=log) as broker:
                 try:
-                    while not listens(port) and broker.poll() is None and time.perf_counter() - begun < 120:
-                        time.sleep(0.005)
+                    wait_until(lambda: listens(port) or broker.poll() is not None, 120.0, step=0.005)
                     _acknowledged(port)
                     return time.perf_counter() - begun
                 finally:

@@ -25,7 +25,7 @@ class Measured:
     text: str
 
     def _repr_html_(self) -> str:
-        return f'<span class="measured">{escape(self.text, quote=False)}</span>'
+        return marked(escape(self.text, quote=False))
 
     def __repr__(self) -> str:
         return self.text
@@ -62,6 +62,11 @@ def measured(value: Any, text: str | None = None) -> Any:
     if text is None and (hasattr(value, "_repr_mimebundle_") or hasattr(value, "_repr_html_")):
         return value if isinstance(value, (Measured, MeasuredOutput)) else MeasuredOutput(value)
     return Measured(value, shown(value) if text is None else text)
+
+
+def marked(html: str) -> str:
+    """`html` marked as measured: two runs with the same parameters may differ in it, and in nothing else."""
+    return f'<span class="measured">{html}</span>'
 
 
 def shown(value: Any) -> str:

@@ -1,0 +1,98 @@
+"""A cluster that another version of the lab has started: used, or named with its end; never a second one beside it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.cluster import ClusterError, attach, cli, ending, running, state
+
+KEEPER = "import sys, time, pathlib; file = pathlib.Path(sys.argv[1])\nwhile file.exists(): time.sleep(0.01)"
+STUBBORN = "import time; time.sleep(60)"
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The everyday cluster's state file, in a lab home of this test's own."""
+    monkeypatch.setenv("LAB_HOME", str(tmp_path))
+    return tmp_path / "cluster.json"
+
+
+@contextmanager
+def stranger(file: Path, program: str = KEEPER) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of another version, and its state file: other names, other fields, this test's process as a user."""
+    file.touch()
+    with subprocess.Popen([sys.executable, "-c", program, file], start_new_session=True) as process:
+        try:
+            known, ours = (asdict(state.identify(pid)) for pid in (process.pid, os.getpid()))
+            found = {"supervisor": known, "brokers": [{"id": 1, "process": None}], "users": [{"process": ours}]}
+            file.write_text(json.dumps(found))
+            yield process
+        finally:
+            process.kill()
+
+
+def known_state(**more: object) -> dict[str, Any]:
+    """The state of a running cluster as this version writes it, and more."""
+    keeper = state.identify(os.getpid())
+    found = state.State(
+        "running", keeper, ("127.0.0.1", 9), "token", "run", "id", None, "lesson", False, 1.0, 1.0, 3.0, (), ()
+    )
+    return {**found.to_json(), **more}
+
+
+def test_it_is_named_with_its_end_and_left_alone(file: Path) -> None:
+    """No second cluster is started, and the file stays."""
+    with stranger(file) as process:
+        with pytest.raises(
+            ClusterError, match=rf"another version of the lab has started is running \(pid {process.pid}"
+        ):
+            attach("embedded")
+        assert running() is None
+        assert process.poll() is None
+        assert file.exists()
+
+
+def test_status_shows_it_and_stop_ends_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Taking its state file away is what ends a keeper of any version; its user, this process, is not touched."""
+    with stranger(file) as process:
+        assert cli.main(["status"]) == 0
+        assert cli.main(["stop"]) == 0
+        assert process.wait(5) == 0
+    shown = f"another version's cluster ({file}); end it: python3 scripts/cluster.py stop\n"
+    assert capsys.readouterr().out == shown + "stopped cleanly\n"
+    assert not file.exists()
+
+
+def test_one_that_does_not_end_is_ended_by_force(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the deadline, by pid; the end says whom."""
+    monkeypatch.setattr(ending, "PATIENCE", 0.1)
+    with stranger(file, STUBBORN) as process:
+        assert ending.stop(file, lambda _: None) == ending.End((process.pid,), False)
+        assert process.wait(5) == -signal.SIGKILL
+
+
+def test_a_file_whose_processes_are_gone_is_as_good_as_none(file: Path) -> None:
+    """It does not stand in the way."""
+    with stranger(file):
+        pass
+    assert state.strangers(file) == []
+    assert ending.stop(file, lambda _: None) is None
+    assert not file.exists()
+
+
+def test_what_a_later_version_added_is_ignored(file: Path) -> None:
+    """A known state with one field more is a known state."""
+    file.write_text(json.dumps(known_state(colour="green")))
+    found = state.read(file)
+    assert found is not None
+    assert found.to_json() == {**known_state(), "address": found.address, "brokers": (), "users": ()}
+    assert state.strangers(file) == []
