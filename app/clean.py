@@ -64,7 +64,7 @@ def find(everything: bool) -> list[Heap]:
     home, build, idle = lab_home(), build_folder(), not living(lab_home())
     heaps = [Heap("clusters that have ended", tuple(ended(home)))]
     heaps.append(Heap("what building the native core left", below(PROJECT / "build", ("lib*", "temp*", "bdist*"))))
-    heaps.append(Heap("native cores of other Pythons", tuple(native_cores(everything))))
+    heaps.append(Heap("built native cores", tuple(native_cores(everything and idle))))
     heaps.append(Heap("caches of Python and the checks", tuple(tool_caches())))
     if idle:
         heaps.append(Heap("half-written results", below(build, HALF_WRITTEN)))
@@ -75,7 +75,6 @@ def find(everything: bool) -> list[Heap]:
         heaps.append(Heap("the last report and its data", below(build, REPORT)))
         heaps.append(Heap("outboxes, with what they have not delivered", below(home, ("outbox/*",))))
         heaps.append(Heap("the kernel's description for JupyterLab", below(home, ("jupyter",))))
-    if everything:
         own = (".venv", ".venv.lock", "*.egg-info", ".lab/python")
         heaps.append(Heap("the project's own environment", below(PROJECT, own)))
     return heaps
@@ -86,7 +85,7 @@ def notes() -> list[str]:
     lines = []
     if pids := living(lab_home()):
         lines.append(
-            f"A cluster runs (pid {', '.join(map(str, sorted(pids)))}): its files, the caches and the report stay. "
+            f"A cluster runs (pid {', '.join(map(str, sorted(pids)))}): all that it may use stays, and the report. "
             "End it: python3 scripts/cluster.py stop"
         )
     if shared_cache():

@@ -98,10 +98,10 @@ def test_it_says_what_and_how_much_before_it_asks(
 
 
 @pytest.mark.parametrize("everything", [[], ["--all"]])
-def test_a_living_cluster_keeps_its_files_the_caches_and_the_report(
+def test_a_living_cluster_keeps_all_that_it_may_use_and_the_report(
     project: Path, capsys: pytest.CaptureFixture[str], everything: list[str]
 ) -> None:
-    """Whatever its version called the process; another cluster's old folder goes all the same."""
+    """Its Java is in .venv; whatever its version called the process. Another cluster's old folder goes all the same."""
     run = project / ".lab" / "run" / f"20260102-000000-{GONE + 1}"
     run.mkdir()
     (run / "kafka.log").touch()
@@ -115,11 +115,11 @@ def test_a_living_cluster_keeps_its_files_the_caches_and_the_report(
         ".lab/keeper.log",
         ".lab/cache/jars/kafka.jar",
     }
-    assert left(project) >= living | {"build/report.html", "build/run.json", ".lab/outbox/events.sqlite"}
+    assert left(project) >= living | set(LAST)
     assert not (project / ".lab" / "cluster.json").exists()
     assert not (project / ".lab" / "run" / f"20260101-000000-{GONE}").exists()
     assert capsys.readouterr().out.startswith(
-        f"A cluster runs (pid {os.getpid()}): its files, the caches and the report"
+        f"A cluster runs (pid {os.getpid()}): all that it may use stays, and the report"
     )
 
 
