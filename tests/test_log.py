@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
 
 import pytest
+from peers import needs
 
 from app.errors import LabError
 from app.stream import topics
@@ -39,7 +40,7 @@ def event(number: int) -> tuple[str, bytes, str]:
 
 def rows(kafka: Connection, topic: str) -> list[str]:
     """What kcat, an independent client, finds in the topic: partition, key and value of each record."""
-    command = ["kcat", "-C", "-q", "-e", "-b", addresses(kafka), "-t", topic, "-f", "%p %k %s\n"]
+    command = [needs("kcat"), "-C", "-q", "-e", "-b", addresses(kafka), "-t", topic, "-f", "%p %k %s\n"]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()
 
 

@@ -1,7 +1,6 @@
 """The page in a real browser: no request, no error, readable by everyone, whole on paper (cases F01, F04)."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import book
 import pytest
 from axe_core_python.sync_playwright import Axe
 from book import chapter, code, prose, raised, shown, stream
+from peers import needs
 from playwright.sync_api import Browser, Page, sync_playwright
 from pypdf import PdfReader
 
@@ -112,11 +112,7 @@ def failed_page() -> str:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium."""
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None) or (str(MAC) if MAC.exists() else None)
-    if not found:
-        if os.environ.get("CI"):
-            pytest.fail("there is no chromium on this machine, and CI must have one")
-        pytest.skip("there is no chromium on this machine")
+    found = str(MAC) if MAC.exists() else needs(*CHROMIUM)
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"] if root else [])

@@ -3,8 +3,6 @@
 import gc
 import json
 import logging
-import os
-import shutil
 import sys
 import threading
 import time
@@ -16,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from kafka.net.sasl import SASL_MECHANISMS
+from peers import needs
 from secure import KEY_PASSWORD, PASSWORD, Doors, Tokens, secured
 from topics_of import new_topic, producer, write
 from waiting import eventually
@@ -55,8 +54,7 @@ def forgotten() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     """A broker of this module's own, with a port for each security protocol."""
-    if shutil.which("openssl") is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("openssl is not installed")
+    needs("openssl")
     with secured(tmp_path_factory.mktemp("secured")) as found:
         yield found
 

@@ -1,6 +1,5 @@
 """The seed's two programs: its answers byte for byte, its curl sequence, and its three lines in a real topic."""
 
-import shutil
 import subprocess
 import sys
 import uuid
@@ -10,6 +9,7 @@ import pytest
 import requests
 from flask import Flask
 from kafka import KafkaProducer
+from peers import needs
 
 from app.errors import LabError
 from app.game.server import GameServer
@@ -38,10 +38,7 @@ def logging_to(kafka: Connection, topic: str, monkeypatch: pytest.MonkeyPatch) -
 
 def read(kafka: Connection, topic: str) -> list[str]:
     """The topic's lines as kcat prints them: the seed's own oracle."""
-    kcat = shutil.which("kcat") or shutil.which("kafkacat")
-    if kcat is None:
-        pytest.skip("kcat is not installed")
-    command = [kcat, "-C", "-q", "-b", addresses(kafka), "-t", topic, "-o", "beginning", "-e"]
+    command = [needs("kcat", "kafkacat"), "-C", "-q", "-b", addresses(kafka), "-t", topic, "-o", "beginning", "-e"]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
 
 

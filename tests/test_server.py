@@ -3,7 +3,6 @@
 import gc
 import logging
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 import pytest
 import requests
 from flask import Flask
+from peers import needs
 
 from app.errors import LabError
 from app.game.server import GameServer, access_line
@@ -27,13 +27,6 @@ def get(url: str) -> str:
     with requests.Session() as session:
         session.trust_env = False
         return session.get(url, timeout=5).text
-
-
-def needs(program: str) -> str:
-    path = shutil.which(program)
-    if path is None:
-        pytest.skip(f"{program} is not installed")
-    return path
 
 
 def test_the_seeds_curls_give_the_seeds_access_log() -> None:
