@@ -15,6 +15,7 @@ import pytest
 from clusters import link_jars, now
 from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
+from waiting import within
 
 from app.cluster import ClusterError, Description, attach, cli, jars, reach, state
 from app.cluster.ending import stop
@@ -69,7 +70,7 @@ def test_without_a_network_there_is_one_error_with_the_cure(tmp_path: Path, monk
 
 
 def test_the_properties_never_name_anything_but_loopback() -> None:
-    """The own cluster advertises 127.0.0.1 whatever the host name is, and never says localhost (C03, C10)."""
+    """The own cluster advertises 127.0.0.1 whatever the host name is, and never says localhost."""
     seats = (Seat(1, 1001, 2001), Seat(2, 1002, 2002), Seat(3, 1003, 2003))
     found = properties(seats[1], seats, Path("/data"))
     assert found["advertised.listeners"] == "PLAINTEXT://127.0.0.1:1002"
@@ -155,7 +156,7 @@ def test_three_brokers_replicate_and_survive_a_killed_one(home: Path) -> None:
 
 
 def test_too_little_memory_is_said_within_seconds(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A heap that is too small, and one that the machine cannot give (C06): no wait for a port, and the word memory."""
+    """A heap that is too small, and one that the machine cannot give: no wait for a port, and the word memory."""
     for heap in ("12m", "900000g"):
         monkeypatch.setenv("LAB_KAFKA_HEAP", heap)
         with pytest.raises(ClusterError, match="out of memory") as raised:
@@ -173,7 +174,7 @@ def test_a_start_that_fails_shows_the_end_of_kafkas_log(home: Path, monkeypatch:
 
 
 def test_a_taken_port_is_named_with_its_holder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`start --port` on somebody's port (C04); free ports are taken where none is asked for."""
+    """`start --port` on somebody's port; free ports are taken where none is asked for."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ClusterError, match=rf"port {port} is taken by .+ \(pid {os.getpid()}\)"):
@@ -192,8 +193,9 @@ def test_the_command_line_starts_shows_and_stops(home: Path, capsys: pytest.Capt
     capsys.readouterr()
     assert cli.main(["status"]) == 0
     shown = capsys.readouterr().out
-    for fact in ("Kafka 4.4.0", found.cluster_id, f"127.0.0.1:{port}", " MB", "running for 0:00:0", "until stop"):
+    for fact in ("Kafka 4.4.0", found.cluster_id, f"127.0.0.1:{port}", " MB", "until stop"):
         assert fact in shown
+    assert re.search(r"running for 0:\d\d:\d\d", shown)
     assert cli.main(["stop"]) == 0
     assert "stopped cleanly" in capsys.readouterr().out
     assert not list(home.glob("cluster*.json"))
@@ -285,25 +287,25 @@ def test_a_template_formats_as_the_tool_does(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_reached_is_named(name: str, problem: str) -> None:
     """One line, at once."""
-    begun = time.monotonic()
-    with pytest.raises(LabError, match=re.escape(problem)):
+    with within(5), pytest.raises(LabError, match=re.escape(problem)):
         attach(name)
-    assert time.monotonic() - begun < 10
 
 
 def test_a_silent_address_is_given_up_in_time() -> None:
     """It accepts and says nothing, or is no Kafka: both are said within 10 s."""
-    with _server(b"") as silent, _server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as web:
-        begun = time.monotonic()
-        with pytest.raises(ClusterError, match=rf"{silent}: no answer in .*{web}: .*not speak Kafka"):
-            attach(f"127.0.0.1:{silent},127.0.0.1:{web}")
-        assert time.monotonic() - begun < 10
+    with (
+        _server(b"") as silent,
+        _server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as web,
+        within(10),
+        pytest.raises(ClusterError, match=rf"{silent}: no answer in .*{web}: .*not speak Kafka"),
+    ):
+        attach(f"127.0.0.1:{silent},127.0.0.1:{web}")
 
 
 def test_of_a_names_addresses_the_one_with_kafka_is_taken(
     kafka: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """localhost is ::1 first, where something else listens at the same port (C03)."""
+    """localhost is ::1 first, where something else listens at the same port."""
     port = int(kafka["bootstrap_servers"][0].rpartition(":")[2])
     with _server(b"HTTP/1.1 400 Bad Request\r\n\r\n", ("::1", port)):
         monkeypatch.setattr(reach, "resolve", lambda host, port, failures: [("::1", port), ("127.0.0.1", port)])
@@ -315,7 +317,7 @@ def test_of_a_names_addresses_the_one_with_kafka_is_taken(
 
 
 def test_a_broker_that_advertises_an_unknown_name_is_explained() -> None:
-    """Connected to X, told to go to Y, Y does not resolve (C01); or Y is there and nothing listens."""
+    """Connected to X, told to go to Y, Y does not resolve; or Y is there and nothing listens."""
     with pytest.raises(ClusterError, match=r"connected to 127.0.0.1:1, .*kafka.invalid:29092.*does not resolve"):
         reach.check_advertised(reach.Found("127.0.0.1:1", ((1, "kafka.invalid", 29092),)))
     with pytest.raises(ClusterError, match=r"clients to 127.0.0.1:9, and nothing accepts"):

@@ -1,4 +1,4 @@
-"""The page in a real browser: no request, no error, readable by everyone, whole on paper (cases F01, F04)."""
+"""The page in a real browser: no request, no error, readable by everyone, whole on paper."""
 
 import os
 from collections.abc import Iterator
@@ -155,7 +155,7 @@ class Opened:
 
 @pytest.mark.parametrize("name", ["passed", "failed"])
 def test_the_page_asks_for_nothing_and_complains_of_nothing(browser: Browser, pages: dict[str, str], name: str) -> None:
-    """Case F01: one request, for the page itself, without a network; and the page's own script runs."""
+    """One request, for the page itself, without a network; and the page's own script runs."""
     with Opened(browser, pages[name], offline=True) as opened:
         opened.open_all()
         opened.page.click("text=dark")
@@ -209,7 +209,7 @@ def test_the_switch_of_themes_wins_over_the_system(browser: Browser, pages: dict
 def test_paper_has_every_word_and_no_figure_in_two_parts(
     browser: Browser, pages: dict[str, str], tmp_path: Path
 ) -> None:
-    """Case F04: the last word of a long line, the last column of a wide frame; figures whole."""
+    """The last word of a long line, the last column of a wide frame; figures whole."""
     with Opened(browser, pages["passed"]) as opened:
         opened.page.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)
         opened.page.emulate_media(media="print")
