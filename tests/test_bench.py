@@ -29,10 +29,14 @@ def run(seconds: float, **others: object) -> dict[str, object]:
     return {"seconds": seconds, "cpu_seconds": 1.0, "import_seconds": 0.5, "peak_rss_mb": 100 * seconds, **others}
 
 
+OWN = ("ours", "ours_pure", "batches", "naive")
+PEERS = ("confluent_arrow", "kafkarrow", "roof", "bare_roof")
+
+
 @pytest.mark.slow
-def test_tiny_run(kafka: Connection, tmp_path: Path) -> None:
-    """Ours, the naive loop, two C-client peers and the roof: the same frames, and all figures in the file."""
-    ways = ("ours", "ours_pure", "batches", "naive", "confluent_arrow", "kafkarrow", "roof", "bare_roof")
+@pytest.mark.parametrize("ways", [OWN, pytest.param((*OWN, *PEERS), marks=pytest.mark.long)], ids=["own", "peers"])
+def test_tiny_run(kafka: Connection, tmp_path: Path, ways: tuple[str, ...]) -> None:
+    """Ours and the naive loop, in the long check two C-client peers and the roof: equal frames, all figures told."""
     file = tmp_path / "read.json"
     options = ["--events", "2000", "--rounds", "1", "--ways", ",".join(ways), "--json", str(file)]
     ran = bench("read", "--cluster", addresses(kafka), *options)

@@ -58,7 +58,7 @@ def test_a_second_user_attaches_and_the_last_one_to_leave_ends_it(home: Path) ->
 
 def test_a_process_that_attaches_twice_is_two_users(home: Path) -> None:
     """Closing one attachment leaves the other one its cluster."""
-    with attach("embedded") as first:
+    with attach("embedded"):
         with attach("embedded"):
             assert len(now(home).users) == 2
         assert len(now(home).users) == 1
