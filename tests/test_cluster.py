@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from clusters import link_jars, now
+from java import stand_in
 from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 from waiting import within
@@ -96,6 +97,7 @@ def test_ids_never_look_like_an_option() -> None:
     assert not [one for one in ids if one.startswith("-") or len(one) != 22]
 
 
+@pytest.mark.slow
 def test_an_embedded_cluster_describes_itself(home: Path) -> None:
     """Version from its log, ids from the broker, and the one connection mapping."""
     with attach("embedded") as cluster:
@@ -111,6 +113,7 @@ def test_an_embedded_cluster_describes_itself(home: Path) -> None:
         assert json.loads(json.dumps(described.to_json()))["brokers"][0]["host"] == "127.0.0.1"
 
 
+@pytest.mark.slow
 def test_faults_keep_the_ports_and_the_records(home: Path) -> None:
     """Killed and restarted, frozen and resumed: the same address and the same topic."""
     with attach("embedded") as cluster:
@@ -155,6 +158,7 @@ def test_three_brokers_replicate_and_survive_a_killed_one(home: Path) -> None:
         _send(cluster.connection, b"still here")
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_said_within_seconds(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A heap that is too small, and one that the machine cannot give: no wait for a port, and the word memory."""
     for heap in ("12m", "900000g"):
@@ -165,6 +169,7 @@ def test_too_little_memory_is_said_within_seconds(home: Path, monkeypatch: pytes
         assert not list(home.glob("cluster*.json"))
 
 
+@pytest.mark.slow
 def test_a_start_that_fails_shows_the_end_of_kafkas_log(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A JVM option that does not exist stands for whatever keeps Kafka from starting."""
     monkeypatch.setenv("LAB_KAFKA_HEAP", "nonsense")
@@ -181,8 +186,11 @@ def test_a_taken_port_is_named_with_its_holder(home: Path, capsys: pytest.Captur
             cli.main(["start", "--port", str(port)])
 
 
-def test_the_command_line_starts_shows_and_stops(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A hold lasts until stop, though the command that made it has ended; status names all that the issue lists."""
+def test_the_command_line_starts_shows_and_stops(
+    home: Path, java: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hold lasts until stop, though the command that made it has ended; status names all that one may want."""
+    stand_in(java, monkeypatch)
     assert cli.main(["status"]) == 1
     [port] = free_ports(1)
     command = [sys.executable, "-c", f"from app.cluster.cli import main; main(['start', '--port', '{port}'])"]

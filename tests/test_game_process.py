@@ -95,6 +95,7 @@ def test_a_signal_ends_it_with_everything_delivered(
     assert rows(kafka, topic) == 20
 
 
+@pytest.mark.essential
 def test_it_comes_back_with_its_world_and_its_ids(kafka: Connection, topic: str) -> None:
     """After SIGKILL: what was bought can be sold, and an answered id is answered again without a second event."""
     with game(kafka, topic) as running:

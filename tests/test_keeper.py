@@ -83,6 +83,7 @@ def test_a_driver_whose_code_fails_leaves_no_jvm(home: Path) -> None:
     assert leaves_nothing(found, home)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["interrupt and shut down", "kill"])
 def test_a_kernel_that_ends_leaves_no_jvm(home: Path, way: str) -> None:
     """A real kernel attaches in a cell, is interrupted in the next one, and ends."""
@@ -107,6 +108,7 @@ def test_a_kernel_that_ends_leaves_no_jvm(home: Path, way: str) -> None:
     assert leaves_nothing(found, home)
 
 
+@pytest.mark.slow
 @REAL
 def test_when_the_keeper_is_killed_its_guard_ends_the_jvm(home: Path) -> None:
     """SIGKILL cannot be caught, so somebody else must notice; the next start finds the rest and begins afresh."""
@@ -180,6 +182,7 @@ def test_the_keeper_answers_nobody_without_the_token(home: Path) -> None:
         assert ask(found.address, found.token, "ping")["users"] == 1
 
 
+@pytest.mark.slow
 def test_two_starts_at_the_same_moment_end_with_one_cluster(home: Path) -> None:
     """Four processes start together; all get the same brokers."""
     code = "from app.cluster import attach; c = attach('embedded'); print(c.state.keeper.pid, flush=True); input()"
@@ -204,6 +207,7 @@ def test_taking_the_state_file_away_ends_the_cluster(home: Path) -> None:
         assert leaves_nothing(found, home)
 
 
+@pytest.mark.slow
 @REAL
 def test_a_keeper_that_is_asked_to_end_ends_its_brokers_first(home: Path) -> None:
     """SIGTERM, as a machine's shutdown sends it."""
@@ -224,6 +228,7 @@ def test_waiting_for_the_end_returns_when_it_is_the_end(home: Path) -> None:
         cluster.describe()
 
 
+@pytest.mark.slow
 @REAL
 def test_a_broker_that_dies_is_named_with_the_end_of_its_log(home: Path) -> None:
     """Nobody asked for it: the next to attach, and those who ask, are told; stop cleans up."""

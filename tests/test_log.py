@@ -45,6 +45,7 @@ def rows(kafka: Connection, topic: str) -> list[str]:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()
 
 
+@pytest.mark.essential
 @pytest.mark.parametrize("way", DELIVERING)
 def test_every_accepted_event_is_in_the_topic_once(kafka: Connection, topic: str, way: str) -> None:
     """Accepted = acknowledged = rows, each player's events in order on one partition, and nothing is left at close."""
@@ -78,6 +79,7 @@ def test_without_a_log_nothing_is_kept() -> None:
     assert log.counts == Counts(accepted=1)
 
 
+@pytest.mark.essential
 def test_a_confirmed_event_is_there_when_append_returns(kafka: Connection, topic: str) -> None:
     """No close, no flush: the broker has it already."""
     with open_log("confirmed", kafka, topic) as log:

@@ -18,6 +18,8 @@ from app.analysis.ledger import Ledger, Thread
 from app.analysis.page import FIGURE, Column, Figure, Table, number
 from app.report.record import Chapter, Failure
 
+pytestmark = pytest.mark.slow  # a browser
+
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}

@@ -39,6 +39,7 @@ def decoder(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.mark.essential
 def test_several_shapes_in_one_topic_are_one_frame(kafka: Connection, decoder: str) -> None:
     """The union of all columns; a column of lists and text is kept as objects and reported as mixed."""
     more = {"event_type": "bought", "host": "h", "n": 1, "price": 1.5}
@@ -52,6 +53,7 @@ def test_several_shapes_in_one_topic_are_one_frame(kafka: Connection, decoder: s
     assert found.events["sword_type"][39] == "short"
 
 
+@pytest.mark.essential
 def test_a_column_that_comes_after_the_sample(kafka: Connection, decoder: str) -> None:
     """Without a schema, later keys and types widen the frame; no row is lost for it and order stays."""
     rows = [{"a": i} for i in range(3000)] + [{"a": 0.5, "b": "x"}, {"b": 7}, {"c": None}] + [{"a": 1}] * 3000

@@ -11,6 +11,8 @@ import psutil
 import pytest
 from book import Report, code, parameters, prose
 
+pytestmark = pytest.mark.slow  # every test has a report in a process of its own
+
 SEED = "seed: int = 2019  # of all chance, 0..9999"
 KEEP = """\
 import pandas as pd

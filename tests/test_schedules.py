@@ -88,6 +88,7 @@ def test_many_schedules(minutes: float) -> None:
         first += 10
 
 
+@pytest.mark.slow
 def test_an_interrupted_long_run_leaves_nothing(tmp_path: Path) -> None:
     """In the middle of a schedule, Ctrl-C as a terminal sends it: exit code, and no JVM, game or folder is left."""
     command = [sys.executable, "scripts/faults.py", "--schedules", "3"]

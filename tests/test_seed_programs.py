@@ -64,6 +64,7 @@ def test_the_answers_are_the_seeds(logging_to: str, program: object, path: str, 
     assert program.app.test_client().get(path).data == answer.encode()  # type: ignore[attr-defined]
 
 
+@pytest.mark.essential
 def test_three_requests_are_three_lines(kafka: Connection, logging_to: str) -> None:
     """The seed's second run: default, purchased_sword, purchased_sword, in the topic when the server has stopped."""
     with GameServer(game_api_with_kafka.app) as server:
