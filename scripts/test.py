@@ -7,8 +7,9 @@ python3 scripts/test.py long --minutes 30  that and the long runs: fault schedul
                                            benchmark, thorough faults; each of them may take so many minutes
 python3 scripts/test.py -k ledger          tests alone, one after the other, with any of pytest's options
 
-On two quiet cores: quick TIME_QUICK, all TIME_ALL, long as long as it may. A tool that is missing here (kcat, Docker
-...) is named with the number of tests that need it; with CI=true in the environment it is a failure.
+On two quiet cores: quick about one minute (two with mypy's cache cold), all about six minutes, long as it may.
+A tool that is missing here (kcat, Docker ...) is named with the number of tests that need it; with CI=true in the
+environment it is a failure.
 """
 
 import argparse

@@ -35,6 +35,8 @@ def engine() -> None:
     try:
         docker.check()
     except LabError as error:
+        if sys.platform == "darwin":  # GitHub's machines have none
+            pytest.skip(f"needs a Docker engine ({error.problem})")
         missing(f"a Docker engine ({error.problem})")
 
 

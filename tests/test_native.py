@@ -12,7 +12,7 @@ import pytest
 from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peers import missing, needs_native
+from peers import needs_native
 from recordbatches import ODD_VALUES, PLAN, ROW, batch, chunk, result, signed, with_
 
 from app.stream import decode, native
@@ -276,7 +276,7 @@ def test_a_limit_of_memory_is_no_reason_to_give_up(monkeypatch: pytest.MonkeyPat
     """What a batch that compresses well promises is only a hint: when it is not to be had, what is needed will do."""
     resource, status = pytest.importorskip("resource"), Path("/proc/self/statm")
     if not status.exists():
-        missing("/proc, which tells how much memory a process has")
+        pytest.skip("needs /proc, which tells how much memory a process has")
     monkeypatch.setattr(native.decode, "decode_chunk", lambda *_: pytest.fail("handed to the pure-Python decoder"))
     plain = [batch([b'{"a": "%s"}' % os.urandom(32 << 10).hex().encode()], base=base) for base in range(1, 33)]
     data = batch([b'{"a": "%s"}' % (b"x" * (256 << 10))], codec=4) + b"".join(plain)
