@@ -40,7 +40,8 @@ TIERS = {  # what pytest is told to choose
 }
 MINUTES = 5.0  # for each of the long runs
 WORKERS = min(4, 2 * (os.cpu_count() or 1))  # tests mostly wait; each worker has up to four brokers of 350 MB
-BESIDE = [f"--numprocesses={WORKERS}", "--dist=loadscope", "--no-loadscope-reorder", "--quiet"]
+QUICK_WORKERS = min(4, os.cpu_count() or 1)  # those of the quick tier mostly compute
+BESIDE = ["--dist=loadscope", "--no-loadscope-reorder", "--quiet"]
 
 
 class Lint:
@@ -81,12 +82,13 @@ def main(argv: list[str]) -> int:
     own, options = parser.parse_known_args(argv[1:] if tier else argv)
     more = [f"--minutes={own.minutes}"] if tier == "long" else []
     alone = bool(options) and not tier
+    beside = [] if alone else [f"--numprocesses={QUICK_WORKERS if tier == 'quick' else WORKERS}", *BESIDE]
     began = time.monotonic()
     lints = [] if options else [Lint(name, command) for name, command in LINT.items()]
     if not alone:
         warm_up()
     try:
-        passed, left_out = tests([*TIERS[tier], *more, *([] if alone else BESIDE), *options])
+        passed, left_out = tests([*TIERS[tier], *more, *beside, *options])
         failed = [lint.name for lint in lints if not lint.passed()] + ([] if passed else ["pytest"])
     finally:
         for lint in lints:

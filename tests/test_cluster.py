@@ -186,6 +186,7 @@ def test_a_taken_port_is_named_with_its_holder(home: Path, capsys: pytest.Captur
             cli.main(["start", "--port", str(port)])
 
 
+@pytest.mark.slow
 def test_the_command_line_starts_shows_and_stops(
     home: Path, java: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,6 +124,7 @@ def test_one_endless_line_is_cut_in_time(one: str) -> None:
     assert note.startswith("17 MB") or shown == "x"
 
 
+@pytest.mark.slow
 def test_many_outputs_do_not_make_a_large_page() -> None:
     """When the page is full, each further output is one line."""
     table = "<table>" + "<tr><td>some cell</td></tr>" * 4000 + "</table>"

@@ -124,6 +124,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=6))
 def test_any_values(texts: list[str]) -> None:
@@ -232,6 +233,7 @@ cells = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(
     rows=st.lists(
@@ -256,6 +258,7 @@ def test_any_number(number: object) -> None:
     check_same(batch(values))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(at=st.integers(0, 10_000), byte=st.integers(0, 255), cut=st.integers(0, 200))
 def test_corrupted_batches(at: int, byte: int, cut: int) -> None:

@@ -117,7 +117,7 @@ def games_below(pid: int) -> list[int]:
 
 
 def test_the_long_run_names_what_was_broken(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    breakable: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A schedule that breaks a promise: its seed, the command that repeats it, exit code 1."""
     monkeypatch.setattr(cli, "attach", lambda *_, **__: attach(instance="breakable"))
