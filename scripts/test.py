@@ -1,39 +1,125 @@
-"""Runs every check: ruff, mypy, pytest (real brokers, the full report).
+"""Runs the checks: lint and types beside the tests, in three tiers.
 
-python3 scripts/test.py                 all of it
-python3 scripts/test.py -k ledger       pytest alone, with any of its options
+python3 scripts/test.py quick              before a commit: lint, types, all tests that need no broker of their own, and
+                                           the essential paths on one that runs
+python3 scripts/test.py                    all that this machine can run
+python3 scripts/test.py long --minutes 30  that and the long runs: fault schedules, fuzzing, every reader of the
+                                           benchmark, thorough faults; each of them may take so many minutes
+python3 scripts/test.py -k ledger          tests alone, one after the other, with any of pytest's options
+
+On two quiet cores: quick about one minute (two with mypy's cache cold), all about six minutes, long as it may.
+A tool that is missing here (kcat, Docker ...) is named with the number of tests that need it; with CI=true in the
+environment it is a failure.
 """
 
+import argparse
+import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
 
 import bootstrap
 
 bootstrap.enter()
 
-from app.cli import run
+from app.cli import positive, run
 
-CHECKS = {
+LINT = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
     "mypy": ["mypy"],
-    "pytest": ["pytest"],
 }
+TIERS = {  # what pytest is told to choose
+    "quick": ["-m", "essential or not (broker or slow or docker or long)"],
+    "": ["-m", "not long"],
+    "long": [],
+}
+MINUTES = 5.0  # for each of the long runs
+WORKERS = min(4, 2 * (os.cpu_count() or 1))  # tests mostly wait; each worker has up to four brokers of 350 MB
+QUICK_WORKERS = min(4, os.cpu_count() or 1)  # those of the quick tier mostly compute
+BESIDE = ["--dist=loadscope", "--no-loadscope-reorder", "--quiet"]
 
 
-def main(options: list[str]) -> int:
-    """Run the checks in order, all of them whatever happens, and say which failed."""
-    checks = {"pytest": ["pytest", *options]} if options else CHECKS
-    failed = []
-    for name, command in checks.items():
-        start = time.monotonic()
-        code = subprocess.run([sys.executable, "-m", *command], cwd=bootstrap.PROJECT, check=False).returncode
-        print(f"{name}: {'passed' if code == 0 else 'FAILED'} in {time.monotonic() - start:.1f} s", flush=True)
-        if code:
-            failed.append(name)
-    print(f"FAILED: {', '.join(failed)}" if failed else "All checks passed.")
+class Lint:
+    """One check of the source, in a process of its own beside the tests."""
+
+    def __init__(self, name: str, command: list[str]) -> None:
+        self.name = name
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - `end` closes it
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=bootstrap.PROJECT, stdout=self._said, stderr=subprocess.STDOUT
+        )
+
+    def passed(self) -> bool:
+        """Wait for its end, and print what it said."""
+        code = self._process.wait()
+        self._said.seek(0)
+        print(self._said.read().decode(errors="replace").rstrip())
+        print(f"{self.name}: {'passed' if code == 0 else 'FAILED'}", flush=True)
+        return code == 0
+
+    def end(self) -> None:
+        """Leave nothing running."""
+        self._process.kill()
+        self._process.wait()
+        self._said.close()
+
+
+def main(argv: list[str]) -> int:
+    """Run the tier that is named, or tests alone where pytest is given options; 1 when anything failed."""
+    tier = argv[0] if argv and argv[0] in TIERS else ""
+    parser = argparse.ArgumentParser(
+        "test.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.usage = "test.py [quick | long [--minutes N]] [pytest options]"
+    parser.add_argument(
+        "--minutes", type=positive, default=MINUTES, help="for each of the long runs (default: %(default)g)"
+    )
+    own, options = parser.parse_known_args(argv[1:] if tier else argv)
+    more = [f"--minutes={own.minutes}"] if tier == "long" else []
+    alone = bool(options) and not tier
+    beside = [] if alone else [f"--numprocesses={QUICK_WORKERS if tier == 'quick' else WORKERS}", *BESIDE]
+    began = time.monotonic()
+    lints = [] if options else [Lint(name, command) for name, command in LINT.items()]
+    if not alone:
+        warm_up()
+    try:
+        passed, left_out = tests([*TIERS[tier], *more, *beside, *options])
+        failed = [lint.name for lint in lints if not lint.passed()] + ([] if passed else ["pytest"])
+    finally:
+        for lint in lints:
+            lint.end()
+    for reason, count in left_out.most_common():
+        print(f"not run: {count} that {'need' if count > 1 else 'needs'} {reason.removeprefix('needs ')}")
+    verdict = f"FAILED: {', '.join(failed)}" if failed else "All checks passed"
+    print(f"{verdict} in {time.monotonic() - began:.0f} s" + (f", {left_out.total()} not run" if left_out else ""))
     return 1 if failed else 0
+
+
+def warm_up() -> None:
+    """Fetch Kafka and train its start-up cache, once: else every worker would, at the same moment."""
+    from app.cluster import ClusterError, attach, jars
+
+    try:
+        jars.class_path()
+        if not any((jars.cache_folder() / "start").glob("*.aot")):
+            attach("embedded", instance="warm-up").close(wait=True)  # type: ignore[call-arg]
+    except ClusterError as error:  # the tests that need it will say so
+        print(error, flush=True)
+
+
+def tests(options: list[str]) -> tuple[bool, Counter[str]]:
+    """Did pytest pass, and how many tests were left out for which reason?"""
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "results.xml"
+        command = [sys.executable, "-m", "pytest", f"--junit-xml={results}", "-o", "junit_logging=no", *options]
+        code = subprocess.run(command, cwd=bootstrap.PROJECT, check=False).returncode
+        found = ElementTree.parse(results).iter("skipped") if results.exists() else ()  # noqa: S314 - pytest's own
+        return code == 0, Counter(one.get("message", "") for one in found if one.get("type") == "pytest.skip")
 
 
 if __name__ == "__main__":

@@ -73,10 +73,10 @@ class Report:
         return {cell.id: cell for cell in notebook.cells}
 
 
-def start(folder: Path, build: Path, *arguments: str, under: Sequence[str] = ()) -> "subprocess.Popen[str]":
-    """A report of the chapters in `folder`, started from a folder that is not the project's, `under` a command."""
+def start(folder: Path, build: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """A report of the chapters in `folder`, started from a folder that is not the project's."""
     return subprocess.Popen(
-        [*under, sys.executable, "-c", COMMAND, str(folder), *arguments],
+        [sys.executable, "-c", COMMAND, str(folder), *arguments],
         cwd=folder,
         env={**os.environ, "LAB_BUILD": str(build), "PYTHONPATH": str(PROJECT)},
         stdout=subprocess.PIPE,
@@ -89,7 +89,7 @@ def report(folder: Path, *arguments: str) -> Report:
     """The finished report of the chapters in `folder`."""
     build = folder.parent / "build"
     with start(folder, build, *arguments) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
     return Report(process.returncode, out, err, build)
 
 

@@ -1,6 +1,5 @@
 """What the cluster's tests share: a home of their own, users in processes of their own, and a look for what is left."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,4 +61,4 @@ def link_jars(cache: Path) -> None:
     from app.cluster import jars
 
     for jar in jars.class_path():
-        os.link(jar, cache / "jars" / jar.name)
+        (cache / "jars" / jar.name).symlink_to(jar.resolve())

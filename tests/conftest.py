@@ -1,13 +1,21 @@
-"""The real thing before a fake: one Kafka for the whole session."""
+"""The real thing before a fake: one Kafka for the whole session, and one more to kill and to freeze.
+
+A session is one worker of pytest-xdist, or the only one: each has a home, a Kafka and ports of its own.
+"""
 
 import os
 import signal
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.cluster import Cluster
 from app.stream.connection import Connection
+
+BROKERS = {"kafka", "breakable", "trio", "doors", "compacted", "engine"}  # fixtures that start a JVM
 
 
 def pytest_configure() -> None:
@@ -16,13 +24,66 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--minutes`: what `scripts/test.py long` gives to the tests that can go on for as long as they may."""
+    parser.addoption("--minutes", type=float, default=0.0, help="how long each long run may take")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest itself chooses by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a broker, and let the slow tests begin: those on containers first, then the large files."""
+    for item in items:
+        if BROKERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("broker")
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    return 0 if item.get_closest_marker("docker") else 1 if item.get_closest_marker("slow") else 2
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a worker one test after the other; the tests of a file that has a fixture for all of them stay together.
+
+    (xdist's own `--dist=loadgroup` writes groups into names, which pytest 9.2 no longer lets it do.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixture(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if _shares(config.rootpath / file) else nodeid
+
+    return ByFixture(config, log)
+
+
+@cache
+def _shares(file: Path) -> bool:
+    return 'scope="module"' in file.read_text(encoding="utf8")
+
+
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+def minutes(pytestconfig: pytest.Config) -> float:
+    """How long a long run may take; 0 where nobody asked for long runs."""
+    return float(pytestconfig.getoption("--minutes"))
+
+
+@pytest.fixture(scope="session")
+def kafka(own_home: Path) -> Iterator[Connection]:
     """The connection mapping of a real, embedded Kafka of this session's own."""
     from app.cluster import attach
 
     with attach("embedded") as cluster:
         yield cluster.connection
+
+
+@pytest.fixture(scope="session")
+def breakable(own_home: Path) -> Iterator[Cluster]:
+    """A broker that only tests of faults use, to kill and to freeze; each leaves it running."""
+    from app.cluster import attach
+
+    with attach("embedded", instance="breakable") as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,6 +94,14 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.environ["LAB_HOME"] = str(home)
     yield home
     os.environ.pop("LAB_HOME") if before is None else os.environ.update(LAB_HOME=before)
+
+
+@pytest.fixture(scope="session")
+def java(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the stand-in for `java`."""
+    from java import make
+
+    return make(tmp_path_factory.mktemp("java"))
 
 
 @pytest.fixture(autouse=True)

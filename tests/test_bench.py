@@ -1,16 +1,17 @@
 """The benchmark of reading: a tiny real run, and the rules that make its figures worth something."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
-from nohup import ENDINGS
 from waiting import eventually
 
 from app.errors import LabError
+from app.stream import native
 from app.stream.connection import Connection, addresses
 from app.stream.held import OVERHEAD
 
@@ -29,16 +30,21 @@ def run(seconds: float, **others: object) -> dict[str, object]:
     return {"seconds": seconds, "cpu_seconds": 1.0, "import_seconds": 0.5, "peak_rss_mb": 100 * seconds, **others}
 
 
+OWN = ("ours", "ours_pure", "batches", "naive")
+PEERS = ("confluent_arrow", "kafkarrow", "roof", "bare_roof")
+
+
 @pytest.mark.slow
-def test_tiny_run(kafka: Connection, tmp_path: Path) -> None:
-    """Ours, the naive loop, two C-client peers and the roof: the same frames, and all figures in the file."""
-    ways = ("ours", "ours_pure", "batches", "naive", "confluent_arrow", "kafkarrow", "roof", "bare_roof")
+@pytest.mark.parametrize("ways", [OWN, pytest.param((*OWN, *PEERS), marks=pytest.mark.long)], ids=["own", "peers"])
+def test_tiny_run(kafka: Connection, tmp_path: Path, ways: tuple[str, ...]) -> None:
+    """Ours and the naive loop, in the long check two C-client peers and the roof: equal frames, all figures told."""
     file = tmp_path / "read.json"
     options = ["--events", "2000", "--rounds", "1", "--ways", ",".join(ways), "--json", str(file)]
     ran = bench("read", "--cluster", addresses(kafka), *options)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(file.read_text())
-    assert (set(found["read"]), found["failed"]) == (set(ways), {})
+    absent = set() if native.available() else {"ours"}  # asks for the native core by name
+    assert (set(found["read"]), set(found["failed"])) == (set(ways) - absent, absent)
     assert found["read"]["naive"]["x_naive"] == 1.0
     assert all(each["seconds"] > 0 and each["peak_rss_mb"] > 0 for each in found["read"].values())
     assert "every frame held the same" in ran.stdout
@@ -61,24 +67,21 @@ def test_an_outage_stays_within_the_memory_that_was_stated(tmp_path: Path) -> No
     assert all(one["grown"] > 0 for one in found.values())
 
 
-@pytest.mark.parametrize(("number", "under"), ENDINGS)
-def test_a_stopped_benchmark_leaves_nothing(
-    kafka: Connection, tmp_path: Path, number: int, under: tuple[str, ...]
-) -> None:
+def test_a_stopped_benchmark_leaves_nothing(kafka: Connection, tmp_path: Path) -> None:
     """Its games, its load and its files go with it."""
-    command = [*under, sys.executable, "scripts/bench.py", "request", "--cluster", addresses(kafka)]
+    command = [sys.executable, "scripts/bench.py", "request", "--cluster", addresses(kafka)]
     command += ["--only", "none", "confirmed", "--folder", str(tmp_path)]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             started = psutil.Process(process.pid)
-            assert eventually(lambda: len(started.children()) >= 2, 60)
+            assert eventually(lambda: len(started.children()) >= 2, 120)
             family = started.children(recursive=True)
-            process.send_signal(number)
-            said = process.communicate(timeout=60)
+            process.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=120)
         finally:
             process.kill()
     assert process.returncode == 130, said
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert psutil.wait_procs(family, timeout=60)[1] == []
     assert list(tmp_path.iterdir()) == []
 
 

@@ -190,6 +190,7 @@ def test_no_venv_module_is_named_with_the_cure(
     assert "apt install python3-venv" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_no_network_is_one_error_and_leaves_no_stamp(tmp_path: Path) -> None:
     """Without a registry the set-up stops with exit code 2, the step and the cure, and a later run starts over."""
     bare = Path(sys.base_prefix) / "bin" / "python3"

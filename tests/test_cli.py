@@ -1,7 +1,10 @@
-"""What is typed after a script's name: a number that makes no sense is refused before anything starts."""
+"""How every script begins and ends: no number that makes no sense, and no signal that leaves anything."""
 
 import argparse
 import ast
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +13,20 @@ import pytest
 from app.cli import positive, whole
 from app.home import PROJECT
 
+IGNORING = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")  # as under nohup; the command comes behind it
+PROGRAM = """
+import time
+from app.cli import run
+
+def main():
+    try:
+        print("runs", flush=True)
+        time.sleep(300)
+    finally:
+        print("cleaned up", flush=True)
+
+raise SystemExit(run(main))
+"""
 SOURCES = [path for room in ("app", "scripts") for path in sorted((PROJECT / room).rglob("*.py"))]
 
 
@@ -55,3 +72,18 @@ def test_no_option_takes_just_any_number(path: Path) -> None:
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))) if isinstance(node, ast.Call)]
     kinds = [word.value for call in calls for word in call.keywords if word.arg == "type"]
     assert [ast.unparse(kind) for kind in kinds if ast.unparse(kind) in ("int", "float")] == []
+
+
+@pytest.mark.parametrize(("number", "under"), [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGTERM, IGNORING)])
+def test_a_signal_ends_a_script_by_way_of_its_cleaning_up(number: int, under: tuple[str, ...]) -> None:
+    """Ctrl-C, a polite end, and that where Ctrl-C is ignored: one word, exit code 130."""
+    command = [*under, sys.executable, "-c", PROGRAM]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "runs\n"
+            process.send_signal(number)
+            said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, said) == (130, ("cleaned up\n", "interrupted\n"))

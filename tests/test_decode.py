@@ -39,6 +39,7 @@ documents = st.dictionaries(st.sampled_from(["id", "item", "price", "quantity", 
 texts = documents.map(lambda row: json.dumps(row).encode()) | st.binary(max_size=30) | st.sampled_from(ODD_VALUES)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(st.lists(st.none() | texts, max_size=12), st.integers(0, 4), st.integers(0, 20))
 def test_any_values_in_any_codec(values: list[bytes | None], codec: int, start: int) -> None:
@@ -122,6 +123,7 @@ def test_old_formats_are_left_to_others() -> None:
         whole(3, memoryview(data), 0)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(st.integers(61, 400), st.binary(min_size=1, max_size=6))
 def test_broken_records_are_never_wrong_rows(at: int, noise: bytes) -> None:

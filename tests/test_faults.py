@@ -6,18 +6,18 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from waiting import within
 
 from app.analysis.answer_kinds import ANSWERS
 from app.cluster import Cluster
 from app.cluster.base import BROKER_VERBS
-from app.cluster.embedded import attach
 from app.errors import LabError
 from app.faults import plan
 from app.faults.account import counts, timeline
@@ -32,13 +32,6 @@ from app.stream.ways import DELIVERING
 
 LOAD = Load(requests=80, rate=40.0, players=6)
 CONFIRMED, OUTBOX, BUFFERED = (Contender(way, way) for way in ("confirmed", "outbox", "buffered"))
-
-
-@pytest.fixture(scope="module")
-def breakable() -> Iterator[Cluster]:
-    """A broker that only these tests use, to kill and to pause."""
-    with attach(instance="faults") as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +154,7 @@ from app.cluster.embedded import attach
 from app.faults import plan
 from app.faults.crowds import Load
 from app.faults.experiment import run
-with attach(instance="faults") as cluster:
+with attach(instance="breakable") as cluster:
     print("begins", flush=True)
     run(plan.NO_FAULT, cluster, plan.LINEUP[2:3], Load(requests=100_000, rate=20.0))
 """
@@ -245,9 +238,7 @@ def test_every_way_takes_part() -> None:
 
 def test_a_crowd_that_is_left_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaving the crowds ends them, however many requests they had left."""
-    with Crowds(Load(requests=100_000, rate=10.0), "run") as crowds:
+    with within(10), Crowds(Load(requests=100_000, rate=10.0), "run") as crowds:
         crowds.begin([CONFIRMED], ["http://127.0.0.1:9"])
         crowds.pause(0.2)
-        begin = time.monotonic()
-    assert time.monotonic() - begin < 10
     assert len(crowds.result(1.0)[0]) < 100

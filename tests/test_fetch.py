@@ -4,7 +4,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,7 +13,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.protocol.consumer.fetch import FetchResponse
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 from topics_of import new_topic, producer, values, write
-from waiting import eventually
+from waiting import eventually, no_new_thread, within
 
 from app.cluster import Cluster, attach
 from app.stream import topics
@@ -26,8 +26,9 @@ from app.stream.missing import OffsetsGone, ReadTimeout, TopicMissing
 from app.stream.reader import read_topic
 from app.stream.wire import Link, Unsupported, WireError
 
-LARGE = b'{"n": %d, "pad": "' + b"x" * 900_000 + b'"}'
-MANY = 40  # large records: several answers of 8 MB
+LARGE = b'{"n": %d, "pad": "' + b"x" * 50_000 + b'"}'
+MANY = 40  # large records
+ANSWER = 400_000  # bytes asked for at once here: several answers
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +58,24 @@ def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]],
     return arrange
 
 
+@pytest.fixture(autouse=True)
+def small_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read asks for a twentieth of the usual at once, so that two megabytes take several answers."""
+    monkeypatch.setattr("app.stream.choice.ANSWER", ANSWER)
+    monkeypatch.setattr("app.stream.choice._PURE", ANSWER)
+
+
 def large(connection: Connection, **config: str) -> str:
     """A topic that takes several answers, on one partition."""
     topic = new_topic(connection, **config)
-    write(connection, topic, {0: [(None, LARGE % i) for i in range(MANY)]})
+    write_large(connection, topic, range(MANY))
     return topic
+
+
+def write_large(connection: Connection, topic: str, numbers: Iterable[int]) -> None:
+    """These large records, two to a batch, since a batch always comes whole."""
+    records = [(None, LARGE % number) for number in numbers]
+    write(connection, topic, {0: records}, producer(connection, batch_size=110_000))
 
 
 def leader(connection: Connection, topic: str) -> int:
@@ -80,7 +94,7 @@ def test_the_leader_is_killed(trio: Cluster, after: Any) -> None:
     finally:
         trio.restart(broker=first)
     assert found.events["n"].tolist() == list(range(MANY))
-    assert found.decoder in ("native", "python: the native core is not built here")
+    assert found.decoder.split(":")[0] in ("native", "python")
 
 
 def test_the_only_replica_is_killed_and_comes_back(trio: Cluster, after: Any) -> None:
@@ -129,25 +143,22 @@ def test_a_frozen_broker(trio: Cluster, after: Any) -> None:
     topic = large(trio.connection)
     only = leader(trio.connection, topic)
     after(1, lambda: trio.pause(broker=only))
-    started = time.monotonic()
     try:
-        with pytest.raises(
-            ReadTimeout, match=rf"'{topic}' was not read in 3 s: partition 0 is at \d+ of {MANY} \(last"
+        with (
+            within(5),
+            pytest.raises(ReadTimeout, match=rf"'{topic}' was not read in 3 s: partition 0 is at \d+ of {MANY} \(last"),
         ):
             read_topic(trio.connection, topic, timeout=3)
     finally:
         trio.resume(broker=only)
-    assert time.monotonic() - started < 5
 
 
 def test_the_topic_is_deleted(kafka: Connection, after: Any) -> None:
     """Deleted in mid-read: named as missing, within seconds."""
     topic = large(kafka)
     after(1, lambda: topics.delete(kafka, [topic]))
-    started = time.monotonic()
-    with pytest.raises(TopicMissing, match=topic):
+    with within(6), pytest.raises(TopicMissing, match=topic):
         read_topic(kafka, topic)
-    assert time.monotonic() - started < 6
 
 
 def test_the_topic_is_made_anew(kafka: Connection, after: Any) -> None:
@@ -314,9 +325,8 @@ def test_a_link_that_is_closed_while_idle(monkeypatch: pytest.MonkeyPatch) -> No
 def test_nothing_is_left_open(kafka: Connection) -> None:
     """No thread outlives a read."""
     topic = values(kafka, *[b"{}"] * 10, partitions=2)
-    before = threading.active_count()
-    read_topic(kafka, topic)
-    assert threading.active_count() == before
+    with no_new_thread():
+        read_topic(kafka, topic)
 
 
 def test_an_open_transaction_is_not_waited_for(kafka: Connection) -> None:
@@ -327,9 +337,7 @@ def test_an_open_transaction_is_not_waited_for(kafka: Connection) -> None:
     out.begin_transaction()
     write(kafka, topic, {0: [(None, b'{"n": -1}')] * 5}, out)
     write(kafka, topic, {0: [(None, b'{"n": -2}')] * 5})
-    started = time.monotonic()
-    found = read_topic(kafka, topic, isolation="read_committed")
-    assert time.monotonic() - started < 1
+    found = read_topic(kafka, topic, isolation="read_committed", timeout=20)  # it stays open for ten minutes
     assert (found.events["n"].tolist(), found.ranges) == (list(range(10)), {0: (0, 10)})
     out.abort_transaction(20)
     assert eventually(lambda: read_topic(kafka, topic, isolation="read_committed").ranges == {0: (0, 21)})
@@ -343,17 +351,17 @@ def test_an_unclean_election(trio: Cluster, after: Any, more: int) -> None:
     found = topics.describe(trio.connection, topic).partitions[0]
     first, behind = found.replicas
     witness = 6 - first - behind
-    write(trio.connection, topic, {0: [(None, LARGE % i) for i in range(5)]})
+    write_large(trio.connection, topic, range(5))
     assert eventually(lambda: seen(trio, witness, topic) == (first, {first, behind}))
     trio.pause(broker=behind)
     assert eventually(lambda: seen(trio, witness, topic) == (first, {first}))
-    write(only(trio, first), topic, {0: [(None, LARGE % i) for i in range(5, MANY)]})
+    write_large(only(trio, first), topic, range(5, MANY))
 
     def elect() -> None:
         trio.kill(broker=first)
         trio.resume(broker=behind)
         assert eventually(lambda: seen(trio, witness, topic) == (behind, {behind}), 20)
-        write(only(trio, behind), topic, {0: [(None, LARGE % -1)] * more})
+        write_large(only(trio, behind), topic, [-1] * more)
 
     after(2, elect)
     expected = f"topic '{topic}', partition 0: the log was cut at offset 5, below offset"

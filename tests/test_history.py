@@ -4,6 +4,7 @@ import re
 import shutil
 
 import pytest
+from peers import needs
 
 from app.cluster import attach
 from app.cluster.history import Line, beside_today
@@ -14,8 +15,8 @@ from app.stream.connection import Connection, addresses
 @pytest.fixture(scope="module")
 def lines(kafka: Connection) -> tuple[Line, ...]:
     """The table, on the session's Kafka as somebody else's cluster."""
-    if not shutil.which("curl") or not shutil.which("kcat"):
-        pytest.skip("needs curl and kcat")
+    needs("curl")
+    needs("kcat")
     with attach(addresses(kafka)) as cluster:
         return beside_today(cluster)
 

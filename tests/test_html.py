@@ -1,4 +1,4 @@
-"""The page shows all that ran, bounded and harmless (cases F02, F05, F07)."""
+"""The page shows all that ran, bounded and harmless."""
 
 import re
 
@@ -104,7 +104,7 @@ def test_a_failure_without_a_traceback_is_told_in_its_cell() -> None:
 
 
 def test_seventeen_megabytes_are_shown_as_a_hundred_lines() -> None:
-    """Case F05: the page stays small and says how much there was and where it is."""
+    """The page stays small and says how much there was and where it is."""
     page = only(stream("".join(f"line {number:06d} {'x' * 43}\n" for number in range(300_000))))
     assert len(page) < 2_000_000
     assert "17 MB, first and last 50 lines shown; all of it is in 01-only.ipynb" in page
@@ -126,6 +126,7 @@ def test_one_endless_line_is_cut_in_time(one: str) -> None:
     assert note.startswith("17 MB") or shown == "x"
 
 
+@pytest.mark.slow
 def test_many_outputs_do_not_make_a_large_page() -> None:
     """When the page is full, each further output is one line."""
     table = "<table>" + "<tr><td>some cell</td></tr>" * 4000 + "</table>"
@@ -142,7 +143,7 @@ def test_a_giant_table_falls_back_to_its_text() -> None:
 
 
 def test_carriage_returns_are_applied() -> None:
-    """Case F07: a hundred states of a progress bar are one line, the last; pieces of a stream are one text."""
+    """A hundred states of a progress bar are one line, the last; pieces of a stream are one text."""
     states = [stream(f"\r{number:3d}% |{'#' * (number // 10):10}|", "stderr") for number in range(101)]
     assert pre(only(*states, stream("\n", "stderr"))) == ["100% |##########|"]
 
@@ -223,7 +224,7 @@ def test_every_token_of_the_stylesheet_is_defined_once() -> None:
 
 
 def test_a_figure_is_drawn_as_the_page_has_it_and_numbered() -> None:
-    """Case F02: a chart in a notebook is a figure on the page, with its data; no placeholder of Vega's."""
+    """A chart in a notebook is a figure on the page, with its data; no placeholder of Vega's."""
     from app.analysis.page import FIGURE, Column, Figure, Table, number
 
     data = Table("Events", (Column("type"), number("n")), (("default", 3),))
@@ -260,7 +261,7 @@ def test_the_policy_names_the_one_script_by_its_hash() -> None:
 
 
 def test_the_page_names_no_address_but_links() -> None:
-    """Case F01, as far as text can tell: nothing is loaded, imported or fetched."""
+    """Nothing is loaded, imported or fetched."""
     page = book.page(chapter(1, "A", prose("[KRaft](https://kafka.apache.org/documentation/#kraft)")))
     assert re.findall(r'(?:src|srcset|data|action)="?(?:https?:|//)|import\(|@import|fetch\(', page) == []
 

@@ -78,6 +78,7 @@ def wait_for(url: str, seconds: float = 60.0) -> None:
             time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_the_lab_opens_on_the_chapters_with_the_right_kernel_and_ends(lab: "subprocess.Popen[str]") -> None:
     """The notebooks are its root, its python3 is this Python, strangers are refused, Ctrl-C is clean."""
     url = address(lab)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Self
 
 import pytest
+from peers import needs
 from topics_of import new_topic
 
 from app.stream.connection import Connection, addresses, connect_to
@@ -113,7 +114,7 @@ def test_a_lost_first_event_is_sent_again_and_comes_first(kafka: Connection, top
         engine.flush(10.0)
         engine.close()
     assert told == [(b"first", None, 0), (b"second", None, 1)]
-    command = ["kcat", "-C", "-q", "-e", "-b", addresses(kafka), "-t", topic]
+    command = [needs("kcat"), "-C", "-q", "-e", "-b", addresses(kafka), "-t", topic]
     assert subprocess.run(command, check=True, capture_output=True, timeout=20).stdout == b"first\nsecond\n"
 
 

@@ -12,6 +12,7 @@ import pytest
 from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peers import needs_native
 from recordbatches import ODD_VALUES, PLAN, ROW, batch, chunk, result, signed, with_
 
 from app.stream import decode, native
@@ -19,12 +20,13 @@ from app.stream.cells import canonical
 from app.stream.infer import start, widened
 from app.stream.schema import Schema, compile_plan
 
-if not native.available():
-    if os.environ.get("CI"):
-        pytest.fail(f"CI has a C compiler, but: {native.status()}", pytrace=False)
-    pytest.skip(native.status(), allow_module_level=True)
+_columns = native._core
 
-from app.stream import _columns
+
+@pytest.fixture(scope="session", autouse=True)
+def built() -> None:
+    """The core itself: these are its tests."""
+    needs_native()
 
 
 def check_same(data: bytes, plan: object = PLAN, **of: object) -> None:
@@ -122,6 +124,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=6))
 def test_any_values(texts: list[str]) -> None:
@@ -230,6 +233,7 @@ cells = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(
     rows=st.lists(
@@ -254,6 +258,7 @@ def test_any_number(number: object) -> None:
     check_same(batch(values))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(at=st.integers(0, 10_000), byte=st.integers(0, 255), cut=st.integers(0, 200))
 def test_corrupted_batches(at: int, byte: int, cut: int) -> None:
@@ -274,7 +279,7 @@ def test_a_limit_of_memory_is_no_reason_to_give_up(monkeypatch: pytest.MonkeyPat
     """What a batch that compresses well promises is only a hint: when it is not to be had, what is needed will do."""
     resource, status = pytest.importorskip("resource"), Path("/proc/self/statm")
     if not status.exists():
-        pytest.skip("no /proc here: how much memory the process has is not known")
+        pytest.skip("needs /proc, which tells how much memory a process has")
     monkeypatch.setattr(native.decode, "decode_chunk", lambda *_: pytest.fail("handed to the pure-Python decoder"))
     plain = [batch([b'{"a": "%s"}' % os.urandom(32 << 10).hex().encode()], base=base) for base in range(1, 33)]
     data = batch([b'{"a": "%s"}' % (b"x" * (256 << 10))], codec=4) + b"".join(plain)

@@ -71,6 +71,15 @@ def test_is_read_in_small_steps(notebook: Path) -> None:
         len(list(run)) for kind, run in groupby(lesson(notebook), key=lambda cell: cell["cell_type"]) if kind == "code"
     ]
     assert max(runs) <= 2
+    steps = zip(lesson(notebook), lesson(notebook)[1:], strict=False)
+    leads = {one["id"]: "".join(one["source"]).rstrip() for one, two in steps if leads_into(one, two)}
+    assert leads
+    assert [name for name, text in leads.items() if not text.endswith((":", "."))] == []
+
+
+def leads_into(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    """Is this prose, and what follows code?"""
+    return (one["cell_type"], two["cell_type"]) == ("markdown", "code")
 
 
 def test_nothing_is_installed_or_asked(notebook: Path) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from kafka import KafkaConsumer, TopicPartition
+from peers import needs, needs_native
 from recordbatches import ODD_VALUES, SCHEMA, with_
 from topics_of import Record, new_topic, producer, write
 
-from app.stream import native
 from app.stream.connection import Connection, addresses
 from app.stream.reader import read_text, read_topic
 from app.stream.topics import Ranges
@@ -28,10 +26,8 @@ TYPES = {"string": str, "bool": bool, "float64": float, "int64": int, "timestamp
 @pytest.fixture(params=["python", "native"])
 def decoder(request: pytest.FixtureRequest) -> str:
     """Both decoders; a machine without a compiler has only one, CI has both."""
-    if request.param == "native" and not native.available():
-        if os.environ.get("CI"):
-            pytest.fail(native.status(), pytrace=False)
-        pytest.skip(native.status())
+    if request.param == "native":
+        needs_native()
     return str(request.param)
 
 
@@ -125,10 +121,8 @@ def test_a_batch_larger_than_the_fetch(kafka: Connection, decoder: str) -> None:
 
 def test_kcat_agrees(kafka: Connection, everything: str, decoder: str) -> None:
     """A client that shares no code with ours sees the same offsets, keys and values."""
-    if shutil.which("kcat") is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("kcat is not installed")
     form = '{"p":%p,"o":%o,"k":%K,"s":%S,"t":%T}\n'
-    command = ["kcat", "-b", addresses(kafka), "-C", "-t", everything, "-o", "beginning", "-e", "-q", "-f", form]
+    command = [needs("kcat"), "-b", addresses(kafka), "-C", "-t", everything, "-o", "beginning", "-e", "-q", "-f", form]
     printed = subprocess.run([*command, "-X", "isolation.level=read_committed"], capture_output=True, check=True)
     seen = sorted((r["p"], r["o"], r["k"], r["s"], r["t"]) for r in map(json.loads, printed.stdout.splitlines()))
     found = read_topic(kafka, everything, SCHEMA, isolation="read_committed", decoder=decoder)
@@ -140,11 +134,9 @@ def test_kcat_agrees(kafka: Connection, everything: str, decoder: str) -> None:
 
 def test_kcat_prints_the_same_lines(kafka: Connection) -> None:
     """read_text is what kcat prints."""
-    if shutil.which("kcat") is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("kcat is not installed")
     topic = new_topic(kafka)
     write(kafka, topic, {0: [(None, b"default"), (None, b"purchased_sword"), (b"k", "épée".encode())]})
-    command = ["kcat", "-b", addresses(kafka), "-C", "-t", topic, "-o", "beginning", "-e", "-q"]
+    command = [needs("kcat"), "-b", addresses(kafka), "-C", "-t", topic, "-o", "beginning", "-e", "-q"]
     printed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     assert read_text(kafka, topic) == printed.splitlines() == ["default", "purchased_sword", "épée"]
 

@@ -1,7 +1,6 @@
-"""The page in a real browser: no request, no error, readable by everyone, whole on paper (cases F01, F04)."""
+"""The page in a real browser: no request, no error, readable by everyone, whole on paper."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import book
 import pytest
 from axe_core_python.sync_playwright import Axe
 from book import chapter, code, prose, raised, shown, stream
+from peers import needs
 from playwright.sync_api import Browser, Page, sync_playwright
 from pypdf import PdfReader
 
@@ -17,6 +17,8 @@ from app.analysis.gaps import Gap
 from app.analysis.ledger import Ledger, Thread
 from app.analysis.page import FIGURE, Column, Figure, Table, number
 from app.report.record import Chapter, Failure
+
+pytestmark = pytest.mark.slow  # a browser
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
@@ -112,11 +114,7 @@ def failed_page() -> str:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium."""
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None) or (str(MAC) if MAC.exists() else None)
-    if not found:
-        if os.environ.get("CI"):
-            pytest.fail("there is no chromium on this machine, and CI must have one")
-        pytest.skip("there is no chromium on this machine")
+    found = str(MAC) if MAC.exists() else needs(*CHROMIUM)
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"] if root else [])
@@ -159,7 +157,7 @@ class Opened:
 
 @pytest.mark.parametrize("name", ["passed", "failed"])
 def test_the_page_asks_for_nothing_and_complains_of_nothing(browser: Browser, pages: dict[str, str], name: str) -> None:
-    """Case F01: one request, for the page itself, without a network; and the page's own script runs."""
+    """One request, for the page itself, without a network; and the page's own script runs."""
     with Opened(browser, pages[name], offline=True) as opened:
         opened.open_all()
         opened.page.click("text=dark")
@@ -213,7 +211,7 @@ def test_the_switch_of_themes_wins_over_the_system(browser: Browser, pages: dict
 def test_paper_has_every_word_and_no_figure_in_two_parts(
     browser: Browser, pages: dict[str, str], tmp_path: Path
 ) -> None:
-    """Case F04: the last word of a long line, the last column of a wide frame; figures whole."""
+    """The last word of a long line, the last column of a wide frame; figures whole."""
     with Opened(browser, pages["passed"]) as opened:
         opened.page.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)
         opened.page.emulate_media(media="print")

@@ -1,9 +1,9 @@
-"""Every mistake in a parameter is answered before anything starts (case E01)."""
+"""Every mistake in a parameter is answered before anything starts."""
 
+import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -189,11 +189,12 @@ def test_a_wrong_command_line_is_refused(tmp_path: Path, arguments: list[str]) -
 
 
 def test_a_mistyped_name_costs_less_than_a_second_and_starts_nothing(tmp_path: Path) -> None:
-    """Case E01: exit code 2, two lines, nothing written, nothing heavy imported."""
+    """Exit code 2, two lines, nothing written, nothing heavy imported."""
     book.write(tmp_path / "nb", "01-a", book.parameters("seed: int = 2019  # of all chance, 0..9999"))
-    began = time.monotonic()
+    before = os.times()
     result = book.report(tmp_path / "nb", "-p", "seeed", "7")
-    assert time.monotonic() - began < 1.0
+    after = os.times()
+    assert sum(after[2:4]) - sum(before[2:4]) < 1.0  # of the processor, by the process that was started
     assert (result.exit_code, result.out) == (2, "")
     assert result.err == "no chapter has a parameter seeed: did you mean seed?\nparameters: seed\n"
     assert not result.build.exists()

@@ -1,4 +1,4 @@
-"""The terminal is never silent while something runs (case E09)."""
+"""The terminal is never silent while something runs."""
 
 import io
 

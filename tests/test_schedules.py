@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,17 +24,11 @@ from app.faults.schedules import MOST_STEPS, schedule, violations
 from app.home import PROJECT
 
 SEEDS = range(1, 11)
-
-
-@pytest.fixture(scope="module")
-def breakable() -> Iterator[Cluster]:
-    """A broker that only these tests use, to kill and to pause."""
-    with attach(instance="schedules") as cluster:
-        yield cluster
+SOME = (1, 3, 9)  # in every full check; the others are for the long one
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=() if seed in SOME else pytest.mark.long) for seed in SEEDS])
 def test_no_promise_is_broken(breakable: Cluster, seed: int) -> None:
     """Nothing lost or doubled, nobody's order broken, replay = the game that ran = a game that starts afterwards."""
     one = schedule(seed)
@@ -66,7 +60,7 @@ def test_evidence_of_a_broken_promise_is_kept(
     breakable: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A forced violation: what was said and answered, outbox, topics and the broker's log survive in a named place."""
-    monkeypatch.setattr(cli, "attach", lambda *_, **__: attach(instance="schedules"))
+    monkeypatch.setattr(cli, "attach", lambda *_, **__: attach(instance="breakable"))
     monkeypatch.setattr(cli, "schedule", lambda seed: replace(schedule(seed), fault=NO_FAULT, load=Load(8, 40.0, 2)))
     monkeypatch.setattr(schedules, "broken", lambda _: ["1 event lost"])
     before = {path.name for path in evidence.place(3).parent.glob("*")}  # of kernels that other tests killed
@@ -83,22 +77,29 @@ def test_evidence_of_a_broken_promise_is_kept(
     assert {path.name for path in there.parent.iterdir()} - before == {"failed-3"}
 
 
-INTERRUPTIONS = {"Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM}
+@pytest.mark.long
+def test_many_schedules(minutes: float) -> None:
+    """As many seeds that nobody tried before as there is time for, by the command that people use."""
+    began, first = time.monotonic(), time.time_ns() // 1_000_000_000
+    while time.monotonic() - began < 60 * minutes:
+        command = [sys.executable, "scripts/faults.py", "--schedules", "10", "--first", str(first)]
+        ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr
+        first += 10
 
 
-@pytest.mark.parametrize("what", INTERRUPTIONS)
-def test_an_interrupted_long_run_leaves_nothing(tmp_path: Path, what: str) -> None:
-    """In the middle of a schedule, Ctrl-C as in a terminal, or SIGTERM: 130, and no JVM, game or folder is left."""
-    number = INTERRUPTIONS[what]
+@pytest.mark.slow
+def test_an_interrupted_long_run_leaves_nothing(tmp_path: Path) -> None:
+    """In the middle of a schedule, Ctrl-C as a terminal sends it: exit code, and no JVM, game or folder is left."""
     command = [sys.executable, "scripts/faults.py", "--schedules", "3"]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     home = {**os.environ, "LAB_HOME": str(tmp_path)}
     with subprocess.Popen(command, cwd=PROJECT, env=home, start_new_session=True, **output) as process:
         try:
-            assert eventually(lambda: games_below(process.pid), 60)
+            assert eventually(lambda: games_below(process.pid), 120)
             started = [*games_below(process.pid), *pids(now(tmp_path, "schedules"))]
-            os.killpg(process.pid, number) if what == "Ctrl-C" else process.send_signal(number)
-            said = process.communicate(timeout=60)[0].decode()
+            os.killpg(process.pid, signal.SIGINT)
+            said = process.communicate(timeout=120)[0].decode()
         finally:
             process.kill()
     assert (process.returncode, "Traceback" in said) == (130, False), said
@@ -116,10 +117,10 @@ def games_below(pid: int) -> list[int]:
 
 
 def test_the_long_run_names_what_was_broken(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    breakable: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A schedule that breaks a promise: its seed, the command that repeats it, exit code 1."""
-    monkeypatch.setattr(cli, "attach", lambda *_, **__: attach(instance="schedules"))
+    monkeypatch.setattr(cli, "attach", lambda *_, **__: attach(instance="breakable"))
     monkeypatch.setattr(cli, "violations", lambda one, _: ["1 event lost"] if one.seed == 4 else [])
     assert cli.main(["--schedules", "3", "--first", "3"]) == 1
     told = capsys.readouterr().out

@@ -147,6 +147,7 @@ def read(log: list[bytes], cuts: list[int], seen: int, decoder: Decode, columns:
     return build(gathered, pipeline.planner.plan, {3: (0, len(log))}, "", columns)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(LOGS, st.lists(st.integers(0, 12), max_size=6), st.integers(0, 12), st.sampled_from([None, ["a", "key_value"]]))
 @example([[("a", "1234567890123456789")], [("a", "0.5")]], [1], 1, None)

@@ -1,6 +1,5 @@
 """The seed's two programs: its answers byte for byte, its curl sequence, and its three lines in a real topic."""
 
-import shutil
 import subprocess
 import sys
 import uuid
@@ -10,6 +9,7 @@ import pytest
 import requests
 from flask import Flask
 from kafka import KafkaProducer
+from peers import needs
 
 from app.errors import LabError
 from app.game.server import GameServer
@@ -38,10 +38,7 @@ def logging_to(kafka: Connection, topic: str, monkeypatch: pytest.MonkeyPatch) -
 
 def read(kafka: Connection, topic: str) -> list[str]:
     """The topic's lines as kcat prints them: the seed's own oracle."""
-    kcat = shutil.which("kcat") or shutil.which("kafkacat")
-    if kcat is None:
-        pytest.skip("kcat is not installed")
-    command = [kcat, "-C", "-q", "-b", addresses(kafka), "-t", topic, "-o", "beginning", "-e"]
+    command = [needs("kcat", "kafkacat"), "-C", "-q", "-b", addresses(kafka), "-t", topic, "-o", "beginning", "-e"]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
 
 
@@ -67,6 +64,7 @@ def test_the_answers_are_the_seeds(logging_to: str, program: object, path: str, 
     assert program.app.test_client().get(path).data == answer.encode()  # type: ignore[attr-defined]
 
 
+@pytest.mark.essential
 def test_three_requests_are_three_lines(kafka: Connection, logging_to: str) -> None:
     """The seed's second run: default, purchased_sword, purchased_sword, in the topic when the server has stopped."""
     with GameServer(game_api_with_kafka.app) as server:

@@ -1,0 +1,31 @@
+"""What the tests need of the machine beside Python: a peer that is missing is a named skip, and in CI a failure."""
+
+import os
+import shutil
+from typing import NoReturn
+
+import pytest
+
+from app.stream import native
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test that needs `what`; fail it in CI, which has everything."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {what}")
+
+
+def needs(program: str, *others: str) -> str:
+    """The path of this program, or of the first of the `others` that do as well; `missing` where there is none."""
+    return next(filter(None, map(shutil.which, (program, *others))), None) or missing(program)
+
+
+def needs_compiler() -> None:
+    """A C compiler, whatever its name."""
+    if not any(map(shutil.which, ("gcc", "clang", "cc"))):
+        missing("a C compiler")
+
+
+def needs_native() -> None:
+    """The native core, built from the source that is here."""
+    if not native.available():
+        missing(f"the native core ({native.status()})")

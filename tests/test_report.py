@@ -1,0 +1,81 @@
+"""The command that the whole project is for: every chapter in small, and what it leaves behind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from book import Report
+from peers import missing
+
+from app.home import PROJECT
+
+SMALL = {"requests": 300, "players": 20, "each": 100}
+
+
+def report(build: Path, *arguments: str) -> Report:
+    """`scripts/report.py` in a lab home of its own."""
+    own = {**os.environ, "LAB_BUILD": str(build), "LAB_HOME": str(build.parent / "home")}
+    command = [sys.executable, "scripts/report.py", *arguments]
+    ran = subprocess.run(command, cwd=PROJECT, env=own, capture_output=True, text=True, check=False)
+    return Report(ran.returncode, ran.stdout, ran.stderr, build)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """All chapters with little to do."""
+    options = [word for name, value in SMALL.items() for word in ("-p", name, str(value))]
+    return report(tmp_path_factory.mktemp("report") / "build", *options)
+
+
+@pytest.mark.slow
+def test_every_chapter_passes(small: Report) -> None:
+    """Exit code 0, and no cell of the four that did not run."""
+    assert small.exit_code == 0, small.out[-3000:] + small.err[-3000:]
+    chapters = small.record["chapters"]
+    assert [(one["number"], one["status"]) for one in chapters] == [(number, "passed") for number in (1, 2, 3, 4)]
+    assert {cell["status"] for one in chapters for cell in one["cells"]} == {"passed"}
+    assert {name: small.record["parameters"][name] for name in SMALL} == SMALL
+
+
+@pytest.mark.slow
+def test_the_ledger_closes(small: Report) -> None:
+    """Every request of the crowd is accounted for, and every acknowledged event is a row."""
+    ledger = small.record["ledger"]
+    assert (ledger["requests"], ledger["closed"]) == (SMALL["requests"], True)
+    assert (ledger["lost"], ledger["duplicates"], ledger["unanswered"]) == (0, 0, 0)
+    assert ledger["rows"] == ledger["acknowledged"] > 0
+
+
+@pytest.mark.slow
+def test_the_page_has_all_that_ran(small: Report) -> None:
+    """The verdict, the ledger and every chapter with its cells."""
+    page = small.page
+    assert page.startswith("<!DOCTYPE html>")
+    assert "<title>Passed: " in page
+    assert '<div class="verdict passed">' in page
+    for chapter in small.record["chapters"]:
+        assert chapter["title"] in page
+        shown = [cell["id"] for cell in chapter["cells"] if cell["number"][-1].isdigit()]  # hidden ones have a letter
+        assert [name for name in shown if f'"{name}"' not in page] == []
+
+
+@pytest.mark.slow
+def test_the_build_folder_is_complete(small: Report) -> None:
+    """Page, record, frames and executed notebooks, and their hashes in the record."""
+    there = {path.name for path in small.build.iterdir()}
+    notebooks = {path.name for path in (PROJECT / "notebooks").glob("*.ipynb")}
+    assert {"report.html", "run.json", "events.parquet", "deliveries.parquet", *notebooks} <= there
+    hashed = {name.removeprefix("build/") for name in small.record["hashes"] if name.startswith("build/")}
+    assert {"report.html", "events.parquet", *notebooks} <= hashed
+
+
+@pytest.mark.long
+def test_every_fault_twenty_times(minutes: float, tmp_path: Path) -> None:
+    """Chapter 04 as thorough as it can be keeps every promise."""
+    if minutes < 30:
+        missing("--minutes 30 and more")
+    ran = report(tmp_path / "build", "04", "-p", "thorough", "true", "--cell-timeout", "3600", "--timeout", "7200")
+    assert (ran.exit_code, json.loads((ran.build / "run.json").read_text())["status"]) == (0, "passed"), ran.err
