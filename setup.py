@@ -1,7 +1,7 @@
 """Builds the optional native core beside its source; everything else about the project is in pyproject.toml.
 
 Without a C compiler, or when compiling fails, the install succeeds all the same and the pure-Python decoder is used
-(`app.stream.native.status()` says which). The built module carries its source's hash, so that a stale one is noticed.
+(`streaming_lab.stream.native.status()` says which). The built module carries its source's hash, so that a stale one is noticed.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-SOURCE = Path("app/stream/_columns.c")
+SOURCE = Path("src/streaming_lab/reader/decode/_columns.c")
 
 
 def has_compiler() -> bool:
@@ -29,7 +29,7 @@ def has_compiler() -> bool:
 
 
 core = Extension(
-    "app.stream._columns",
+    "streaming_lab.stream._columns",
     [str(SOURCE)],
     define_macros=[("SOURCE_SHA256", hashlib.sha256(SOURCE.read_bytes()).hexdigest())],
     extra_compile_args=["-O3"],

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import settings
-from app.cli import VERSION
-from app.home import PROJECT, build_folder, cache_folder, lab_home
+from streaming_lab import settings
+from streaming_lab.cli import VERSION
+from streaming_lab.home import PROJECT, build_folder, cache_folder, lab_home
 
 TOOLS = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")
 SOURCES = ("app", "scripts", "tests", "notebooks")

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from app import __version__, settings
-from app.errors import LabError
+from streaming_lab import __version__, settings
+from streaming_lab.errors import LabError
 
 VERSION = f"streaming-lab {__version__}"
 LONGEST = 1e9  # seconds, thirty years; Python's locks do not wait longer than 292

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app import settings
+from streaming_lab import settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import socket
 
-from app.errors import LabError
+from streaming_lab.errors import LabError
 
 
 class PortTaken(LabError):

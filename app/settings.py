@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from app.errors import LabError
+from streaming_lab.errors import LabError
 
 T = TypeVar("T")
 

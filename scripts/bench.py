@@ -16,8 +16,8 @@ import bootstrap
 
 bootstrap.enter()
 
-from app.cli import run
-from app.errors import LabError
+from streaming_lab.cli import run
+from streaming_lab.errors import LabError
 
 KINDS = ("read", "request", "lag", "start", "memory")
 

@@ -7,7 +7,7 @@ import bootstrap
 
 bootstrap.bare()
 
-from app.clean import main
-from app.cli import run
+from streaming_lab.clean import main
+from streaming_lab.cli import run
 
 raise SystemExit(run(main))

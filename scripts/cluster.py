@@ -9,8 +9,8 @@ import bootstrap
 
 bootstrap.enter()
 
-from app.cli import run
-from app.cluster.cli import main
+from streaming_lab.cli import run
+from streaming_lab.cluster.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -8,8 +8,8 @@ import bootstrap
 
 bootstrap.enter()
 
-from app.cli import run
-from app.faults.cli import main
+from streaming_lab.cli import run
+from streaming_lab.faults.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -23,8 +23,8 @@ import bootstrap
 
 bootstrap.enter()
 
-from app.cli import positive, run, whole
-from app.errors import LabError
+from streaming_lab.cli import positive, run, whole
+from streaming_lab.errors import LabError
 
 PROJECT = Path(bootstrap.PROJECT)
 SOURCE = PROJECT / "app" / "stream" / "_columns.c"
@@ -110,12 +110,12 @@ def environment(runtime: Path) -> dict[str, str]:
 
 def cases(options: argparse.Namespace) -> int:
     """Run cases until the time is over, or the asked one."""
-    spec = importlib.util.spec_from_file_location("app.stream._columns", options.module)
+    spec = importlib.util.spec_from_file_location("streaming_lab.stream._columns", options.module)
     assert spec is not None
     core = importlib.util.module_from_spec(spec)
-    sys.modules["app.stream._columns"] = core
+    sys.modules["streaming_lab.stream._columns"] = core
     sys.path.insert(0, str(PROJECT / "tests"))
-    from app.stream import native
+    from streaming_lab.stream import native
 
     native._core = core  # the build has no hash to check
     ends, number = time.monotonic() + 60 * options.minutes, options.case or 0
@@ -139,8 +139,8 @@ def check(dice: random.Random, compared: bool) -> None:
     from fuzzcases import make, mutated, plans
     from recordbatches import result
 
-    from app.stream import decode, native
-    from app.stream.chunk import Chunk
+    from streaming_lab.stream import decode, native
+    from streaming_lab.stream.chunk import Chunk
 
     data = mutated(dice, make(dice))
     start = dice.choice([0, 0, 0, dice.randrange(8)])

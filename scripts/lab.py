@@ -4,7 +4,7 @@ import bootstrap
 
 bootstrap.enter()
 
-from app.cli import run
-from app.report.lab import main
+from streaming_lab.cli import run
+from streaming_lab.report.lab import main
 
 raise SystemExit(run(main))

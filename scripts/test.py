@@ -26,7 +26,7 @@ import bootstrap
 
 bootstrap.enter()
 
-from app.cli import positive, run
+from streaming_lab.cli import positive, run
 
 LINT = {
     "ruff check": ["ruff", "check", "."],
@@ -102,7 +102,7 @@ def main(argv: list[str]) -> int:
 
 def warm_up() -> None:
     """Fetch Kafka and train its start-up cache, once: else every worker would, at the same moment."""
-    from app.cluster import ClusterError, attach, jars
+    from streaming_lab.cluster import ClusterError, attach, jars
 
     try:
         jars.class_path()

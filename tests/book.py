@@ -13,10 +13,10 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from app.report import html, record
+from streaming_lab.report import html, record
 
 PROJECT = Path(__file__).resolve().parent.parent
-COMMAND = "import sys, pathlib; from app.cli import run; from app.report.cli import main; "
+COMMAND = "import sys, pathlib; from streaming_lab.cli import run; from streaming_lab.report.cli import main; "
 COMMAND += "raise SystemExit(run(lambda: main(sys.argv[2:], pathlib.Path(sys.argv[1]))))"
 
 

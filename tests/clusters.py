@@ -8,11 +8,11 @@ from pathlib import Path
 
 from waiting import eventually
 
-from app.cluster import state
-from app.cluster.state import State
-from app.home import PROJECT
+from streaming_lab.cluster import state
+from streaming_lab.cluster.state import State
+from streaming_lab.home import PROJECT
 
-USER = "import time; from app.cluster import attach; c = attach(user='driver'); print('up', flush=True); "
+USER = "import time; from streaming_lab.cluster import attach; c = attach(user='driver'); print('up', flush=True); "
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def leaves_nothing(found: State, home: Path) -> bool:
 def link_jars(cache: Path) -> None:
     """A cache folder of one's own that has the real jars and nothing else."""
     (cache / "jars").mkdir(parents=True)
-    from app.cluster import jars
+    from streaming_lab.cluster import jars
 
     for jar in jars.class_path():
         (cache / "jars" / jar.name).symlink_to(jar.resolve())

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from app.cluster import Cluster
-from app.stream.connection import Connection
+from streaming_lab.cluster import Cluster
+from streaming_lab.stream.connection import Connection
 
 BROKERS = {"kafka", "breakable", "trio", "doors", "compacted", "engine"}  # fixtures that start a JVM
 
@@ -71,7 +71,7 @@ def minutes(pytestconfig: pytest.Config) -> float:
 @pytest.fixture(scope="session")
 def kafka(own_home: Path) -> Iterator[Connection]:
     """The connection mapping of a real, embedded Kafka of this session's own."""
-    from app.cluster import attach
+    from streaming_lab.cluster import attach
 
     with attach("embedded") as cluster:
         yield cluster.connection
@@ -80,7 +80,7 @@ def kafka(own_home: Path) -> Iterator[Connection]:
 @pytest.fixture(scope="session")
 def breakable(own_home: Path) -> Iterator[Cluster]:
     """A broker that only tests of faults use, to kill and to freeze; each leaves it running."""
-    from app.cluster import attach
+    from streaming_lab.cluster import attach
 
     with attach("embedded", instance="breakable") as cluster:
         yield cluster
@@ -107,7 +107,7 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def used_up_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever looks at an answer's bytes after giving their buffer back finds others there."""
-    from app.stream.wire import Buffers
+    from streaming_lab.stream.wire import Buffers
 
     give_back = Buffers.give_back
 

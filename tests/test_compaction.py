@@ -13,12 +13,12 @@ from kafka import KafkaConsumer, TopicPartition
 from topics_of import Record, new_topic, producer, write
 from waiting import eventually, within
 
-from app.cluster import attach
-from app.stream.batches import HEADER
-from app.stream.connection import Connection, librdkafka
-from app.stream.fetch import Fetcher
-from app.stream.reader import read_text, read_topic
-from app.stream.tables import read_batches
+from streaming_lab.cluster import attach
+from streaming_lab.stream.batches import HEADER
+from streaming_lab.stream.connection import Connection, librdkafka
+from streaming_lab.stream.fetch import Fetcher
+from streaming_lab.stream.reader import read_text, read_topic
+from streaming_lab.stream.tables import read_batches
 
 KEYS = [b"k%d" % number for number in range(6)]
 COMPACT = {

@@ -15,17 +15,17 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from peers import missing, needs
 
-from app.cluster import compose, docker
-from app.cluster.base import BROKER_VERBS
-from app.cluster.compose import ComposeCluster
-from app.cluster.composefile import explain
-from app.cluster.history import Line, beside_today
-from app.cluster.project import Project
-from app.errors import LabError
-from app.home import PROJECT
-from app.ports import PortTaken
-from app.stream import topics
-from app.stream.connection import librdkafka
+from streaming_lab.cluster import compose, docker
+from streaming_lab.cluster.base import BROKER_VERBS
+from streaming_lab.cluster.compose import ComposeCluster
+from streaming_lab.cluster.composefile import explain
+from streaming_lab.cluster.history import Line, beside_today
+from streaming_lab.cluster.project import Project
+from streaming_lab.errors import LabError
+from streaming_lab.home import PROJECT
+from streaming_lab.ports import PortTaken
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import librdkafka
 
 FILES = ("docker-compose.yml", "compose/trio.yml", "compose/2019.yml")
 OWN = f"lab-test-{os.getpid()}"  # no container of the user's is called that

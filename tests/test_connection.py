@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from app.errors import LabError
-from app.stream.connection import addresses, connect_to, librdkafka
-from app.stream.tokens import GOOD_FOR, expiry
+from streaming_lab.errors import LabError
+from streaming_lab.stream.connection import addresses, connect_to, librdkafka
+from streaming_lab.stream.tokens import GOOD_FOR, expiry
 
 
 @pytest.mark.parametrize(

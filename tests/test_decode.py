@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordbatches import ODD_VALUES, PLAN, batch, chunk, result, signed, transactional, with_
 
-from app.stream import native
-from app.stream.batches import CorruptBatch, OldFormat, beginning, whole
-from app.stream.chunk import Decoded
-from app.stream.decode import decode_chunk, decode_records
-from app.stream.records import from_values
-from app.stream.schema import Schema, compile_plan
+from streaming_lab.stream import native
+from streaming_lab.stream.batches import CorruptBatch, OldFormat, beginning, whole
+from streaming_lab.stream.chunk import Decoded
+from streaming_lab.stream.decode import decode_chunk, decode_records
+from streaming_lab.stream.records import from_values
+from streaming_lab.stream.schema import Schema, compile_plan
 
 COUNT = 57  # where a batch header has its number of records
 

@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from app.analysis import deliveries, timeline
-from app.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, LOST, PROMISES, answer_kind
-from app.analysis.deliveries import COLUMNS, Mark
-from app.analysis.page import FIGURE
+from streaming_lab.analysis import deliveries, timeline
+from streaming_lab.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, LOST, PROMISES, answer_kind
+from streaming_lab.analysis.deliveries import COLUMNS, Mark
+from streaming_lab.analysis.page import FIGURE
 
 MOMENTS = [Mark("kill broker", 1.0, 1.1), Mark("restart broker", 2.0, 4.5)]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.game.events import ACTIONS, COLUMNS, EVENT_TYPES, OWN_FIELDS, REQUIRED, Event
+from streaming_lab.game.events import ACTIONS, COLUMNS, EVENT_TYPES, OWN_FIELDS, REQUIRED, Event
 
 AT = datetime(2019, 3, 16, 5, 8, 40, 123000, tzinfo=UTC)
 

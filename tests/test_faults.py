@@ -15,20 +15,20 @@ import psutil
 import pytest
 from waiting import within
 
-from app.analysis.answer_kinds import ANSWERS
-from app.cluster import Cluster
-from app.cluster.base import BROKER_VERBS
-from app.errors import LabError
-from app.faults import plan
-from app.faults.account import counts, timeline
-from app.faults.crowds import Crowds, Load
-from app.faults.experiment import Experiment, run
-from app.faults.plan import Contender, Fault, Step
-from app.faults.process import GameFailed, GameProcess
-from app.faults.promises import assert_kept, broken, lost_events
-from app.stream import topics
-from app.stream.connection import Connection
-from app.stream.ways import DELIVERING
+from streaming_lab.analysis.answer_kinds import ANSWERS
+from streaming_lab.cluster import Cluster
+from streaming_lab.cluster.base import BROKER_VERBS
+from streaming_lab.errors import LabError
+from streaming_lab.faults import plan
+from streaming_lab.faults.account import counts, timeline
+from streaming_lab.faults.crowds import Crowds, Load
+from streaming_lab.faults.experiment import Experiment, run
+from streaming_lab.faults.plan import Contender, Fault, Step
+from streaming_lab.faults.process import GameFailed, GameProcess
+from streaming_lab.faults.promises import assert_kept, broken, lost_events
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import Connection
+from streaming_lab.stream.ways import DELIVERING
 
 LOAD = Load(requests=80, rate=40.0, players=6)
 CONFIRMED, OUTBOX, BUFFERED = (Contender(way, way) for way in ("confirmed", "outbox", "buffered"))
@@ -51,7 +51,7 @@ def topic(kafka: Connection) -> str:
 def children() -> list[str]:
     """Command lines of games that this process has started and that have not ended."""
     found = [process.cmdline() for process in psutil.Process().children(recursive=True) if process.is_running()]
-    return [" ".join(command) for command in found if "app.game" in command]
+    return [" ".join(command) for command in found if "streaming_lab.game" in command]
 
 
 def ended(pid: int, within: float = 30.0) -> bool:
@@ -149,11 +149,11 @@ def test_a_step_that_fails_leaves_nothing_behind(breakable: Cluster, monkeypatch
 
 PROGRAM = """
 import sys
-from app.cluster.base import BROKER_VERBS
-from app.cluster.embedded import attach
-from app.faults import plan
-from app.faults.crowds import Load
-from app.faults.experiment import run
+from streaming_lab.cluster.base import BROKER_VERBS
+from streaming_lab.cluster.embedded import attach
+from streaming_lab.faults import plan
+from streaming_lab.faults.crowds import Load
+from streaming_lab.faults.experiment import run
 with attach(instance="breakable") as cluster:
     print("begins", flush=True)
     run(plan.NO_FAULT, cluster, plan.LINEUP[2:3], Load(requests=100_000, rate=20.0))
@@ -183,7 +183,7 @@ def await_game(pid: int, within: float = 60.0) -> int:
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         for child in psutil.Process(pid).children():
-            if "app.game" in child.cmdline():
+            if "streaming_lab.game" in child.cmdline():
                 return child.pid
         time.sleep(0.05)
     raise AssertionError("no game was started")

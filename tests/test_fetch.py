@@ -15,16 +15,16 @@ from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 from topics_of import new_topic, producer, values, write
 from waiting import eventually, no_new_thread, within
 
-from app.cluster import Cluster, attach
-from app.stream import topics
-from app.stream.batches import CorruptBatch
-from app.stream.connection import Connection
-from app.stream.fetch import Fetcher
-from app.stream.fetched import Fetched
-from app.stream.layout import parse_addresses
-from app.stream.missing import OffsetsGone, ReadTimeout, TopicMissing
-from app.stream.reader import read_topic
-from app.stream.wire import Link, Unsupported, WireError
+from streaming_lab.cluster import Cluster, attach
+from streaming_lab.stream import topics
+from streaming_lab.stream.batches import CorruptBatch
+from streaming_lab.stream.connection import Connection
+from streaming_lab.stream.fetch import Fetcher
+from streaming_lab.stream.fetched import Fetched
+from streaming_lab.stream.layout import parse_addresses
+from streaming_lab.stream.missing import OffsetsGone, ReadTimeout, TopicMissing
+from streaming_lab.stream.reader import read_topic
+from streaming_lab.stream.wire import Link, Unsupported, WireError
 
 LARGE = b'{"n": %d, "pad": "' + b"x" * 50_000 + b'"}'
 MANY = 40  # large records
@@ -61,8 +61,8 @@ def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]],
 @pytest.fixture(autouse=True)
 def small_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A read asks for a twentieth of the usual at once, so that two megabytes take several answers."""
-    monkeypatch.setattr("app.stream.choice.ANSWER", ANSWER)
-    monkeypatch.setattr("app.stream.choice._PURE", ANSWER)
+    monkeypatch.setattr("streaming_lab.stream.choice.ANSWER", ANSWER)
+    monkeypatch.setattr("streaming_lab.stream.choice._PURE", ANSWER)
 
 
 def large(connection: Connection, **config: str) -> str:
@@ -198,7 +198,7 @@ def test_records_are_appended(kafka: Connection, after: Any) -> None:
 
 def test_a_log_that_is_shorter_than_the_range(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after an unclean election: the log ends before the range does, and stays so."""
-    monkeypatch.setattr("app.stream.logend._STALL", 0.5)
+    monkeypatch.setattr("streaming_lab.stream.logend._STALL", 0.5)
     topic = values(kafka, b"{}", b"{}")
     with pytest.raises(OffsetsGone, match="partition 0: the log ends at offset 2, not 5"):
         read_topic(kafka, topic, ranges={0: (0, 5)})
@@ -298,7 +298,7 @@ def test_a_fetch_has_room_for_a_large_batch(kafka: Connection, monkeypatch: pyte
     """More than was asked for is an answer, but not any size."""
     topic = values(kafka, b'{"text": "%s"}' % (b"x" * 900_000))
     assert len(read_topic(kafka, topic, limit=1).events) == 1
-    monkeypatch.setattr("app.stream.fetch._BATCH", 0)
+    monkeypatch.setattr("streaming_lab.stream.fetch._BATCH", 0)
     with pytest.raises(ReadTimeout, match=r"an answer of 9\d+ bytes, where 5 to 262144 are possible"):
         read_topic(kafka, topic, limit=1, timeout=1)
 

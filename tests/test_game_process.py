@@ -15,11 +15,11 @@ import requests
 from topics_of import new_topic, write
 from waiting import within
 
-from app.cluster import attach
-from app.cluster.base import Cluster
-from app.stream import topics
-from app.stream.connection import Connection, addresses
-from app.stream.reader import read_text
+from streaming_lab.cluster import attach
+from streaming_lab.cluster.base import Cluster
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import Connection, addresses
+from streaming_lab.stream.reader import read_text
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ class Running:
 @contextmanager
 def game(kafka: Connection, topic: str, *options: str) -> Iterator[Running]:
     """A game that says it is ready; killed at the end if it still runs."""
-    command = [sys.executable, "-m", "app.game", "--bootstrap", addresses(kafka), "--topic", topic, *options]
+    command = [sys.executable, "-m", "streaming_lab.game", "--bootstrap", addresses(kafka), "--topic", topic, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -135,7 +135,7 @@ def test_it_starts_empty_when_asked_to(kafka: Connection, topic: str) -> None:
 
 def test_a_missing_topic_is_two_lines_and_exit_code_2(kafka: Connection, topic: str) -> None:
     """Problem and cure, before anything is served."""
-    command = [sys.executable, "-m", "app.game", "--bootstrap", addresses(kafka), "--topic", topic[:-1]]
+    command = [sys.executable, "-m", "streaming_lab.game", "--bootstrap", addresses(kafka), "--topic", topic[:-1]]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 2)
     assert f"topic '{topic[:-1]}' does not exist" in ran.stderr
@@ -188,7 +188,7 @@ def test_the_outbox_survives_the_game_and_the_outage(
 def test_a_signal_before_it_is_ready_ends_it_at_once(tmp_path: Path) -> None:
     """Nobody waits for a world that is rebuilt from a broker that says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        command = [sys.executable, "-m", "app.game"]
+        command = [sys.executable, "-m", "streaming_lab.game"]
         command += ["--bootstrap", f"127.0.0.1:{silent.getsockname()[1]}"]
         command += ["--way", "outbox", "--outbox", str(tmp_path / "outbox.sqlite")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -205,7 +205,7 @@ def test_a_place_that_cannot_be_is_two_lines_and_exit_code_2(
     kafka: Connection, topic: str, option: tuple[str, str]
 ) -> None:
     """A host that is not ours, a file below a file."""
-    command = [sys.executable, "-m", "app.game", "--bootstrap", addresses(kafka), "--topic", topic, *option]
+    command = [sys.executable, "-m", "streaming_lab.game", "--bootstrap", addresses(kafka), "--topic", topic, *option]
     ran = subprocess.run([*command, "--way", "outbox"], capture_output=True, text=True, timeout=30)
     assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 2)
     assert option[1] in ran.stderr

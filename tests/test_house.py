@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.stream.ways import WAYS
+from streaming_lab.stream.ways import WAYS
 
 APP = Path(__file__).resolve().parent.parent / "app"
 FOUNDATION = {"", "errors", "settings", "home", "cli", "clean", "skipped_imports", "waiting", "ports"}
@@ -81,9 +81,9 @@ def test_the_heart_of_the_game_needs_only_the_standard_library(module: str) -> N
 def test_a_game_reads_its_past_without_pandas() -> None:
     """All that a game process imports, also to rebuild its world, finds pandas nowhere: a start takes half the time."""
     program = """
-from app.skipped_imports import skip_pandas
+from streaming_lab.skipped_imports import skip_pandas
 skip_pandas()
-import app.game.__main__, app.game.history
+import streaming_lab.game.__main__, streaming_lab.game.history
 print('pyarrow' in sys.modules, 'pandas' in sys.modules)
 """
     assert run(program) == "True False\n"

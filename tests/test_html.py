@@ -6,11 +6,11 @@ import book
 import pytest
 from book import chapter, code, prose, raised, shown, stream
 
-from app.analysis.theme import COLOURS
-from app.report import text
-from app.report.allowed import clean
-from app.report.html import styles
-from app.report.record import Failure
+from streaming_lab.analysis.theme import COLOURS
+from streaming_lab.report import text
+from streaming_lab.report.allowed import clean
+from streaming_lab.report.html import styles
+from streaming_lab.report.record import Failure
 
 
 def only(*outputs: object, source: str = "1", id: str = "one", tags: tuple[str, ...] = ()) -> str:
@@ -225,7 +225,7 @@ def test_every_token_of_the_stylesheet_is_defined_once() -> None:
 
 def test_a_figure_is_drawn_as_the_page_has_it_and_numbered() -> None:
     """A chart in a notebook is a figure on the page, with its data; no placeholder of Vega's."""
-    from app.analysis.page import FIGURE, Column, Figure, Table, number
+    from streaming_lab.analysis.page import FIGURE, Column, Figure, Table, number
 
     data = Table("Events", (Column("type"), number("n")), (("default", 3),))
     figure = Figure(

@@ -16,9 +16,9 @@ from clusters import gone, leaves_nothing, now, pids, user
 from java import stand_in
 from waiting import eventually
 
-from app.cluster import ClusterError, attach, running, state
-from app.cluster.ending import stop
-from app.home import PROJECT
+from streaming_lab.cluster import ClusterError, attach, running, state
+from streaming_lab.cluster.ending import stop
+from streaming_lab.home import PROJECT
 
 REAL = pytest.mark.parametrize("home", ["a real JVM"], indirect=True)
 
@@ -91,7 +91,7 @@ def test_a_kernel_that_ends_leaves_no_jvm(home: Path, way: str) -> None:
 
     manager, client = start_new_kernel(kernel_name="python3", cwd=str(PROJECT))
     try:
-        code = "from app.cluster import attach; c = attach('embedded', user='kernel')"
+        code = "from streaming_lab.cluster import attach; c = attach('embedded', user='kernel')"
         assert client.execute_interactive(code, timeout=60)["content"]["status"] == "ok"
         found = now(home)
         assert [u.name for u in found.users] == ["kernel"]
@@ -173,7 +173,7 @@ def test_the_state_file_is_private_and_round_trips(home: Path) -> None:
 
 def test_the_keeper_answers_nobody_without_the_token(home: Path) -> None:
     """A stranger on loopback cannot stop the cluster, and a silent one does not block it."""
-    from app.cluster.channel import ask
+    from streaming_lab.cluster.channel import ask
 
     with attach("embedded"):
         found = now(home)
@@ -185,7 +185,7 @@ def test_the_keeper_answers_nobody_without_the_token(home: Path) -> None:
 @pytest.mark.slow
 def test_two_starts_at_the_same_moment_end_with_one_cluster(home: Path) -> None:
     """Four processes start together; all get the same brokers."""
-    code = "from app.cluster import attach; c = attach('embedded'); print(c.state.keeper.pid, flush=True); input()"
+    code = "from streaming_lab.cluster import attach; c = attach('embedded'); print(c.state.keeper.pid, flush=True); input()"
     starts = [
         subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(4)
@@ -245,7 +245,7 @@ def test_a_broker_that_dies_is_named_with_the_end_of_its_log(home: Path) -> None
 
 def test_a_frozen_keeper_is_ended_by_force_and_stop_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not answer within the deadline, so its pid is among the forced."""
-    from app.cluster import channel
+    from streaming_lab.cluster import channel
 
     monkeypatch.setattr(channel.ask, "__defaults__", (1.0,))
     with attach("embedded"):

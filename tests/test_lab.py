@@ -19,7 +19,7 @@ import book
 import psutil
 import pytest
 
-COMMAND = "from app.cli import run; from app.report.lab import main; raise SystemExit(run(main))"
+COMMAND = "from streaming_lab.cli import run; from streaming_lab.report.lab import main; raise SystemExit(run(main))"
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from app.analysis.gaps import Gap
-from app.analysis.ledger import Ledger, Thread, close_ledger
+from streaming_lab.analysis.gaps import Gap
+from streaming_lab.analysis.ledger import Ledger, Thread, close_ledger
 
 
 def answered(*statuses: int | None, ids: list[str] | None = None) -> pd.DataFrame:

@@ -14,16 +14,16 @@ import pytest
 from peers import needs
 from waiting import within
 
-from app.errors import LabError
-from app.stream import topics
-from app.stream.connection import Connection, addresses, connect_to
-from app.stream.delivery import Counts, Refused
-from app.stream.log import LARGEST, EventLog
-from app.stream.missing import TopicMissing
-from app.stream.opening import Opening
-from app.stream.outcome import Outcome
-from app.stream.readback import find
-from app.stream.ways import DELIVERING, WAYS, arguments, log_class, open_log, safe_ways
+from streaming_lab.errors import LabError
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import Connection, addresses, connect_to
+from streaming_lab.stream.delivery import Counts, Refused
+from streaming_lab.stream.log import LARGEST, EventLog
+from streaming_lab.stream.missing import TopicMissing
+from streaming_lab.stream.opening import Opening
+from streaming_lab.stream.outcome import Outcome
+from streaming_lab.stream.readback import find
+from streaming_lab.stream.ways import DELIVERING, WAYS, arguments, log_class, open_log, safe_ways
 
 
 @pytest.fixture

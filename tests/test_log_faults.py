@@ -14,14 +14,14 @@ import pytest
 from kafka import KafkaProducer
 from waiting import eventually, within
 
-from app.stream import topics
-from app.stream.confirmed import Confirmed
-from app.stream.delivery import Counts, Refused, Undecided
-from app.stream.engine import Engine
-from app.stream.held import OVERHEAD
-from app.stream.outcome import Outcome
-from app.stream.readback import find
-from app.stream.ways import open_log
+from streaming_lab.stream import topics
+from streaming_lab.stream.confirmed import Confirmed
+from streaming_lab.stream.delivery import Counts, Refused, Undecided
+from streaming_lab.stream.engine import Engine
+from streaming_lab.stream.held import OVERHEAD
+from streaming_lab.stream.outcome import Outcome
+from streaming_lab.stream.readback import find
+from streaming_lab.stream.ways import open_log
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_an_acknowledgement_that_belongs_to_another_event_is_not_believed(
     broker: Any, topic: str, way: str, offset: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At an older event's offset, or none (inferred): confirmed reads back and refuses, the outbox sends it again."""
-    monkeypatch.setattr(f"app.stream.{'relay' if way == 'outbox' else way}.Engine", Lying)
+    monkeypatch.setattr(f"streaming_lab.stream.{'relay' if way == 'outbox' else way}.Engine", Lying)
     monkeypatch.setattr(Lying, "lies", 1)
     monkeypatch.setattr(Lying, "offset", offset)
     topics.create(broker.connection, f"{topic}-1", partitions=1)
@@ -236,7 +236,7 @@ def test_why_fire_and_forget_is_not_idempotent(
         def __init__(self, **settings: Any) -> None:
             super().__init__(**{**settings, "enable_idempotence": idempotent})
 
-    monkeypatch.setattr("app.stream.forget.KafkaProducer", Producer)
+    monkeypatch.setattr("streaming_lab.stream.forget.KafkaProducer", Producer)
     with open_log("fire-and-forget", broker.connection, topic, patience=1.0) as log:
         log.connect()
         log.append(*event(0))

@@ -12,8 +12,8 @@ import pytest
 from peers import needs
 from topics_of import new_topic
 
-from app.stream.connection import Connection, addresses, connect_to
-from app.stream.engine import Engine
+from streaming_lab.stream.connection import Connection, addresses, connect_to
+from streaming_lab.stream.engine import Engine
 
 PRODUCE = 0  # Kafka's API key
 NOT_LEADER = 6  # what a broker answers that has just started

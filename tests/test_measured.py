@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 from IPython.core.formatters import DisplayFormatter
 
-from app.analysis.measured import BLANK, comparable, measured
-from app.analysis.page import Column, Figure, Table, number
+from streaming_lab.analysis.measured import BLANK, comparable, measured
+from streaming_lab.analysis.page import Column, Figure, Table, number
 
 
 def code(*outputs: dict[str, Any], tags: tuple[str, ...] = (), id_: str = "fire") -> dict[str, Any]:

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from peers import needs_native
 from recordbatches import ODD_VALUES, PLAN, ROW, batch, chunk, result, signed, with_
 
-from app.stream import decode, native
-from app.stream.cells import canonical
-from app.stream.infer import start, widened
-from app.stream.schema import Schema, compile_plan
+from streaming_lab.stream import decode, native
+from streaming_lab.stream.cells import canonical
+from streaming_lab.stream.infer import start, widened
+from streaming_lab.stream.schema import Schema, compile_plan
 
 _columns = native._core
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.analysis.measured import comparable
+from streaming_lab.analysis.measured import comparable
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))

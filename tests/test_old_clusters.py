@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.cluster import ClusterError, attach, cli, ending, running, state
+from streaming_lab.cluster import ClusterError, attach, cli, ending, running, state
 
 KEEPER = "import sys, time, pathlib; file = pathlib.Path(sys.argv[1])\nwhile file.exists(): time.sleep(0.01)"
 STUBBORN = "import time; time.sleep(60)"

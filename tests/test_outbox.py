@@ -19,14 +19,14 @@ from peers import needs
 from topics_of import new_topic
 from waiting import eventually
 
-from app.errors import LabError
-from app.home import PROJECT
-from app.stream import topics
-from app.stream.connection import Connection, addresses, connect_to
-from app.stream.delivery import Counts, Refused
-from app.stream.outbox import Outbox
-from app.stream.outbox_file import OutboxFile
-from app.stream.readback import find
+from streaming_lab.errors import LabError
+from streaming_lab.home import PROJECT
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import Connection, addresses, connect_to
+from streaming_lab.stream.delivery import Counts, Refused
+from streaming_lab.stream.outbox import Outbox
+from streaming_lab.stream.outbox_file import OutboxFile
+from streaming_lab.stream.readback import find
 
 NOBODY = connect_to("127.0.0.1:1")
 
@@ -164,8 +164,8 @@ def test_rows_of_another_topic_are_not_sent_to_this_one(path: Path) -> None:
 
 KILLED = """
 import sys
-from app.stream.connection import connect_to
-from app.stream.outbox import Outbox
+from streaming_lab.stream.connection import connect_to
+from streaming_lab.stream.outbox import Outbox
 log = Outbox(connect_to(sys.argv[1]), sys.argv[2], path=sys.argv[3])
 number = 0
 while True:
@@ -276,7 +276,7 @@ def test_the_relay_outlives_an_error_of_the_disk(
     kafka: Connection, topic: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One read that fails delays the rows, it does not leave them in the file for good."""
-    monkeypatch.setattr("app.stream.relay.PAUSE", 0.01)
+    monkeypatch.setattr("streaming_lab.stream.relay.PAUSE", 0.01)
     with Outbox(kafka, topic, path=path) as log:
         log.connect()
         read, failures = log._file.after, [sqlite3.OperationalError("disk I/O error")]
@@ -319,7 +319,7 @@ def test_rows_that_go_to_other_brokers_than_they_were_meant_for_are_told(
             for number in range(events):
                 log.append(*event(number))
             log.close(timeout=0)
-    assert [record.message for record in caplog.records if record.name == "app.stream.outbox"] == [
+    assert [record.message for record in caplog.records if record.name == "streaming_lab.stream.outbox"] == [
         f"{path}: 2 events that were accepted for the brokers at 127.0.0.1:2 go to 127.0.0.1:3"
     ]
 

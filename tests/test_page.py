@@ -13,10 +13,10 @@ from peers import needs
 from playwright.sync_api import Browser, Page, sync_playwright
 from pypdf import PdfReader
 
-from app.analysis.gaps import Gap
-from app.analysis.ledger import Ledger, Thread
-from app.analysis.page import FIGURE, Column, Figure, Table, number
-from app.report.record import Chapter, Failure
+from streaming_lab.analysis.gaps import Gap
+from streaming_lab.analysis.ledger import Ledger, Thread
+from streaming_lab.analysis.page import FIGURE, Column, Figure, Table, number
+from streaming_lab.report.record import Chapter, Failure
 
 pytestmark = pytest.mark.slow  # a browser
 
@@ -68,7 +68,7 @@ def body() -> list[Any]:
     """A chapter with one of everything."""
     events = Table("Events", (Column("type", "code"), number("n")), (("default", 3), (EVIL, 4)), "in all")
     return [
-        code("import pandas as pd\nfrom app.analysis import charts", "imports", "machinery"),
+        code("import pandas as pd\nfrom streaming_lab.analysis import charts", "imports", "machinery"),
         code("seed: int = 205  # of all chance", "parameters", "parameters"),
         prose("The first game only [answers](https://kafka.apache.org/documentation/#kraft):\n\n- one\n- two `code`"),
         code("print(answers)", "answers", outputs=[stream(EVIL + "\n"), stream("look out\n", "stderr")]),

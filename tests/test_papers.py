@@ -14,11 +14,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from app.game.events import COLUMNS, EVENT_TYPES, OWN_FIELDS
-from app.report import chapter
-from app.report.run import FRAMES
-from app.stream.connection import Connection, addresses
-from app.stream.log import WAYS, open_log
+from streaming_lab.game.events import COLUMNS, EVENT_TYPES, OWN_FIELDS
+from streaming_lab.report import chapter
+from streaming_lab.report.run import FRAMES
+from streaming_lab.stream.connection import Connection, addresses
+from streaming_lab.stream.log import WAYS, open_log
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAPERS = {
@@ -158,7 +158,7 @@ def test_the_walk_shows_each_room_that_an_event_goes_through() -> None:
 
 def test_the_settings_are_those_of_the_code() -> None:
     """The table of settings: each with what --help says of it."""
-    from app import settings
+    from streaming_lab import settings
 
     expected = [[f"`{one.name}`", f"`{one.shown}`", one.meaning] for one in settings.SETTINGS]
     assert table(SETTINGS, "variable", "default", "meaning") == expected
@@ -178,7 +178,7 @@ def test_the_pythons_are_those_of_the_package() -> None:
 
 def test_one_version_everywhere() -> None:
     """The package, the citation and the newest entry of the changelog tell the same version."""
-    from app import __version__
+    from streaming_lab import __version__
 
     [cited] = re.findall(r"^version: (\S+)$", (PROJECT / "CITATION.cff").read_text(encoding="utf8"), re.M)
     newest = re.findall(r"^## \[([\d.]+)\] - \d{4}-\d\d-\d\d$", PAPERS["CHANGELOG.md"], re.M)[0]
@@ -293,7 +293,7 @@ def test_the_reader_s_example_reads(paper: str, kafka: Connection) -> None:
 
 def test_the_instructor_s_table_is_made_of_what_runs_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example for a whole class reads the keys that run.json has."""
-    from app.report.record import Run
+    from streaming_lab.report.record import Run
 
     assert set(re.findall(r"`(\w+)`", "".join(row[0] for row in run_keys()))) <= set(Run.__dataclass_fields__)
     for name, rows in (("ada", 1874), ("alan", None)):

@@ -11,11 +11,11 @@ from unittest.mock import Mock
 import book
 import pytest
 
-from app.errors import LabError
-from app.report import declarations, parameters
-from app.report.cli import main
-from app.report.parameters import Parameter, ParameterError, check, merge
-from app.stream.ways import DELIVERING
+from streaming_lab.errors import LabError
+from streaming_lab.report import declarations, parameters
+from streaming_lab.report.cli import main
+from streaming_lab.report.parameters import Parameter, ParameterError, check, merge
+from streaming_lab.stream.ways import DELIVERING
 
 SOURCE = """\
 requests: int = 2000      # requests in all, 1..1000000
@@ -173,7 +173,9 @@ def test_a_switch_that_multiplies_the_work_moves_the_limits(
     """What takes 20 times as long may take 20 times as long, unless the command line says how long."""
     plans: list[Any] = []
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    monkeypatch.setattr("app.report.run.run", lambda plan, _: plans.append(plan) or Mock(seconds=0.0, exit_code=0))
+    monkeypatch.setattr(
+        "streaming_lab.report.run.run", lambda plan, _: plans.append(plan) or Mock(seconds=0.0, exit_code=0)
+    )
     book.write(tmp_path, "01-a", book.parameters(SOURCE))
     assert main(arguments, tmp_path) == 0
     assert [(plan.cell_timeout, plan.timeout) for plan in plans] == [limits]
@@ -203,7 +205,7 @@ def test_a_mistyped_name_costs_less_than_a_second_and_starts_nothing(tmp_path: P
 def test_the_way_to_a_refusal_imports_nothing_heavy() -> None:
     """Whatever the machine's speed: no papermill, pandas or jupyter before the parameters are right."""
     heavy = ["papermill", "pandas", "jupyter_client", "nbconvert", "nbformat", "asyncio"]
-    script = f"import app.report.cli, sys; print([name for name in {heavy!r} if name in sys.modules])"
+    script = f"import streaming_lab.report.cli, sys; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], cwd=book.PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

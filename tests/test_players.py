@@ -9,12 +9,12 @@ import pytest
 from fakes import FakeLog
 from flask import Flask, request
 
-from app.errors import LabError
-from app.game.crowd import moves
-from app.game.events import Event
-from app.game.players import DTYPES, play
-from app.game.server import GameServer
-from app.game.web import create_app
+from streaming_lab.errors import LabError
+from streaming_lab.game.crowd import moves
+from streaming_lab.game.events import Event
+from streaming_lab.game.players import DTYPES, play
+from streaming_lab.game.server import GameServer
+from streaming_lab.game.web import create_app
 
 
 @pytest.fixture

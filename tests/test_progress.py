@@ -4,7 +4,7 @@ import io
 
 from waiting import eventually
 
-from app.report.progress import BEAT_LIVE, BEAT_PIPED, Progress
+from streaming_lab.report.progress import BEAT_LIVE, BEAT_PIPED, Progress
 
 
 class Clock:

@@ -14,22 +14,22 @@ from recordbatches import batch, chunk
 from topics_of import abort, new_topic, producer, values, write
 from waiting import within
 
-from app.errors import LabError
-from app.game.schema import EVENTS
-from app.stream import infer, topics
-from app.stream.connection import Connection
-from app.stream.consumed import Consumed, Consuming
-from app.stream.decode import decode_chunk
-from app.stream.fetch import Fetcher
-from app.stream.fetched import Fetched
-from app.stream.missing import BrokerGone, TopicMissing
-from app.stream.pipeline import Pipeline, Planner
-from app.stream.reader import read_text, read_topic
-from app.stream.records import from_values
-from app.stream.request import Request
-from app.stream.schema import Schema
-from app.stream.tables import read_batches
-from app.stream.wire import Link, Unsupported
+from streaming_lab.errors import LabError
+from streaming_lab.game.schema import EVENTS
+from streaming_lab.stream import infer, topics
+from streaming_lab.stream.connection import Connection
+from streaming_lab.stream.consumed import Consumed, Consuming
+from streaming_lab.stream.decode import decode_chunk
+from streaming_lab.stream.fetch import Fetcher
+from streaming_lab.stream.fetched import Fetched
+from streaming_lab.stream.missing import BrokerGone, TopicMissing
+from streaming_lab.stream.pipeline import Pipeline, Planner
+from streaming_lab.stream.reader import read_text, read_topic
+from streaming_lab.stream.records import from_values
+from streaming_lab.stream.request import Request
+from streaming_lab.stream.schema import Schema
+from streaming_lab.stream.tables import read_batches
+from streaming_lab.stream.wire import Link, Unsupported
 
 DECODERS = ["python", "auto"]
 
@@ -417,7 +417,7 @@ def test_security_is_left_to_the_consumer(kafka: Connection, monkeypatch: pytest
     def plainly(connection: Connection, *names: str, **settings: object) -> Consuming:
         return Consuming({**connection, "security_protocol": "PLAINTEXT"}, *names, **settings)  # the broker has no SASL
 
-    monkeypatch.setattr("app.stream.reading.Consuming", plainly)
+    monkeypatch.setattr("streaming_lab.stream.reading.Consuming", plainly)
     topic = values(kafka, b'{"n": 1}', b"{", None, b'{"n": 2}', partitions=2)
     found = read_topic({**kafka, "security_protocol": "SASL_PLAINTEXT"}, topic, start=datetime(2020, 1, 1, tzinfo=UTC))
     assert found.decoder == "consumer: the connection is SASL_PLAINTEXT"

@@ -7,8 +7,8 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.analysis.replay import differences, replay
-from app.game.rules import Command, Player, RuleBroken, World, decide
+from streaming_lab.analysis.replay import differences, replay
+from streaming_lab.game.rules import Command, Player, RuleBroken, World, decide
 
 NOW = datetime(2019, 3, 16, 5, 8, 40, tzinfo=UTC)
 PLAYERS = ("ann", "bob", "cy")

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from recordbatches import batch, chunk
 
-from app.stream import decode, native
-from app.stream.cells import Misfit, RowRejected
-from app.stream.decode import decode_records
-from app.stream.infer import start, widened
-from app.stream.records import from_values
-from app.stream.rows import parse_row
-from app.stream.schema import Schema, compile_plan
+from streaming_lab.stream import decode, native
+from streaming_lab.stream.cells import Misfit, RowRejected
+from streaming_lab.stream.decode import decode_records
+from streaming_lab.stream.infer import start, widened
+from streaming_lab.stream.records import from_values
+from streaming_lab.stream.rows import parse_row
+from streaming_lab.stream.schema import Schema, compile_plan
 
 PLAN = compile_plan(
     Schema(

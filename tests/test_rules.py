@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.game.events import EVENT_TYPES, Event
-from app.game.rules import NAME_RULE, Command, Player, RuleBroken, World, decide, evolve
+from streaming_lab.game.events import EVENT_TYPES, Event
+from streaming_lab.game.rules import NAME_RULE, Command, Player, RuleBroken, World, decide, evolve
 
 AT = datetime(2019, 3, 16, 5, 8, 40, tzinfo=UTC)
 NEW = World()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow  # every test has a report in a process of its own
 SEED = "seed: int = 2019  # of all chance, 0..9999"
 KEEP = """\
 import pandas as pd
-from app.report.record import keep
+from streaming_lab.report.record import keep
 keep("ranges", {"events": {0: [0, 3]}})
 keep("events", pd.DataFrame({"a": [1]}))
 """
@@ -260,7 +260,7 @@ def test_a_dead_kernel_leaves_no_cluster_behind(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
     cells = [
         parameters('cluster: str = "embedded"  # where Kafka runs'),
-        code("from app.cluster import attach\nkafka = attach(cluster)", "attach"),
+        code("from streaming_lab.cluster import attach\nkafka = attach(cluster)", "attach"),
         code("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "die"),
     ]
     book.write(tmp_path / "nb", "01-death", prose("# Death"), *cells)

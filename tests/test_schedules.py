@@ -15,13 +15,13 @@ import pytest
 from clusters import now, pids
 from waiting import eventually
 
-from app.cluster import Cluster
-from app.cluster.embedded import attach
-from app.faults import cli, evidence, schedules
-from app.faults.crowds import Load
-from app.faults.plan import ACTIONS, NO_FAULT, TARGETS
-from app.faults.schedules import MOST_STEPS, schedule, violations
-from app.home import PROJECT
+from streaming_lab.cluster import Cluster
+from streaming_lab.cluster.embedded import attach
+from streaming_lab.faults import cli, evidence, schedules
+from streaming_lab.faults.crowds import Load
+from streaming_lab.faults.plan import ACTIONS, NO_FAULT, TARGETS
+from streaming_lab.faults.schedules import MOST_STEPS, schedule, violations
+from streaming_lab.home import PROJECT
 
 SEEDS = range(1, 11)
 SOME = (1, 3, 9)  # in every full check; the others are for the long one
@@ -112,7 +112,7 @@ def games_below(pid: int) -> list[int]:
     found = []
     for child in psutil.Process(pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            found += [child.pid] if "app.game" in (child.as_dict(["cmdline"])["cmdline"] or ()) else []
+            found += [child.pid] if "streaming_lab.game" in (child.as_dict(["cmdline"])["cmdline"] or ()) else []
     return found
 
 

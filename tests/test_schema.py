@@ -8,20 +8,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recordbatches import batch, chunk
 
-from app.errors import LabError
-from app.game.schema import EVENTS
-from app.stream import decode, native
-from app.stream.chunk import Decode, Decoded
-from app.stream.frames import TopicFrame, build
-from app.stream.gathered import Gathered
-from app.stream.infer import cast, join, start, widened
-from app.stream.pipeline import Pipeline, Planner
-from app.stream.schema import Plan, Schema, compile_plan, key_of, label_of
+from streaming_lab.errors import LabError
+from streaming_lab.game.schema import EVENTS
+from streaming_lab.stream import decode, native
+from streaming_lab.stream.chunk import Decode, Decoded
+from streaming_lab.stream.frames import TopicFrame, build
+from streaming_lab.stream.gathered import Gathered
+from streaming_lab.stream.infer import cast, join, start, widened
+from streaming_lab.stream.pipeline import Pipeline, Planner
+from streaming_lab.stream.schema import Plan, Schema, compile_plan, key_of, label_of
 
 
 def test_the_game_is_one_schema() -> None:
     """The game's own table of columns, required keys and event types is what the reader follows."""
-    from app.game.events import COLUMNS, EVENT_TYPES, REQUIRED
+    from streaming_lab.game.events import COLUMNS, EVENT_TYPES, REQUIRED
 
     assert (EVENTS.columns, EVENTS.required) == (COLUMNS, REQUIRED)
     assert EVENTS.one_of == {"event_type": frozenset(EVENT_TYPES)}

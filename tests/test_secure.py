@@ -18,16 +18,17 @@ from secure import KEY_PASSWORD, PASSWORD, Doors, Tokens, secured
 from topics_of import new_topic, producer, write
 from waiting import eventually, no_new_thread, within
 
-from app.errors import LabError
-from app.stream import topics
-from app.stream.connection import FRAMES, Connection, kafka_python, librdkafka
-from app.stream.engine import Engine
-from app.stream.log import Counts, EventLog
-from app.stream.missing import NotLetIn, TopicMissing
-from app.stream.reader import read_text, read_topic
-from app.stream.request import Request
-from app.stream.tables import read_batches
-from app.stream.ways import DELIVERING, log_class, open_log
+from streaming_lab.errors import LabError
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import FRAMES, Connection, kafka_python, librdkafka
+from streaming_lab.stream.delivery import Counts
+from streaming_lab.stream.engine import Engine
+from streaming_lab.stream.log import EventLog
+from streaming_lab.stream.missing import NotLetIn, TopicMissing
+from streaming_lab.stream.reader import read_text, read_topic
+from streaming_lab.stream.request import Request
+from streaming_lab.stream.tables import read_batches
+from streaming_lab.stream.ways import DELIVERING, log_class, open_log
 
 WRONG = "not-the-password"
 WAYS_IN = [
@@ -247,7 +248,7 @@ def test_an_outbox_that_is_refused(
     doors: Doors, case: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It needs no broker, so it takes the event; why nobody gets it is said once, and nothing is lost."""
-    monkeypatch.setattr("app.stream.relay.WORRY", 0.2)
+    monkeypatch.setattr("streaming_lab.stream.relay.WORRY", 0.2)
     topic, file = new_topic(doors.connection()), tmp_path / "outbox.sqlite"
     protocol, changes, reason = REFUSALS[case]
     connection = refused(doors, protocol, changes, "SCRAM-SHA-256" if case == "scram" else "PLAIN")
@@ -255,7 +256,7 @@ def test_an_outbox_that_is_refused(
         log.append("ada", b"{}", "e1")
         assert eventually(lambda: reason in caplog.text, 10)
         assert log.close(0.5) == 1
-    assert [record.name for record in caplog.records if reason in record.message] == ["app.stream.relay"]
+    assert [record.name for record in caplog.records if reason in record.message] == ["streaming_lab.stream.relay"]
     assert_silent(caplog.text)
     with open_log("outbox", doors.connection("SASL_SSL"), topic, path=file) as log:
         log.connect()

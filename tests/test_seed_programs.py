@@ -11,12 +11,12 @@ from flask import Flask
 from kafka import KafkaProducer
 from peers import needs
 
-from app.errors import LabError
-from app.game.server import GameServer
-from app.seed import game_api, game_api_with_kafka
-from app.seed.event_logger import EventLogger, broker
-from app.stream import topics
-from app.stream.connection import Connection, addresses
+from streaming_lab.errors import LabError
+from streaming_lab.game.server import GameServer
+from streaming_lab.seed import game_api, game_api_with_kafka
+from streaming_lab.seed.event_logger import EventLogger, broker
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import Connection, addresses
 
 
 @pytest.fixture
@@ -139,9 +139,9 @@ def test_without_any_broker_there_is_one_clear_error(
 
 @pytest.mark.parametrize("program", ["game_api", "game_api_with_kafka"])
 def test_flask_runs_it_as_in_the_seed(kafka: Connection, logging_to: str, program: str) -> None:
-    """`flask --app app.seed.game_api run`, on a free port."""
+    """`flask --app streaming_lab.seed.game_api run`, on a free port."""
     topics.create(kafka, "events")
-    command = [sys.executable, "-m", "flask", "--app", f"app.seed.{program}", "run", "--port", "0"]
+    command = [sys.executable, "-m", "flask", "--app", f"streaming_lab.seed.{program}", "run", "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as flask:
         try:
             assert flask.stderr is not None

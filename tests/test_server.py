@@ -15,9 +15,9 @@ import requests
 from flask import Flask
 from peers import needs
 
-from app.game.server import GameServer, access_line
-from app.ports import PortTaken
-from app.seed.game_api import app as seed
+from streaming_lab.game.server import GameServer, access_line
+from streaming_lab.ports import PortTaken
+from streaming_lab.seed.game_api import app as seed
 
 AT = datetime(2019, 3, 16, 5, 8, 40, tzinfo=UTC)
 SEED_LINES = ["/", "/", "/purchase_a_sword", "/", "/purchase_a_sword", "/purchase_a_sword"]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app import cli, settings
-from app.errors import LabError
-from app.home import PROJECT
+from streaming_lab import cli, settings
+from streaming_lab.errors import LabError
+from streaming_lab.home import PROJECT
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_an_unknown_variable_is_named_with_what_it_might_have_meant() -> None:
 
 def test_a_command_names_it_once_and_goes_on() -> None:
     """A warning on stderr, also where one script starts another; the exit code is the command's own."""
-    program = "import subprocess, sys; from app.cli import run; "
+    program = "import subprocess, sys; from streaming_lab.cli import run; "
     inner = program + "sys.exit(run(lambda: 0))"
     outer = program + f"sys.exit(run(lambda: subprocess.call([sys.executable, '-c', {inner!r}])))"
     environment = {**os.environ, "LAB_GRACES": "1", "PYTHONPATH": str(PROJECT)}

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from app.analysis import tables
-from app.analysis.ledger import close_ledger
-from app.analysis.measured import measured
-from app.analysis.page import Column, Figure, Table, number, numbered
-from app.analysis.theme import TYPES
-from app.game.events import EVENT_TYPES
-from app.game.rules import Player, World
+from streaming_lab.analysis import tables
+from streaming_lab.analysis.ledger import close_ledger
+from streaming_lab.analysis.measured import measured
+from streaming_lab.analysis.page import Column, Figure, Table, number, numbered
+from streaming_lab.analysis.theme import TYPES
+from streaming_lab.game.events import EVENT_TYPES
+from streaming_lab.game.rules import Player, World
 
 EVIL = "</td><script>alert(1)</script>`x`"
 

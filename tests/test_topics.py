@@ -7,12 +7,12 @@ from kafka import KafkaProducer
 from topics_of import new_topic
 from waiting import within
 
-from app.errors import LabError
-from app.stream import topics
-from app.stream.connection import Connection, connect_to
-from app.stream.description import Partition, TopicDescription
-from app.stream.missing import BrokerGone, TopicMissing
-from app.stream.topics import TopicClash
+from streaming_lab.errors import LabError
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import Connection, connect_to
+from streaming_lab.stream.description import Partition, TopicDescription
+from streaming_lab.stream.missing import BrokerGone, TopicMissing
+from streaming_lab.stream.topics import TopicClash
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import app
 import pytest
 
-import app
-from app.home import PROJECT
-from app.report import provenance
+from streaming_lab.home import PROJECT
+from streaming_lab.report import provenance
 
 SCRIPTS = sorted(path for path in (PROJECT / "scripts").glob("*.py") if "import bootstrap\n" in path.read_text())
 

@@ -4,8 +4,8 @@ from itertools import count
 
 import pytest
 
-from app.errors import LabError
-from app.waiting import wait_until
+from streaming_lab.errors import LabError
+from streaming_lab.waiting import wait_until
 
 
 def test_what_the_condition_returns_is_returned() -> None:

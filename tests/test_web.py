@@ -12,9 +12,9 @@ from fakes import FakeLog
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.game.events import Event
-from app.game.rules import NAME_RULE, Player, World
-from app.game.web import create_app
+from streaming_lab.game.events import Event
+from streaming_lab.game.rules import NAME_RULE, Player, World
+from streaming_lab.game.web import create_app
 
 AT = datetime(2019, 3, 16, 5, 8, 40, tzinfo=UTC)
 PATHS = "one of /, /purchase_a_sword, /sell_a_sword, /join_a_guild"

@@ -7,8 +7,8 @@ from typing import Any
 from confluent_kafka import Producer
 from waiting import eventually
 
-from app.stream import topics
-from app.stream.connection import Connection, librdkafka
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import Connection, librdkafka
 
 Record = tuple[bytes | None, bytes | None]  # key, value
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from app.waiting import wait_until
+from streaming_lab.waiting import wait_until
 
 SLACK = 4.0  # a busy machine takes so many times longer than a quiet one
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.ledger import Ledger
-from app.analysis.page import Column, Table, number
-from app.analysis.replay import differences
+from streaming_lab.analysis.ledger import Ledger
+from streaming_lab.analysis.page import Column, Table, number
+from streaming_lab.analysis.replay import differences
 
 RAW_SHOWN = 200  # bytes of a rejected record that a table shows
 

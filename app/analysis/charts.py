@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis import marks, tables
-from app.analysis.counts import binned, by_partition, by_player, guild_counts, seconds, share, to_broker
-from app.analysis.page import NO_EVENTS, Column, Figure, Table, number
-from app.analysis.pieces import NARROW, WIDE
-from app.analysis.theme import SPEC_SCHEMA, config, page_svg
+from streaming_lab.analysis import marks, tables
+from streaming_lab.analysis.counts import binned, by_partition, by_player, guild_counts, seconds, share, to_broker
+from streaming_lab.analysis.page import NO_EVENTS, Column, Figure, Table, number
+from streaming_lab.analysis.pieces import NARROW, WIDE
+from streaming_lab.analysis.theme import SPEC_SCHEMA, config, page_svg
 
 MOST_PLAYERS = 50  # bars that still have room for their names
 SHARES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 1.0)

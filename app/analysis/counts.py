@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.theme import TYPES
+from streaming_lab.analysis.theme import TYPES
 
 BINS = 32  # at most, in a chart over time
 STEPS = tuple(base * 10.0**power for power in range(-3, 5) for base in (1, 2.5, 5))  # a bin's width in seconds

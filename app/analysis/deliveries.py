@@ -1,7 +1,7 @@
 """The tables and charts of chapter 04: ways to deliver beside each other, under a fault.
 
 Counts under a fault are measured, since no two outages are alike; a promised zero is not. `counts` has a row for each
-way and experiment, as `app.faults.account` gives it.
+way and experiment, as `streaming_lab.faults.account` gives it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, PROMISES
-from app.analysis.charts import figure, nothing
-from app.analysis.counts import STEPS
-from app.analysis.measured import measured
-from app.analysis.page import Column, Figure, Table, number
-from app.analysis.timeline import panels
+from streaming_lab.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, PROMISES
+from streaming_lab.analysis.charts import figure, nothing
+from streaming_lab.analysis.counts import STEPS
+from streaming_lab.analysis.measured import measured
+from streaming_lab.analysis.page import Column, Figure, Table, number
+from streaming_lab.analysis.timeline import panels
 
 BINS = 30  # at most, in a chart over time
 
@@ -93,7 +93,7 @@ def lost(counts: pd.DataFrame) -> Table:
 
 
 def lost_events(found: pd.DataFrame, most: int = 12) -> Table:
-    """The first lost events of each fault and contender, by name; columns as `app.faults.promises.lost_events`."""
+    """The first lost events of each fault and contender, by name; columns as `streaming_lab.faults.promises.lost_events`."""
     kinds = found.groupby(["fault", "contender"], sort=False)
     each = max(1, most // max(1, kinds.ngroups))
     shown = kinds.head(each)

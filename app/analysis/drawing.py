@@ -9,10 +9,10 @@ between the third and the fifth the ribbon runs over the topic's partitions.
 from collections.abc import Iterator
 from html import escape
 
-from app.analysis.accounts import stations
-from app.analysis.ledger import Ledger
-from app.analysis.page import Column, Table, number
-from app.analysis.ribbon import NARROW, WIDE, Strip, Way, by_partition, gates, short, strip_lines, strips_of
+from streaming_lab.analysis.accounts import stations
+from streaming_lab.analysis.ledger import Ledger
+from streaming_lab.analysis.page import Column, Table, number
+from streaming_lab.analysis.ribbon import NARROW, WIDE, Strip, Way, by_partition, gates, short, strip_lines, strips_of
 
 AS_TABLE = "The ledger as a table"
 FALL_ROOM = 34  # what falls off a lying ribbon needs this much more room above the labels

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from app.analysis.gaps import Gap, answer_of_each, counted_rows, find_gaps, kind_of, revealed
+from streaming_lab.analysis.gaps import Gap, answer_of_each, counted_rows, find_gaps, kind_of, revealed
 
 
 class TopicRead(Protocol):

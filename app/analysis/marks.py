@@ -6,9 +6,19 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.counts import curve, stacked, typed
-from app.analysis.pieces import NARROW, WIDE, altair, coloured, common_prefix, inward, marked_line, records, zoom
-from app.analysis.theme import OTHER, TOKENS
+from streaming_lab.analysis.counts import curve, stacked, typed
+from streaming_lab.analysis.pieces import (
+    NARROW,
+    WIDE,
+    altair,
+    coloured,
+    common_prefix,
+    inward,
+    marked_line,
+    records,
+    zoom,
+)
+from streaming_lab.analysis.theme import OTHER, TOKENS
 
 
 def over_time(rates: pd.DataFrame, width: float, narrow: bool) -> Any:

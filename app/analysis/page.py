@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Literal
 
-from app.analysis.measured import marked
+from streaming_lab.analysis.measured import marked
 
 FIGURE = "application/vnd.streaming-lab.figure+html"
 VEGALITE = "application/vnd.vegalite.v5+json"  # the newest that JupyterLab 4 draws

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.theme import OTHER, TOKENS, TYPES
-from app.skipped_imports import iri_grammar_skipped
+from streaming_lab.analysis.theme import OTHER, TOKENS, TYPES
+from streaming_lab.skipped_imports import iri_grammar_skipped
 
 WIDE, NARROW = 736, 342  # pixels
 

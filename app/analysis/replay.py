@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.gaps import text
-from app.game.events import EVENT_TYPES, Event
-from app.game.rules import World
+from streaming_lab.analysis.gaps import text
+from streaming_lab.game.events import EVENT_TYPES, Event
+from streaming_lab.game.rules import World
 
 
 def replay(events: pd.DataFrame) -> World:

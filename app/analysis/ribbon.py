@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from app.analysis.ledger import Ledger, Thread
+from streaming_lab.analysis.ledger import Ledger, Thread
 
 ASIDE, LOST = "turned", "lost"
 FEWEST_PIXELS = 1.5  # a thread thinner than this is not drawn on its own

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.charts import figure
-from app.analysis.page import Column, Figure, Table, number
-from app.analysis.pieces import NARROW, WIDE, altair, records
-from app.analysis.theme import OTHER, TOKENS
+from streaming_lab.analysis.charts import figure
+from streaming_lab.analysis.page import Column, Figure, Table, number
+from streaming_lab.analysis.pieces import NARROW, WIDE, altair, records
+from streaming_lab.analysis.theme import OTHER, TOKENS
 
 
 def ways_to_read(seconds: Mapping[str, float], rows: int) -> Figure:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.accounts import gaps, ledger, rejects, replay
-from app.analysis.counts import by_partition, by_player, guild_counts, share, typed
-from app.analysis.page import NO_EVENTS, Column, Table, number
+from streaming_lab.analysis.accounts import gaps, ledger, rejects, replay
+from streaming_lab.analysis.counts import by_partition, by_player, guild_counts, share, typed
+from streaming_lab.analysis.page import NO_EVENTS, Column, Table, number
 
 __all__ = [
     "cluster",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from app.game.events import EVENT_TYPES
+from streaming_lab.game.events import EVENT_TYPES
 
 # Each token that a drawing uses, in the light and in the dark theme; the page's stylesheet begins with them (`ROOT`)
 # and has further ones. One accent (ledger green) means "holds, or look here"; red means "does not hold".

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from app.analysis.measured import marked
-from app.analysis.page import bare, prose
-from app.cluster.history import Line
+from streaming_lab.analysis.measured import marked
+from streaming_lab.analysis.page import bare, prose
+from streaming_lab.cluster.history import Line
 
 MOST_LINES = 8  # of an output
 
@@ -39,7 +39,7 @@ class ThenAndNow:
 
 
 def then_and_now(lines: Sequence[Line]) -> ThenAndNow:
-    """The lines of `app.cluster.history.beside_today` as a table."""
+    """The lines of `streaming_lab.cluster.history.beside_today` as a table."""
     return ThenAndNow(lines)
 
 

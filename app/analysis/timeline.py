@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.answer_kinds import ANSWER_KINDS
-from app.analysis.pieces import NARROW, WIDE, altair, records
-from app.analysis.theme import TOKENS
+from streaming_lab.analysis.answer_kinds import ANSWER_KINDS
+from streaming_lab.analysis.pieces import NARROW, WIDE, altair, records
+from streaming_lab.analysis.theme import TOKENS
 
 COLOURS: Mapping[str, str] = {kind.name: TOKENS[kind.colour] for kind in ANSWER_KINDS.values()}
 

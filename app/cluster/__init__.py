@@ -1,8 +1,8 @@
 """A Kafka to talk to: the lab's own, someone else's, or one in containers."""
 
-from app import settings
-from app.cluster.base import Broker, Cluster, ClusterError, Description
-from app.stream.connection import Connection
+from streaming_lab import settings
+from streaming_lab.cluster.base import Broker, Cluster, ClusterError, Description
+from streaming_lab.stream.connection import Connection
 
 __all__ = ["Broker", "Cluster", "ClusterError", "Connection", "Description", "attach", "running"]
 
@@ -22,25 +22,25 @@ def attach(
     if name == "embedded":
         name = settings.CLUSTER.get()
     if name == "embedded":
-        from app.cluster import embedded
+        from streaming_lab.cluster import embedded
 
         return embedded.attach(brokers=brokers, user=user, throughput=throughput, instance=instance)
     if name.startswith("compose"):
         if name not in COMPOSE:
             raise ClusterError(f"there is no cluster {name!r}", f"Use one of {', '.join(COMPOSE)}.")
-        from app.cluster import compose
+        from streaming_lab.cluster import compose
 
         return compose.attach(name)
     if ":" not in name:
         raise ClusterError(f"there is no cluster {name!r}", "Use embedded, compose, or host:port[,host:port].")
-    from app.cluster import external
+    from streaming_lab.cluster import external
 
     return external.attach(name)
 
 
 def running() -> Connection | None:
     """The connection of the everyday embedded cluster if it runs, without becoming its user."""
-    from app.cluster import state
+    from streaming_lab.cluster import state
 
     found = state.read(state.state_file())
     if found is None or found.status != "running" or not state.lives(found.keeper):

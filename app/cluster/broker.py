@@ -13,11 +13,11 @@ from pathlib import Path
 
 import psutil
 
-from app.cluster.base import ClusterError
-from app.cluster.jvm import Jvm
-from app.cluster.properties import Seat, properties
-from app.cluster.state import Known, identify
-from app.waiting import wait_until
+from streaming_lab.cluster.base import ClusterError
+from streaming_lab.cluster.jvm import Jvm
+from streaming_lab.cluster.properties import Seat, properties
+from streaming_lab.cluster.state import Known, identify
+from streaming_lab.waiting import wait_until
 
 STEP = 0.005  # seconds between two looks at a port: a broker is up in half a second
 _VERSION = re.compile(r"Kafka version: (\S+)")

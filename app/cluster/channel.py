@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from app.cluster.base import ClusterError
+from streaming_lab.cluster.base import ClusterError
 
 Answer = dict[str, Any]
 PATIENCE = 5.0  # seconds that the keeper gives a caller to say what it wants

@@ -8,12 +8,12 @@ from datetime import timedelta
 
 import psutil
 
-from app import settings
-from app.cli import VERSION, whole
-from app.cluster import embedded, state
-from app.cluster.ending import stop
-from app.cluster.state import State
-from app.stream import native
+from streaming_lab import settings
+from streaming_lab.cli import VERSION, whole
+from streaming_lab.cluster import embedded, state
+from streaming_lab.cluster.ending import stop
+from streaming_lab.cluster.state import State
+from streaming_lab.stream import native
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

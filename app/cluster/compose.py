@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app import settings
-from app.cluster import docker
-from app.cluster.base import BrokerVerb, Cluster, ClusterError, Description
-from app.cluster.inquiry import describe
-from app.cluster.project import Container, Project
-from app.home import PROJECT
-from app.stream.connection import Connection
+from streaming_lab import settings
+from streaming_lab.cluster import docker
+from streaming_lab.cluster.base import BrokerVerb, Cluster, ClusterError, Description
+from streaming_lab.cluster.inquiry import describe
+from streaming_lab.cluster.project import Container, Project
+from streaming_lab.home import PROJECT
+from streaming_lab.stream.connection import Connection
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.cli import run
-from app.errors import LabError
+from streaming_lab.cli import run
+from streaming_lab.errors import LabError
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def main() -> int:
         text = Path(sys.argv[1]).read_text(encoding="utf8")
     except (IndexError, OSError, UnicodeDecodeError) as error:
         raise LabError(
-            f"no compose file to read: {error}", "Name one: python3 -m app.cluster.composefile FILE"
+            f"no compose file to read: {error}", "Name one: python3 -m streaming_lab.cluster.composefile FILE"
         ) from error
     found = explain(text)
     sys.stdout.write("\n".join(map(str, found)) + "\n" if found else "nothing here is out of date\n")

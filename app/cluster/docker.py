@@ -4,8 +4,8 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from app.errors import LabError
-from app.ports import PortTaken
+from streaming_lab.errors import LabError
+from streaming_lab.ports import PortTaken
 
 PATIENCE = 30.0  # seconds for a command that only asks
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from app.cluster import state
-from app.cluster.base import BrokerVerb, Cluster, ClusterError, Description
-from app.cluster.channel import Answer, answered, ask
-from app.cluster.ending import STOP_CURE, sweep, wait_gone
-from app.cluster.starting import check_ports_free, one_at_a_time, order_of, start
-from app.cluster.state import State
-from app.waiting import wait_until
+from streaming_lab.cluster import state
+from streaming_lab.cluster.base import BrokerVerb, Cluster, ClusterError, Description
+from streaming_lab.cluster.channel import Answer, answered, ask
+from streaming_lab.cluster.ending import STOP_CURE, sweep, wait_gone
+from streaming_lab.cluster.starting import check_ports_free, one_at_a_time, order_of, start
+from streaming_lab.cluster.state import State
+from streaming_lab.waiting import wait_until
 
 SETTLE = 150.0  # seconds for another process's start or stop, which may train the start-up cache
 
@@ -39,7 +39,7 @@ class EmbeddedCluster(Cluster):
 
     def describe(self) -> Description:
         """As the brokers tell it; the version is the one in their log."""
-        from app.cluster.inquiry import describe
+        from streaming_lab.cluster.inquiry import describe
 
         check_alive(self.state)
         return replace(describe(self.connection, role="broker,controller"), version=self.version())
@@ -85,7 +85,7 @@ def attach(
     port: int | None = None,
     hold: bool = False,
 ) -> EmbeddedCluster:
-    """Become a user of the embedded cluster, starting it where it does not run. See `app.cluster.attach`.
+    """Become a user of the embedded cluster, starting it where it does not run. See `streaming_lab.cluster.attach`.
 
     `hold` keeps it until `stop`, whoever comes and goes; `port` asks for a fixed one (the next brokers take the
     following).

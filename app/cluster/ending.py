@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.cluster import state
-from app.cluster.broker import kill_group
-from app.cluster.channel import Answer, ask
-from app.cluster.state import State
-from app.waiting import wait_until
+from streaming_lab.cluster import state
+from streaming_lab.cluster.broker import kill_group
+from streaming_lab.cluster.channel import Answer, ask
+from streaming_lab.cluster.state import State
+from streaming_lab.waiting import wait_until
 
 PATIENCE = 150.0  # seconds for an end that may train the start-up cache
 STOP_CURE = "Run `python3 scripts/cluster.py stop`, then start again."

@@ -1,10 +1,10 @@
 """Someone else's brokers: reached before anything is sent, also where they send their clients."""
 
-from app.cluster.base import Cluster, ClusterError, Description
-from app.stream import door
-from app.stream.connection import connect_to
-from app.stream.layout import parse_addresses
-from app.stream.missing import BrokerGone
+from streaming_lab.cluster.base import Cluster, ClusterError, Description
+from streaming_lab.stream import door
+from streaming_lab.stream.connection import connect_to
+from streaming_lab.stream.layout import parse_addresses
+from streaming_lab.stream.missing import BrokerGone
 
 
 class ExternalCluster(Cluster):
@@ -14,7 +14,7 @@ class ExternalCluster(Cluster):
 
     def describe(self) -> Description:
         """As the brokers tell it."""
-        from app.cluster.inquiry import describe
+        from streaming_lab.cluster.inquiry import describe
 
         return describe(self.connection)
 

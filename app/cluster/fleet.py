@@ -6,13 +6,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from app.cluster.base import BrokerVerb, ClusterError
-from app.cluster.broker import BrokerProcess, wait_all
-from app.cluster.guard import Guard
-from app.cluster.jvm import Jvm, StartCache
-from app.cluster.order import Order
-from app.cluster.properties import Seat, free_ports
-from app.cluster.template import Template, new_id
+from streaming_lab.cluster.base import BrokerVerb, ClusterError
+from streaming_lab.cluster.broker import BrokerProcess, wait_all
+from streaming_lab.cluster.guard import Guard
+from streaming_lab.cluster.jvm import Jvm, StartCache
+from streaming_lab.cluster.order import Order
+from streaming_lab.cluster.properties import Seat, free_ports
+from streaming_lab.cluster.template import Template, new_id
 
 START = 60.0  # seconds for all ports to open; about one is usual
 CLEAN = 8.0  # seconds for a clean shutdown before force

@@ -5,11 +5,11 @@ The outputs are not typed in: `beside_today` runs each line on the cluster that 
 
 from dataclasses import dataclass
 
-from app.cluster.base import Cluster
-from app.cluster.compose import ComposeCluster
-from app.cluster.seats import Answer, Box, Host, answer, typed
-from app.stream import topics
-from app.waiting import wait_until
+from streaming_lab.cluster.base import Cluster
+from streaming_lab.cluster.compose import ComposeCluster
+from streaming_lab.cluster.seats import Answer, Box, Host, answer, typed
+from streaming_lab.stream import topics
+from streaming_lab.waiting import wait_until
 
 TOPIC = "events"  # the assignment's programs write to this one
 GAMES = ("app/seed/game_api.py", "app/seed/game_api_with_kafka.py")

@@ -1,6 +1,6 @@
 """Kafka's jars: named in a committed lock, fetched from Maven by jgo, checked by sha256, kept in the lab's cache.
 
-python -m app.cluster.jars lock     resolve jgo.toml again and rewrite jgo.lock.toml
+python -m streaming_lab.cluster.jars lock     resolve jgo.toml again and rewrite jgo.lock.toml
 """
 
 import hashlib
@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.cluster.base import ClusterError
-from app.home import cache_folder
+from streaming_lab.cluster.base import ClusterError
+from streaming_lab.home import cache_folder
 
 LOCK = Path(__file__).with_name("jgo.lock.toml")
 SPEC = Path(__file__).with_name("jgo.toml")

@@ -1,6 +1,6 @@
 """The small process that owns the brokers' JVMs, and ends them when their last user is gone.
 
-python -m app.cluster.keeper        started by app.cluster.starting, with an order as JSON on stdin
+python -m streaming_lab.cluster.keeper        started by streaming_lab.cluster.starting, with an order as JSON on stdin
 
 It runs in a session of its own, so neither Ctrl-C nor a kernel's end reaches it. Standard library and psutil only: it
 must be up at once.
@@ -12,10 +12,10 @@ import os
 import signal
 import sys
 
-from app.cluster.base import ClusterError
-from app.cluster.channel import Answer
-from app.cluster.keeping import Keeper
-from app.cluster.order import Order
+from streaming_lab.cluster.base import ClusterError
+from streaming_lab.cluster.channel import Answer
+from streaming_lab.cluster.keeping import Keeper
+from streaming_lab.cluster.order import Order
 
 
 def main() -> None:

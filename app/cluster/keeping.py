@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.cluster.base import BROKER_VERBS, BrokerVerb, ClusterError
-from app.cluster.broker import BrokerProcess
-from app.cluster.channel import Answer, Service
-from app.cluster.fleet import Fleet
-from app.cluster.order import Order
-from app.cluster.state import BrokerState, State, identify, state_file, write
-from app.cluster.users import Users
-from app.waiting import wait_until
+from streaming_lab.cluster.base import BROKER_VERBS, BrokerVerb, ClusterError
+from streaming_lab.cluster.broker import BrokerProcess
+from streaming_lab.cluster.channel import Answer, Service
+from streaming_lab.cluster.fleet import Fleet
+from streaming_lab.cluster.order import Order
+from streaming_lab.cluster.state import BrokerState, State, identify, state_file, write
+from streaming_lab.cluster.users import Users
+from streaming_lab.waiting import wait_until
 
 LOOK = 0.25  # seconds between two looks at users and brokers
 WAIT = 150.0  # seconds that an answer to `wait` may take: an end that trains the start-up cache takes some

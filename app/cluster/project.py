@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.cluster import docker
-from app.errors import LabError
+from streaming_lab.cluster import docker
+from streaming_lab.errors import LabError
 
 
 @dataclass(frozen=True)

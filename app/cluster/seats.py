@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.cluster.base import Cluster
-from app.cluster.broker import listens
-from app.cluster.compose import ComposeCluster
-from app.cluster.properties import free_ports
-from app.errors import LabError
-from app.home import PROJECT
-from app.stream.connection import addresses
-from app.waiting import wait_until
+from streaming_lab.cluster.base import Cluster
+from streaming_lab.cluster.broker import listens
+from streaming_lab.cluster.compose import ComposeCluster
+from streaming_lab.cluster.properties import free_ports
+from streaming_lab.errors import LabError
+from streaming_lab.home import PROJECT
+from streaming_lab.stream.connection import addresses
+from streaming_lab.waiting import wait_until
 
 PATIENCE = 30.0  # seconds for one line
 

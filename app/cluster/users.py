@@ -5,7 +5,7 @@ import time
 
 import psutil
 
-from app.cluster.state import Known, User
+from streaming_lab.cluster.state import Known, User
 
 
 class Users:

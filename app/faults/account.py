@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis.answer_kinds import ANSWERS, LOST, answer_kind
-from app.analysis.deliveries import stall
-from app.faults.experiment import Experiment, Result
+from streaming_lab.analysis.answer_kinds import ANSWERS, LOST, answer_kind
+from streaming_lab.analysis.deliveries import stall
+from streaming_lab.faults.experiment import Experiment, Result
 
 
 def answers(result: Result) -> "pd.Series[str]":

@@ -5,10 +5,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from app.cli import VERSION, whole
-from app.cluster import attach
-from app.faults import evidence
-from app.faults.schedules import schedule, violations
+from streaming_lab.cli import VERSION, whole
+from streaming_lab.cluster import attach
+from streaming_lab.faults import evidence
+from streaming_lab.faults.schedules import schedule, violations
 
 
 def main(argv: Sequence[str] | None = None) -> int:

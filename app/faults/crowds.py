@@ -8,9 +8,9 @@ from typing import Self
 
 import pandas as pd
 
-from app.errors import LabError
-from app.faults.plan import Contender
-from app.game.players import play
+from streaming_lab.errors import LabError
+from streaming_lab.faults.plan import Contender
+from streaming_lab.game.players import play
 
 TIMEOUT = 15.0  # seconds that a client waits for one answer; longer than any game takes
 

@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from app.cluster import Cluster
-from app.cluster.embedded import EmbeddedCluster
-from app.faults.experiment import Result
-from app.home import lab_home
+from streaming_lab.cluster import Cluster
+from streaming_lab.cluster.embedded import EmbeddedCluster
+from streaming_lab.faults.experiment import Result
+from streaming_lab.home import lab_home
 
 REBUILT = shutil.ignore_patterns("*.index", "*.timeindex")  # 10 MB each, and made again from the log
 TAIL = 4 << 20  # bytes of the broker's own log

@@ -11,25 +11,25 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from app.analysis.deliveries import Mark
-from app.analysis.ledger import Ledger, close_ledger
-from app.cluster import Cluster
-from app.faults.crowds import Crowds, Load
-from app.faults.plan import LINEUP, WAIT, Contender, Fault
-from app.faults.plan import PATIENCE as GIVE_UP
-from app.faults.probe import Sight, look
-from app.faults.process import Farewell, GameProcess
-from app.faults.stage import Stage
-from app.game.history import history
-from app.game.rules import World
-from app.game.schema import EVENTS
-from app.game.web import create_app
-from app.home import lab_home
-from app.stream import topics
-from app.stream.connection import Connection
-from app.stream.frames import TopicFrame
-from app.stream.reader import read_topic
-from app.stream.ways import arguments, open_log
+from streaming_lab.analysis.deliveries import Mark
+from streaming_lab.analysis.ledger import Ledger, close_ledger
+from streaming_lab.cluster import Cluster
+from streaming_lab.faults.crowds import Crowds, Load
+from streaming_lab.faults.plan import LINEUP, WAIT, Contender, Fault
+from streaming_lab.faults.plan import PATIENCE as GIVE_UP
+from streaming_lab.faults.probe import Sight, look
+from streaming_lab.faults.process import Farewell, GameProcess
+from streaming_lab.faults.stage import Stage
+from streaming_lab.game.history import history
+from streaming_lab.game.rules import World
+from streaming_lab.game.schema import EVENTS
+from streaming_lab.game.web import create_app
+from streaming_lab.home import lab_home
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import Connection
+from streaming_lab.stream.frames import TopicFrame
+from streaming_lab.stream.reader import read_topic
+from streaming_lab.stream.ways import arguments, open_log
 
 PARTITIONS = 3
 LONGEST = 300.0  # seconds that a crowd may take beyond its own pace

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.cluster.base import BrokerVerb
-from app.errors import LabError
-from app.stream.log import EventLog
-from app.stream.ways import DELIVERING, log_class
+from streaming_lab.cluster.base import BrokerVerb
+from streaming_lab.errors import LabError
+from streaming_lab.stream.log import EventLog
+from streaming_lab.stream.ways import DELIVERING, log_class
 
 # What can befall the broker and the games in each state, and the state after it.
 BROKER: Mapping[str, Mapping[BrokerVerb, str]] = {

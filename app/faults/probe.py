@@ -6,10 +6,10 @@ from typing import TypeAlias
 
 import requests
 
-from app.errors import LabError
-from app.game.crowd import GUILDS
-from app.game.rules import World
-from app.waiting import wait_until
+from streaming_lab.errors import LabError
+from streaming_lab.game.crowd import GUILDS
+from streaming_lab.game.rules import World
+from streaming_lab.waiting import wait_until
 
 Sight: TypeAlias = Mapping[str, tuple[bool, str | None]]  # player -> (has a sword?, guild)
 

@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.errors import LabError
-from app.home import PROJECT
-from app.stream.connection import Connection, addresses
-from app.stream.ways import arguments, log_class
-from app.waiting import wait_until
+from streaming_lab.errors import LabError
+from streaming_lab.home import PROJECT
+from streaming_lab.stream.connection import Connection, addresses
+from streaming_lab.stream.ways import arguments, log_class
+from streaming_lab.waiting import wait_until
 
 # what a game says at its end of events that it did not deliver: how many, and their ids
 LEFT = re.compile(r"^(\d+) event\(s\) .*:\n((?:  .+\n?)*)", re.MULTILINE)
@@ -34,7 +34,7 @@ class Farewell:
 
 
 class GameProcess:
-    """`python -m app.game` on a leash: it ends with this process, however this process ends.
+    """`python -m streaming_lab.game` on a leash: it ends with this process, however this process ends.
 
     `launch` and `begin_stop` return at once, so that several games can be started or stopped side by side;
     `await_ready` and `await_end` wait. What it says is in `folder`, in an `out` and an `errors` file of each start;
@@ -46,7 +46,7 @@ class GameProcess:
         self.folder = folder
         self.url = ""
         self.farewells: list[Farewell] = []  # of each end after a SIGTERM
-        self._command = [sys.executable, "-m", "app.game", "--leash", "--bootstrap", addresses(connection)]
+        self._command = [sys.executable, "-m", "streaming_lab.game", "--leash", "--bootstrap", addresses(connection)]
         self._command += ["--topic", topic, "--way", way]
         self._command += [*arguments(way, log_class(way).settings_in(folder)), *options]
         self._drain = 0.0

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from app.analysis.answer_kinds import REFUSED
-from app.analysis.replay import differences, in_order, replay
-from app.faults.account import answers
-from app.faults.experiment import Experiment, Result
-from app.faults.probe import sight_of
-from app.game.events import EVENT_TYPES, Event
-from app.game.rules import Command, RuleBroken, World, decide
+from streaming_lab.analysis.answer_kinds import REFUSED
+from streaming_lab.analysis.replay import differences, in_order, replay
+from streaming_lab.faults.account import answers
+from streaming_lab.faults.experiment import Experiment, Result
+from streaming_lab.faults.probe import sight_of
+from streaming_lab.game.events import EVENT_TYPES, Event
+from streaming_lab.game.rules import Command, RuleBroken, World, decide
 
 
 def broken(experiment: Experiment) -> list[str]:

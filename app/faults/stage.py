@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Self
 
-from app.analysis.deliveries import Mark
-from app.cluster import Cluster
-from app.faults.plan import BROKER, DRAIN
-from app.faults.process import GameProcess
+from streaming_lab.analysis.deliveries import Mark
+from streaming_lab.cluster import Cluster
+from streaming_lab.faults.plan import BROKER, DRAIN
+from streaming_lab.faults.process import GameProcess
 
 
 class Stage:

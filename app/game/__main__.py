@@ -1,4 +1,4 @@
-"""The game as a process of its own: python -m app.game --bootstrap 127.0.0.1:9092 --topic events --way confirmed
+"""The game as a process of its own: python -m streaming_lab.game --bootstrap 127.0.0.1:9092 --topic events --way confirmed
 
 Prints one line, `ready http://127.0.0.1:PORT`, when it would accept a request. SIGTERM or Ctrl-C ends it: requests in
 hand are answered, then events that wait are delivered, for --drain seconds at most; what is left is named on stderr.
@@ -15,15 +15,15 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from app.cli import positive, run, whole
-from app.game.answers import REMEMBERED
-from app.game.events import Event
-from app.game.server import THREADS, GameServer
-from app.game.web import create_app
-from app.skipped_imports import skip_pandas
-from app.stream.connection import Connection, connect_to
-from app.stream.log import EventLog
-from app.stream.ways import DELIVERING, WAYS, log_class, open_log
+from streaming_lab.cli import positive, run, whole
+from streaming_lab.game.answers import REMEMBERED
+from streaming_lab.game.events import Event
+from streaming_lab.game.server import THREADS, GameServer
+from streaming_lab.game.web import create_app
+from streaming_lab.skipped_imports import skip_pandas
+from streaming_lab.stream.connection import Connection, connect_to
+from streaming_lab.stream.log import EventLog
+from streaming_lab.stream.ways import DELIVERING, WAYS, log_class, open_log
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     if options.bootstrap:
         return _serve(options, connect_to(options.bootstrap))
-    from app.cluster import attach
+    from streaming_lab.cluster import attach
 
     with attach(options.cluster) as cluster:
         return _serve(options, cluster.connection)
@@ -68,7 +68,7 @@ def _end_with_stdin() -> None:
 def _history(options: argparse.Namespace, connection: Connection, log: EventLog) -> Iterable[Event]:
     if options.fresh or options.way not in DELIVERING:
         return ()
-    from app.game.history import history  # brings pyarrow
+    from streaming_lab.game.history import history  # brings pyarrow
 
     return history(connection, options.topic, log)
 
@@ -89,7 +89,9 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m app.game", description="The lab's game in a process of its own.")
+    parser = argparse.ArgumentParser(
+        "python -m streaming_lab.game", description="The lab's game in a process of its own."
+    )
     parser.add_argument("--cluster", default="embedded", help="embedded, compose, or host:port[,host:port]")
     parser.add_argument(
         "--bootstrap", metavar="HOST:PORT", help="brokers that run already, without asking what they are"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.game.rules import RuleBroken
+from streaming_lab.game.rules import RuleBroken
 
 REMEMBERED = 100_000  # answers; the oldest are forgotten first. About 35 MB when full.
 

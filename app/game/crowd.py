@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.game.events import ACTIONS, EVENT_TYPES
+from streaming_lab.game.events import ACTIONS, EVENT_TYPES
 
 GUILDS = ("foxes", "owls", "wolves")
 

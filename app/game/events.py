@@ -14,7 +14,7 @@ class EventType:
 
     `fields` are its own fields, each a text that the action needs, too. `text` is what the player is answered.
     `weight` is how often the crowd does it, of 100 requests in all. `colour` is a token of the page: the type has it in
-    every chart. What the type does to the world is said in `app.game.rules`.
+    every chart. What the type does to the world is said in `streaming_lab.game.rules`.
     """
 
     name: str

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from app.game.events import EVENT_TYPES, OWN_FIELDS, REQUIRED, Event
-from app.game.schema import EVENTS
-from app.stream.chunk import Decoded
-from app.stream.connection import Connection
-from app.stream.log import EventLog
-from app.stream.tables import read_batches
+from streaming_lab.game.events import EVENT_TYPES, OWN_FIELDS, REQUIRED, Event
+from streaming_lab.game.schema import EVENTS
+from streaming_lab.stream.chunk import Decoded
+from streaming_lab.stream.connection import Connection
+from streaming_lab.stream.log import EventLog
+from streaming_lab.stream.tables import read_batches
 
 logger = logging.getLogger(__name__)
 

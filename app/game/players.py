@@ -14,8 +14,8 @@ import pandas as pd
 import requests as http
 from tqdm import tqdm
 
-from app.errors import LabError
-from app.game.crowd import Move, moves
+from streaming_lab.errors import LabError
+from streaming_lab.game.crowd import Move, moves
 
 USER_AGENT = "lab-player/1.0"
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two attempts; the pause doubles, and dice shorten it

@@ -6,7 +6,7 @@ The game, the replay of a topic, and a game that starts on a topic with history 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from app.game.events import ACTIONS, Event
+from streaming_lab.game.events import ACTIONS, Event
 
 LONGEST_NAME = 40  # characters of a player's or a guild's name
 NAME_RULE = f"1 to {LONGEST_NAME} printable characters, no space at either end"

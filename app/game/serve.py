@@ -1,13 +1,13 @@
-"""The game in a container (profile `game`): its topic first, then `python -m app.game` on every address, port 5000."""
+"""The game in a container (profile `game`): its topic first, then `python -m streaming_lab.game` on every address, port 5000."""
 
 import os
 
-from app.cli import run
-from app.errors import LabError
-from app.game.__main__ import main as play
-from app.skipped_imports import skip_pandas
-from app.stream import topics
-from app.stream.connection import connect_to
+from streaming_lab.cli import run
+from streaming_lab.errors import LabError
+from streaming_lab.game.__main__ import main as play
+from streaming_lab.skipped_imports import skip_pandas
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import connect_to
 
 TOPIC = "game-events"
 

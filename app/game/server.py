@@ -15,9 +15,9 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from waitress.server import create_server
 from waitress.wasyncore import close_all, dispatcher
 
-from app.errors import LabError
-from app.game import printed
-from app.ports import PortTaken
+from streaming_lab.errors import LabError
+from streaming_lab.game import printed
+from streaming_lab.ports import PortTaken
 
 THREADS = 8  # requests in hand at once
 KEPT = 100_000  # lines of the access log and of what was printed; the oldest go first

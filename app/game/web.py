@@ -9,11 +9,11 @@ from functools import partial
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
-from app.game.answers import REMEMBERED, Answer
-from app.game.events import ACTIONS, Event
-from app.game.metrics import Metrics
-from app.game.play import Game, Log, explain
-from app.game.rules import Command, RuleBroken, World
+from streaming_lab.game.answers import REMEMBERED, Answer
+from streaming_lab.game.events import ACTIONS, Event
+from streaming_lab.game.metrics import Metrics
+from streaming_lab.game.play import Game, Log, explain
+from streaming_lab.game.rules import Command, RuleBroken, World
 
 LONGEST_ID = 100  # characters of an X-Request-Id
 LONGEST_HEADER = 200  # characters of Host and User-Agent that an event keeps

@@ -6,8 +6,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.report import record
-from app.report.chapter import INJECTED, numbers, tags
+from streaming_lab.report import record
+from streaming_lab.report.chapter import INJECTED, numbers, tags
 
 LONG = 40  # lines of code after which a cell may be split between two printed pages
 OUTPUTS = 60  # of one cell

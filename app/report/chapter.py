@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app.errors import LabError
-from app.report import declarations, parameters
-from app.report.imports import imported_by
-from app.report.parameters import Parameter
+from streaming_lab.errors import LabError
+from streaming_lab.report import declarations, parameters
+from streaming_lab.report.imports import imported_by
+from streaming_lab.report.parameters import Parameter
 
 INJECTED = "injected-parameters"  # papermill's tag, and the id that we give its cell: papermill's own is random
 

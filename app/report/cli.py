@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from app import settings
-from app.cli import VERSION, positive
-from app.errors import LabError
-from app.home import PROJECT, build_folder
-from app.report import chapter, parameters
-from app.report.parameters import Parameter
-from app.skipped_imports import skip_iri_grammar
+from streaming_lab import settings
+from streaming_lab.cli import VERSION, positive
+from streaming_lab.errors import LabError
+from streaming_lab.home import PROJECT, build_folder
+from streaming_lab.report import chapter, parameters
+from streaming_lab.report.parameters import Parameter
+from streaming_lab.skipped_imports import skip_iri_grammar
 
 PROGRAM = "python3 scripts/report.py"
 CELL, RUN = 600.0, 1800.0  # seconds; more where a parameter multiplies the work
@@ -73,9 +73,9 @@ def start(
 ) -> int:
     """Everything is right: run."""
     skip_iri_grammar()
-    from app.report.chapter import Plan
-    from app.report.progress import Progress
-    from app.report.run import run
+    from streaming_lab.report.chapter import Plan
+    from streaming_lab.report.progress import Progress
+    from streaming_lab.report.run import run
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the record and the page say it better
     values = {name: parameter.default for name, parameter in known.items()} | given

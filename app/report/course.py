@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.report import record
-from app.report.chapter import Chapter, Plan
-from app.report.progress import Progress
+from streaming_lab.report import record
+from streaming_lab.report.chapter import Chapter, Plan
+from streaming_lab.report.progress import Progress
 
 
 @dataclass

@@ -18,9 +18,9 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 
-from app.report import record
-from app.report.execution import Execution
-from app.report.kernel import NAME, Kernel, exit_of
+from streaming_lab.report import record
+from streaming_lab.report.execution import Execution
+from streaming_lab.report.kernel import NAME, Kernel, exit_of
 
 GRACE = 0.7  # seconds in which an interrupted cell may say where it was
 logger = logging.getLogger("papermill")

@@ -4,10 +4,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.report import chapter as chapters
-from app.report import record
-from app.report.kernel import Kernels
-from app.report.progress import Progress
+from streaming_lab.report import chapter as chapters
+from streaming_lab.report import record
+from streaming_lab.report.kernel import Kernels
+from streaming_lab.report.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from nbconvert.exporters.templateexporter import TemplateExporter
 
-from app.report import cells, prose, record, summary
-from app.report.allowed import clean
-from app.report.cells import Anchors
-from app.report.outputs import Outputs
+from streaming_lab.report import cells, prose, record, summary
+from streaming_lab.report.allowed import clean
+from streaming_lab.report.cells import Anchors
+from streaming_lab.report.outputs import Outputs
 
 TEMPLATES = Path(__file__).parent / "templates"
 TITLE = "From request to row"
@@ -39,7 +39,7 @@ class ChapterExporter(TemplateExporter):
         )
 
     def _init_preprocessors(self) -> None:
-        """None: the cells are prepared by app.report.cells."""
+        """None: the cells are prepared by streaming_lab.report.cells."""
         super()._init_preprocessors()  # type: ignore[no-untyped-call]
         self._preprocessors = []
 
@@ -128,19 +128,19 @@ class Page:
 
 def styles() -> str:
     """The tokens that page and drawings share, the page's rules, and those of the drawings."""
-    from app.analysis.theme import CSS, ROOT
+    from streaming_lab.analysis.theme import CSS, ROOT
 
     return ROOT + (TEMPLATES / "page.css").read_text(encoding="utf-8") + CSS
 
 
 def warm_up() -> None:
     """Import what is only needed once there is something to show."""
-    from app.analysis import drawing, page, theme  # noqa: F401
+    from streaming_lab.analysis import drawing, page, theme  # noqa: F401
 
 
 def render(run: record.Run, notebooks: Mapping[str, Any]) -> str:
     """The page of `run`; `notebooks` maps the name of each executed chapter to its notebook."""
-    from app.analysis.page import numbered
+    from streaming_lab.analysis.page import numbered
 
     page = Page()
     sections = [page.section(chapter, notebooks.get(chapter.name)) for chapter in run.chapters]

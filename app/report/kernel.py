@@ -12,8 +12,8 @@ from typing import Any
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
-from app.home import PROJECT
-from app.report.launch import FOR
+from streaming_lab.home import PROJECT
+from streaming_lab.report.launch import FOR
 
 NAME = "python3"
 START, GRACE = 60.0, 2.0  # seconds for a kernel to answer first, and to end when asked
@@ -25,7 +25,7 @@ ARGUMENTS = (
 
 def command() -> list[str]:
     """What starts a kernel: this very interpreter."""
-    return [sys.executable, "-m", "app.report.launch", "-f", "{connection_file}"]
+    return [sys.executable, "-m", "streaming_lab.report.launch", "-f", "{connection_file}"]
 
 
 def environment(**more: str) -> dict[str, str]:

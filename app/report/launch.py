@@ -1,4 +1,4 @@
-"""A kernel's process: python -m app.report.launch -f CONNECTION_FILE [MODULE ...]
+"""A kernel's process: python -m streaming_lab.report.launch -f CONNECTION_FILE [MODULE ...]
 
 ipykernel, but: one needless import is skipped; the modules that the chapter will import are imported before its first
 cell is sent, while the chapter before it still runs; and what background threads print goes to its log, because
@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
-from app.skipped_imports import skip_iri_grammar
+from streaming_lab.skipped_imports import skip_iri_grammar
 
 FOR = "--for="
-DRAWS = "app.analysis.charts"  # imports these two where it draws
+DRAWS = "streaming_lab.analysis.charts"  # imports these two where it draws
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from app.analysis.page import FIGURE
-from app.report import prose
-from app.report.allowed import clean
+from streaming_lab.analysis.page import FIGURE
+from streaming_lab.report import prose
+from streaming_lab.report.allowed import clean
 
 ROOM = 1_500_000  # bytes of outputs on the page: more makes a browser slow
 ONE_OUTPUT = 400_000  # bytes of one HTML output

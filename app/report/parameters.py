@@ -1,6 +1,6 @@
 """The chapters' parameters: what each may be, and what a person asked for, checked before anything starts.
 
-Only the standard library, like app.report.declarations: a typing error is answered in well under a second.
+Only the standard library, like streaming_lab.report.declarations: a typing error is answered in well under a second.
 """
 
 import difflib
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from app.errors import LabError
+from streaming_lab.errors import LabError
 
 Value = bool | int | float | str
 TYPES = {"bool": bool, "int": int, "float": float, "str": str}

@@ -16,9 +16,9 @@ from pygments.lexers import (  # type: ignore[import-untyped]
     YamlLexer,
 )
 
-from app.report.allowed import clean
-from app.report.cells import Anchors
-from app.report.text import bounded, plain
+from streaming_lab.report.allowed import clean
+from streaming_lab.report.cells import Anchors
+from streaming_lab.report.text import bounded, plain
 
 LEXERS = {
     "python": PythonLexer,

@@ -11,10 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from app import __version__
-from app.home import PROJECT
-from app.report import record
-from app.report.chapter import Chapter, Plan
+from streaming_lab import __version__
+from streaming_lab.home import PROJECT
+from streaming_lab.report import record
+from streaming_lab.report.chapter import Chapter, Plan
 
 PACKAGES = (
     "kafka-python",
@@ -79,7 +79,7 @@ def versions() -> dict[str, str]:
 def decoder() -> str | None:
     """Which decoder reads topics here, native or python, and why."""
     try:
-        from app.stream import native
+        from streaming_lab.stream import native
     except ImportError:
         return None
     return str(native.status())
@@ -142,7 +142,7 @@ def ledger_problems(ledger: Any) -> list[str]:
     """What is wrong with a kept ledger, in sentences."""
     if not ledger:
         return []
-    from app.analysis.ledger import Ledger
+    from streaming_lab.analysis.ledger import Ledger
 
     return list(Ledger.from_json(ledger).problems())
 

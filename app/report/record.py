@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from app import settings
+from streaming_lab import settings
 
 FORMAT = 1
 

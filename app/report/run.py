@@ -12,12 +12,12 @@ from typing import Any
 
 from jupyter_core.utils import run_sync
 
-from app.errors import LabError
-from app.report import provenance, record
-from app.report.chapter import Plan
-from app.report.course import Course
-from app.report.kernel import Kernels, environment
-from app.report.progress import Progress
+from streaming_lab.errors import LabError
+from streaming_lab.report import provenance, record
+from streaming_lab.report.chapter import Plan
+from streaming_lab.report.course import Course
+from streaming_lab.report.kernel import Kernels, environment
+from streaming_lab.report.progress import Progress
 
 FRAMES = ("requests", "events", "rejects", "deliveries")  # what the chapters keep as parquet files
 
@@ -72,12 +72,12 @@ def in_background(work: Callable[[], Any]) -> threading.Thread:
 
 def warm_up() -> None:
     """Import what executes the chapters."""
-    from app.report import engine  # noqa: F401
+    from streaming_lab.report import engine  # noqa: F401
 
 
 def warm_up_page() -> None:
     """Import what makes the page, beside a first chapter that mostly waits."""
-    from app.report import html
+    from streaming_lab.report import html
 
     html.warm_up()
 
@@ -87,7 +87,7 @@ def attached(course: Course) -> Any:
     name = course.plan.parameters.get("cluster")
     if name is None:
         return None
-    from app.cluster import attach
+    from streaming_lab.cluster import attach
 
     course.progress.begin(f"  the cluster: {name}")
     try:
@@ -102,8 +102,8 @@ def attached(course: Course) -> Any:
 
 def walk(course: Course, kernels: Kernels, deadline: float) -> None:
     """All chapters in order; one that fails stops only those that need it."""
-    from app.report.engine import execute
-    from app.report.execution import Execution, Limits
+    from streaming_lab.report.engine import execute
+    from streaming_lab.report.execution import Execution, Limits
 
     plan = course.plan
     limits = Limits(plan.cell_timeout, deadline, plan.timeout)
@@ -127,7 +127,7 @@ def walk(course: Course, kernels: Kernels, deadline: float) -> None:
 
 def write(plan: Plan, result: record.Run, notebooks: dict[str, Any]) -> record.Run:
     """The page, then run.json: it also holds the page's hash."""
-    from app.report import html
+    from streaming_lab.report import html
 
     record.write_text(plan.build / "report.html", html.render(result, notebooks))
     result = provenance.with_outputs(result, plan.build)

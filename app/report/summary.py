@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.report import record
+from streaming_lab.report import record
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def drawing(ledger: Mapping[str, Any] | None) -> str:
     """The ledger's ribbon, as HTML."""
     if not ledger:
         return ""
-    from app.analysis.drawing import ledger_drawing
-    from app.analysis.ledger import Ledger
+    from streaming_lab.analysis.drawing import ledger_drawing
+    from streaming_lab.analysis.ledger import Ledger
 
     return str(ledger_drawing(Ledger.from_json(ledger)))

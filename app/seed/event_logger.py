@@ -9,9 +9,9 @@ from typing import Any
 from flask import Flask
 from kafka.errors import KafkaError
 
-from app.errors import LabError
-from app.stream import topics
-from app.stream.connection import Connection, connect_to
+from streaming_lab.errors import LabError
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import Connection, connect_to
 
 PATIENCE = 4.0  # seconds that a send may wait for a broker or a topic that is not there
 
@@ -73,7 +73,7 @@ class EventLogger:
 
 def broker() -> Connection:
     """`KAFKA_BOOTSTRAP_SERVERS`, else the lab's running cluster; LabError when there is neither."""
-    from app.cluster import running
+    from streaming_lab.cluster import running
 
     if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         return connect_to(servers)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Source code 1: a game that only answers. Run it as in 2019: flask --app app.seed.game_api run"""
+"""Source code 1: a game that only answers. Run it as in 2019: flask --app streaming_lab.seed.game_api run"""
 
 from flask import Flask
 

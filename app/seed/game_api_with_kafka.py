@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Source code 2: a game that logs to Kafka, too. Run it as in 2019: flask --app app.seed.game_api_with_kafka run"""
+"""Source code 2: a game that logs to Kafka, too. Run it as in 2019: flask --app streaming_lab.seed.game_api_with_kafka run"""
 
 from flask import Flask
 from kafka import KafkaProducer
 
-from app.seed.event_logger import EventLogger
+from streaming_lab.seed.event_logger import EventLogger
 
 app = Flask(__name__)
 event_logger = EventLogger(KafkaProducer, app)  # makes the KafkaProducer when the first event comes, not at import

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 
-from app.stream import door
-from app.stream.connection import Connection, addresses, kafka_python
-from app.stream.missing import BrokerGone
+from streaming_lab.stream import door
+from streaming_lab.stream.connection import Connection, addresses, kafka_python
+from streaming_lab.stream.missing import BrokerGone
 
 PATIENCE = 4.0  # seconds until a silent broker is an error; a person waits less than five
 

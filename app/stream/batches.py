@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from crc32c import crc32c
 
-from app.errors import LabError
-from app.stream.chunk import Chunk
-from app.stream.codecs import NOT_INFLATED, inflate
+from streaming_lab.errors import LabError
+from streaming_lab.stream.chunk import Chunk
+from streaming_lab.stream.codecs import NOT_INFLATED, inflate
 
 # base offset, batch length, leader epoch, magic, crc, attributes, last offset delta, base and max timestamp,
 # producer id, producer epoch, base sequence, count

@@ -3,9 +3,9 @@
 from collections import deque
 from typing import Any
 
-from app.stream.confirmed import Confirmed
-from app.stream.log import EventLog
-from app.stream.outcome import Outcome
+from streaming_lab.stream.confirmed import Confirmed
+from streaming_lab.stream.log import EventLog
+from streaming_lab.stream.outcome import Outcome
 
 NAMED = 10_000  # lost events whose ids are kept; `counts.failed` has them all
 

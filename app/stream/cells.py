@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from app.stream.schema import Column, Plan
+from streaming_lab.stream.schema import Column, Plan
 
 _INT64 = range(-(2**63), 2**63)
 DEEPEST = 200  # levels of lists and objects in a json cell

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from app.errors import LabError
-from app.stream import decode, native
-from app.stream.chunk import Decode
-from app.stream.fetch import ANSWER
+from streaming_lab.errors import LabError
+from streaming_lab.stream import decode, native
+from streaming_lab.stream.chunk import Decode
+from streaming_lab.stream.fetch import ANSWER
 
 _PURE = ANSWER // 2  # pyarrow's JSON parser takes several times a chunk while it works
 

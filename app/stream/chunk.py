@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
-from app.stream.schema import Plan
+from streaming_lab.stream.schema import Plan
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from app.errors import LabError
-from app.stream import topics
-from app.stream.delivery import Refused, Undecided
-from app.stream.engine import Acknowledged, Engine
-from app.stream.log import EventLog
-from app.stream.missing import TopicMissing
-from app.stream.outcome import Outcome
-from app.stream.readback import find
+from streaming_lab.errors import LabError
+from streaming_lab.stream import topics
+from streaming_lab.stream.delivery import Refused, Undecided
+from streaming_lab.stream.engine import Acknowledged, Engine
+from streaming_lab.stream.log import EventLog
+from streaming_lab.stream.missing import TopicMissing
+from streaming_lab.stream.outcome import Outcome
+from streaming_lab.stream.readback import find
 
 SETTLE = 1.0  # seconds; a request that a dead producer had sent may still be in the hands of a broker that woke up
 RETRY = 0.2  # seconds between two questions to a broker that does not answer

@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from app.errors import LabError
-from app.stream import tls, tokens
+from streaming_lab.errors import LabError
+from streaming_lab.stream import tls, tokens
 
 Connection: TypeAlias = Mapping[
     str, Any

@@ -9,17 +9,17 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
-from app.errors import LabError
-from app.stream import door, topics
-from app.stream.admin import PATIENCE
-from app.stream.chunk import Decode, Decoded
-from app.stream.connection import Connection, addresses, kafka_python
-from app.stream.decode import decode_records
-from app.stream.layout import EARLIEST, LATEST
-from app.stream.missing import BrokerGone, OffsetsGone, ReadTimeout
-from app.stream.records import Records, Walked, from_values
-from app.stream.schema import Plan
-from app.stream.topics import Ranges
+from streaming_lab.errors import LabError
+from streaming_lab.stream import door, topics
+from streaming_lab.stream.admin import PATIENCE
+from streaming_lab.stream.chunk import Decode, Decoded
+from streaming_lab.stream.connection import Connection, addresses, kafka_python
+from streaming_lab.stream.decode import decode_records
+from streaming_lab.stream.layout import EARLIEST, LATEST
+from streaming_lab.stream.missing import BrokerGone, OffsetsGone, ReadTimeout
+from streaming_lab.stream.records import Records, Walked, from_values
+from streaming_lab.stream.schema import Plan
+from streaming_lab.stream.topics import Ranges
 
 _POLL_MS = 500
 _BYTES = 4 << 20

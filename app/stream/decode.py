@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
-from app.stream.cells import DEEPEST
-from app.stream.chunk import Chunk, Decoded
-from app.stream.records import Flags, Ints, Records, walk
-from app.stream.rows import patch, suspects
-from app.stream.schema import Plan, table_schema
+from streaming_lab.stream.cells import DEEPEST
+from streaming_lab.stream.chunk import Chunk, Decoded
+from streaming_lab.stream.records import Flags, Ints, Records, walk
+from streaming_lab.stream.rows import patch, suspects
+from streaming_lab.stream.schema import Plan, table_schema
 
 _FEW = 16  # rows that are not worth another try of pyarrow
 _TRIES = 256  # failed tries per chunk; after them, the rest is read row by row

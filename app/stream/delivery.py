@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from app.errors import LabError
-from app.stream.outcome import Outcome
+from streaming_lab.errors import LabError
+from streaming_lab.stream.outcome import Outcome
 
 
 class Refused(LabError):

@@ -23,13 +23,13 @@ from kafka.protocol.sasl import (
     SaslHandshakeResponse,
 )
 
-from app.errors import LabError
-from app.stream.connection import Connection, addresses, security
-from app.stream.layout import parse_addresses
-from app.stream.missing import BrokerGone, NotLetIn
-from app.stream.tls import CHECK_FILES, context
-from app.stream.wire import Address, Link, TlsSpoken, Unsupported, WireError, shown
-from app.waiting import wait_until
+from streaming_lab.errors import LabError
+from streaming_lab.stream.connection import Connection, addresses, security
+from streaming_lab.stream.layout import parse_addresses
+from streaming_lab.stream.missing import BrokerGone, NotLetIn
+from streaming_lab.stream.tls import CHECK_FILES, context
+from streaming_lab.stream.wire import Address, Link, TlsSpoken, Unsupported, WireError, shown
+from streaming_lab.waiting import wait_until
 
 RETRY = 0.05  # seconds between two rounds of knocking
 _LEAST = 0.1  # seconds that one server has in any case

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 from confluent_kafka import KafkaException, Producer
 
-from app.errors import LabError
-from app.stream.connection import Connection, librdkafka
+from streaming_lab.errors import LabError
+from streaming_lab.stream.connection import Connection, librdkafka
 
 Report: TypeAlias = Callable[[Any, Any], None]  # (KafkaError or None, Message), on the engine's thread
 

@@ -10,23 +10,15 @@ from typing import Any
 
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
 
-from app.stream.batches import CorruptBatch, inflation, whole
-from app.stream.chunk import Chunk
-from app.stream.connection import Connection
-from app.stream.fetched import Fetched
-from app.stream.layout import (
-    EARLIEST,
-    LATEST,
-    OUT_OF_RANGE,
-    Layout,
-    Moved,
-    by_leader,
-    error_of,
-)
-from app.stream.leaders import Leaders
-from app.stream.logend import LogEnd, out_of_range
-from app.stream.topics import Ranges
-from app.stream.wire import Link, WireError
+from streaming_lab.stream.batches import CorruptBatch, inflation, whole
+from streaming_lab.stream.chunk import Chunk
+from streaming_lab.stream.connection import Connection
+from streaming_lab.stream.fetched import Fetched
+from streaming_lab.stream.layout import EARLIEST, LATEST, OUT_OF_RANGE, Layout, Moved, by_leader, error_of
+from streaming_lab.stream.leaders import Leaders
+from streaming_lab.stream.logend import LogEnd, out_of_range
+from streaming_lab.stream.topics import Ranges
+from streaming_lab.stream.wire import Link, WireError
 
 ANSWER = 8 << 20  # bytes asked for at once, over all partitions of a leader
 _RATIO = 50.0  # what a codec is trusted with before the first batch has come: lines of JSON shrink to a 5th or a 20th

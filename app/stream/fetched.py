@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from app.stream.batches import beginning
-from app.stream.chunk import Chunk, Decode, Decoded
-from app.stream.records import Walked, walk
-from app.stream.schema import Plan
-from app.stream.wire import Link
+from streaming_lab.stream.batches import beginning
+from streaming_lab.stream.chunk import Chunk, Decode, Decoded
+from streaming_lab.stream.records import Walked, walk
+from streaming_lab.stream.schema import Plan
+from streaming_lab.stream.wire import Link
 
 
 @dataclass(frozen=True)

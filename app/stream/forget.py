@@ -7,13 +7,13 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
-from app.cli import positive
-from app.stream import topics
-from app.stream.admin import PATIENCE
-from app.stream.connection import kafka_python
-from app.stream.delivery import Refused
-from app.stream.log import EventLog, Option
-from app.stream.missing import BrokerGone
+from streaming_lab.cli import positive
+from streaming_lab.stream import topics
+from streaming_lab.stream.admin import PATIENCE
+from streaming_lab.stream.connection import kafka_python
+from streaming_lab.stream.delivery import Refused
+from streaming_lab.stream.log import EventLog, Option
+from streaming_lab.stream.missing import BrokerGone
 
 GIVE_UP = 120.0  # seconds; kafka-python's own default
 

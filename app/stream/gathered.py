@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from app.stream import infer
-from app.stream.chunk import Reject
-from app.stream.pipeline import Part
-from app.stream.schema import Plan, table_schema
+from streaming_lab.stream import infer
+from streaming_lab.stream.chunk import Reject
+from streaming_lab.stream.pipeline import Part
+from streaming_lab.stream.schema import Plan, table_schema
 
 RAW_KEPT = 64 << 10  # bytes of a reject's value that are kept
 

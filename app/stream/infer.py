@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.stream.cells import EXACT, RowRejected, by_value
-from app.stream.rows import check_cells, load_object
-from app.stream.schema import ARROW, TEXT, Plan, key_of, table_schema
+from streaming_lab.stream.cells import EXACT, RowRejected, by_value
+from streaming_lab.stream.rows import check_cells, load_object
+from streaming_lab.stream.schema import ARROW, TEXT, Plan, key_of, table_schema
 
 META = 3  # a decoder's table begins with offset, timestamp, key
 _INT64 = range(-(2**63), 2**63)

@@ -8,7 +8,7 @@ from typing import Any
 from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 
-from app.stream.wire import Address, Link, Unsupported, WireError
+from streaming_lab.stream.wire import Address, Link, Unsupported, WireError
 
 EARLIEST, LATEST = -2, -1  # ListOffsets' own names for the two ends
 

@@ -8,12 +8,21 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from app.stream import topics
-from app.stream.connection import Connection, addresses
-from app.stream.layout import EARLIEST, LATEST, Layout, Moved, by_leader, find_layout, find_offsets, parse_addresses
-from app.stream.missing import BrokerGone, OffsetsGone, ReadTimeout
-from app.stream.topics import Ranges
-from app.stream.wire import Address, Buffers, Link, WireError
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import Connection, addresses
+from streaming_lab.stream.layout import (
+    EARLIEST,
+    LATEST,
+    Layout,
+    Moved,
+    by_leader,
+    find_layout,
+    find_offsets,
+    parse_addresses,
+)
+from streaming_lab.stream.missing import BrokerGone, OffsetsGone, ReadTimeout
+from streaming_lab.stream.topics import Ranges
+from streaming_lab.stream.wire import Address, Buffers, Link, WireError
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """The event log that a game writes to: one interface for all ways to deliver.
 
-A way is a class of its own, named in `app.stream.ways`. Its `guarantee` says what an `append` that returned, and so a
+A way is a class of its own, named in `streaming_lab.stream.ways`. Its `guarantee` says what an `append` that returned, and so a
 200 of the game, means; what else differs from way to way is an attribute of the class, never a question for its name.
 """
 
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from app.cli import positive
-from app.stream.connection import Connection
-from app.stream.delivery import Counts, Refused, Undecided
-from app.stream.held import Held
-from app.stream.opening import Opening
+from streaming_lab.cli import positive
+from streaming_lab.stream.connection import Connection
+from streaming_lab.stream.delivery import Counts, Refused, Undecided
+from streaming_lab.stream.held import Held
+from streaming_lab.stream.opening import Opening
 
 MEMORY = 32 << 20  # bytes that undelivered events may take, each counted as its value plus 1.5 KB
 LARGEST = 512 << 10  # bytes of one event; well below a broker's message.max.bytes, so that no broker refuses it later

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from app.stream.missing import OffsetsGone
+from streaming_lab.stream.missing import OffsetsGone
 
 _STALL = 5.0  # seconds that a log may end before the range does, as it may after a change of leaders
 

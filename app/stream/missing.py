@@ -1,6 +1,6 @@
 """The errors of everything that asks Kafka for something: who or what was not there, and who was not let in."""
 
-from app.errors import LabError
+from streaming_lab.errors import LabError
 
 
 class BrokerGone(LabError):

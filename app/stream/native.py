@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from app.stream import decode
-from app.stream.batches import open_batches
-from app.stream.chunk import Chunk, Decoded
-from app.stream.codecs import inflate
-from app.stream.rows import patch
-from app.stream.schema import Plan, table_schema
+from streaming_lab.stream import decode
+from streaming_lab.stream.batches import open_batches
+from streaming_lab.stream.chunk import Chunk, Decoded
+from streaming_lab.stream.codecs import inflate
+from streaming_lab.stream.rows import patch
+from streaming_lab.stream.schema import Plan, table_schema
 
 if TYPE_CHECKING:
-    from app.stream._columns import Columns, Field, Filled, Memory
+    from streaming_lab.stream._columns import Columns, Field, Filled, Memory
 
 SOURCE = Path(__file__).with_name("_columns.c")
 
@@ -47,7 +47,7 @@ def available() -> bool:
 def load() -> ModuleType:
     """The built module, if it was built from exactly the source beside it; else `Absent` with the reason."""
     try:
-        core = import_module("app.stream._columns")
+        core = import_module("streaming_lab.stream._columns")
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError)
         raise Absent(

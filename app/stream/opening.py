@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from app.errors import LabError
-from app.stream.delivery import Refused
+from streaming_lab.errors import LabError
+from streaming_lab.stream.delivery import Refused
 
 AGAIN = 1.0  # seconds that the failure of one attempt stands for all who come
 

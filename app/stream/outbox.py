@@ -10,15 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from app.cli import whole
-from app.errors import LabError
-from app.home import lab_home
-from app.stream.connection import addresses
-from app.stream.delivery import Refused, Undecided
-from app.stream.log import EventLog, Option
-from app.stream.outbox_file import OutboxFile, Row, rows_in
-from app.stream.outcome import Outcome
-from app.stream.relay import Relay
+from streaming_lab.cli import whole
+from streaming_lab.errors import LabError
+from streaming_lab.home import lab_home
+from streaming_lab.stream.connection import addresses
+from streaming_lab.stream.delivery import Refused, Undecided
+from streaming_lab.stream.log import EventLog, Option
+from streaming_lab.stream.outbox_file import OutboxFile, Row, rows_in
+from streaming_lab.stream.outcome import Outcome
+from streaming_lab.stream.relay import Relay
 
 logger = logging.getLogger(__name__)
 

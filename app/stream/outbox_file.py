@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from app.errors import LabError
+from streaming_lab.errors import LabError
 
 Row: TypeAlias = tuple[str, str, bytes]  # event id, key, value
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.stream import decode, infer
-from app.stream.chunk import Decode, Decoded
-from app.stream.reading import Work
-from app.stream.records import from_values
-from app.stream.schema import META, Plan, Schema, compile_plan
+from streaming_lab.stream import decode, infer
+from streaming_lab.stream.chunk import Decode, Decoded
+from streaming_lab.stream.reading import Work
+from streaming_lab.stream.records import from_values
+from streaming_lab.stream.schema import META, Plan, Schema, compile_plan
 
 SAMPLE = 200  # values of each chunk of the first answer that has any, to infer a schema; later news widens it
 _THREADS = min(2, os.cpu_count() or 1)  # pyarrow and the C core work without Python's lock

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from confluent_kafka import Consumer, TopicPartition
 
-from app.errors import LabError
-from app.stream import topics
-from app.stream.connection import Connection, librdkafka
+from streaming_lab.errors import LabError
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import Connection, librdkafka
 
 
 def find(

@@ -6,16 +6,16 @@ from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Any, TypeAlias, TypeVar
 
-from app.stream import door
-from app.stream.batches import OldFormat
-from app.stream.connection import security
-from app.stream.consumed import Consumed, Consuming
-from app.stream.fetch import Fetcher
-from app.stream.fetched import Fetched
-from app.stream.missing import BrokerGone
-from app.stream.request import Request
-from app.stream.topics import Ranges
-from app.stream.wire import Unsupported
+from streaming_lab.stream import door
+from streaming_lab.stream.batches import OldFormat
+from streaming_lab.stream.connection import security
+from streaming_lab.stream.consumed import Consumed, Consuming
+from streaming_lab.stream.fetch import Fetcher
+from streaming_lab.stream.fetched import Fetched
+from streaming_lab.stream.missing import BrokerGone
+from streaming_lab.stream.request import Request
+from streaming_lab.stream.topics import Ranges
+from streaming_lab.stream.wire import Unsupported
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from app.stream.batches import CorruptBatch, Segment, open_batches
-from app.stream.chunk import Chunk
+from streaming_lab.stream.batches import CorruptBatch, Segment, open_batches
+from streaming_lab.stream.chunk import Chunk
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaException
 
-from app.stream import door
-from app.stream.connection import Connection
-from app.stream.engine import Acknowledged, Engine
-from app.stream.held import Held
+from streaming_lab.stream import door
+from streaming_lab.stream.connection import Connection
+from streaming_lab.stream.engine import Acknowledged, Engine
+from streaming_lab.stream.held import Held
 
 logger = logging.getLogger(__name__)
 

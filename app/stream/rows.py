@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.stream.cells import EXACT, Misfit, RowRejected, check, kind_of, read_cell, unencodable
-from app.stream.chunk import Reject, Stray
-from app.stream.schema import ARROW, TEXT, Column, Plan
+from streaming_lab.stream.cells import EXACT, Misfit, RowRejected, check, kind_of, read_cell, unencodable
+from streaming_lab.stream.chunk import Reject, Stray
+from streaming_lab.stream.schema import ARROW, TEXT, Column, Plan
 
 _DIGITS = 4000  # Python refuses to read longer integers; they are beyond any column, float64 included
 _MICROSECOND_RANGE = (

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from app.errors import LabError
+from streaming_lab.errors import LabError
 
 META = ("partition", "offset", "timestamp", "key")  # come from the record itself; always the first columns
 

@@ -5,16 +5,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from app.errors import LabError
-from app.stream import choice
-from app.stream.chunk import Decoded
-from app.stream.connection import Connection
-from app.stream.fetch import ANSWER
-from app.stream.gathered import narrowed, placed
-from app.stream.pipeline import Part, Pipeline, Planner
-from app.stream.reading import Reading
-from app.stream.request import Request
-from app.stream.schema import Schema
+from streaming_lab.errors import LabError
+from streaming_lab.stream import choice
+from streaming_lab.stream.chunk import Decoded
+from streaming_lab.stream.connection import Connection
+from streaming_lab.stream.fetch import ANSWER
+from streaming_lab.stream.gathered import narrowed, placed
+from streaming_lab.stream.pipeline import Part, Pipeline, Planner
+from streaming_lab.stream.reading import Reading
+from streaming_lab.stream.request import Request
+from streaming_lab.stream.schema import Schema
 
 _LEAST = 64 << 10  # bytes at once, however little memory there may be
 _COPIES = 12  # an answer's inflated bytes are about that often in memory: answers ahead, their columns, work space

@@ -4,7 +4,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from app.stream.missing import NotLetIn
+from streaming_lab.stream.missing import NotLetIn
 
 CHECK_FILES = "Check ssl_cafile, ssl_certfile, ssl_keyfile, ssl_password and ssl_crlfile of the connection."
 _FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")

@@ -9,13 +9,13 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, OffsetSpec
 
-from app.errors import LabError
-from app.stream.admin import PATIENCE, asking
-from app.stream.connection import Connection
-from app.stream.description import Partition, TopicDescription
-from app.stream.door import RETRY
-from app.stream.missing import TopicMissing
-from app.waiting import wait_until
+from streaming_lab.errors import LabError
+from streaming_lab.stream.admin import PATIENCE, asking
+from streaming_lab.stream.connection import Connection
+from streaming_lab.stream.description import Partition, TopicDescription
+from streaming_lab.stream.door import RETRY
+from streaming_lab.stream.missing import TopicMissing
+from streaming_lab.waiting import wait_until
 
 Ranges: TypeAlias = Mapping[int, tuple[int, int]]  # partition -> [start, end)
 

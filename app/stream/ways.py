@@ -9,19 +9,19 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from app.errors import LabError
+from streaming_lab.errors import LabError
 
 if TYPE_CHECKING:
-    from app.stream.connection import Connection
-    from app.stream.log import EventLog
+    from streaming_lab.stream.connection import Connection
+    from streaming_lab.stream.log import EventLog
 
 # Not imported here: each way brings its own client library.
 WAYS: Mapping[str, str] = {
-    "none": "app.stream.log:NoLog",
-    "fire-and-forget": "app.stream.forget:FireAndForget",
-    "buffered": "app.stream.buffered:Buffered",
-    "confirmed": "app.stream.confirmed:Confirmed",
-    "outbox": "app.stream.outbox:Outbox",
+    "none": "streaming_lab.stream.log:NoLog",
+    "fire-and-forget": "streaming_lab.stream.forget:FireAndForget",
+    "buffered": "streaming_lab.stream.buffered:Buffered",
+    "confirmed": "streaming_lab.stream.confirmed:Confirmed",
+    "outbox": "streaming_lab.stream.outbox:Outbox",
 }
 DELIVERING = tuple(way for way in WAYS if way != "none")
 
@@ -46,6 +46,6 @@ def safe_ways() -> tuple[str, ...]:
 
 
 def arguments(way: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Those of the settings that the way has, as options of `python -m app.game`."""
+    """Those of the settings that the way has, as options of `python -m streaming_lab.game`."""
     had = [option for option in log_class(way).options if option.name in settings]
     return tuple(text for option in had for text in (option.switch, str(settings[option.name])))

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from kafka.protocol.metadata import ApiVersionsRequest, ApiVersionsResponse
 
-from app.stream.answers import decode_in_place
+from streaming_lab.stream.answers import decode_in_place
 
 Address = tuple[str, int]
 

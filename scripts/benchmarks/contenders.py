@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.errors import LabError
-from app.stream.connection import Connection, addresses, connect_to
-from app.stream.delivery import Counts
-from app.stream.ways import WAYS, log_class, open_log
 from benchmarks import environment
 from benchmarks.logs import AppendAlone, ConfluentEach, FsyncAlone, KafkaPython
+from streaming_lab.errors import LabError
+from streaming_lab.stream.connection import Connection, addresses, connect_to
+from streaming_lab.stream.delivery import Counts
+from streaming_lab.stream.ways import WAYS, log_class, open_log
 
 PEERS = ("send() linger 0", "send() linger 5", "send().get()", "confluent each")
 FLOORS = ("append alone", "fsync alone")
@@ -65,8 +65,8 @@ def playing(name: str, connection: Connection, topic: str, folder: Path) -> Iter
 
 
 def _serve(name: str, servers: str, topic: str, folder: str) -> int:
-    from app.game.server import GameServer
-    from app.game.web import create_app
+    from streaming_lab.game.server import GameServer
+    from streaming_lab.game.web import create_app
 
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())

@@ -10,9 +10,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from app.cluster import Cluster, attach
-from app.errors import LabError
-from app.home import PROJECT, cache_folder
+from streaming_lab.cluster import Cluster, attach
+from streaming_lab.errors import LabError
+from streaming_lab.home import PROJECT, cache_folder
 
 LOCK = PROJECT / "requirements-bench.txt"
 

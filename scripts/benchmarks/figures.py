@@ -3,8 +3,8 @@
 import statistics
 from typing import Any
 
-from app.errors import LabError
 from benchmarks.ways import WAYS
+from streaming_lab.errors import LabError
 
 
 def check_equal(runs: dict[str, list[dict[str, Any]]]) -> None:

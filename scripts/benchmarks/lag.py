@@ -21,13 +21,13 @@ from urllib.parse import urlsplit
 
 from confluent_kafka import Consumer, TopicPartition
 
-from app.cli import whole
-from app.errors import LabError
-from app.stream import topics
-from app.stream.connection import Connection, librdkafka
-from app.stream.ways import DELIVERING
 from benchmarks import environment
 from benchmarks.contenders import playing
+from streaming_lab.cli import whole
+from streaming_lab.errors import LabError
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import Connection, librdkafka
+from streaming_lab.stream.ways import DELIVERING
 
 PATIENCE = 20.0  # seconds for the last row
 WARM = 50  # events before the ones that count, all of them read before those begin

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.stream.connection import Connection, librdkafka
-from app.stream.delivery import Counts
-from app.stream.layout import parse_addresses
-from app.stream.wire import Link
+from streaming_lab.stream.connection import Connection, librdkafka
+from streaming_lab.stream.delivery import Counts
+from streaming_lab.stream.layout import parse_addresses
+from streaming_lab.stream.wire import Link
 
 
 class Peer:

@@ -25,15 +25,15 @@ from typing import Any, Self
 
 import psutil
 
-from app.cli import whole
-from app.cluster import Cluster, attach
-from app.errors import LabError
-from app.stream import topics
-from app.stream.connection import addresses, connect_to
-from app.stream.delivery import Refused, Undecided
-from app.stream.log import MEMORY, EventLog
-from app.stream.ways import DELIVERING, log_class, open_log
 from benchmarks import environment
+from streaming_lab.cli import whole
+from streaming_lab.cluster import Cluster, attach
+from streaming_lab.errors import LabError
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import addresses, connect_to
+from streaming_lab.stream.delivery import Refused, Undecided
+from streaming_lab.stream.log import MEMORY, EventLog
+from streaming_lab.stream.ways import DELIVERING, log_class, open_log
 
 MB = 1 << 20
 ROOM = 8 * MB  # eight threads, SQLite's page caches, the allocator's slack; not a byte of it for each event

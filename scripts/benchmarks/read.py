@@ -15,15 +15,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from app.cli import whole
-from app.errors import LabError
-from app.home import PROJECT
-from app.stream import topics
-from app.stream.connection import addresses, connect_to
 from benchmarks import environment
 from benchmarks.figures import check_equal, figures, table
 from benchmarks.peers.measure import Task
 from benchmarks.ways import WAYS, Way
+from streaming_lab.cli import whole
+from streaming_lab.errors import LabError
+from streaming_lab.home import PROJECT
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import addresses, connect_to
 
 FOLDER = Path(__file__).with_name("peers")
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")

