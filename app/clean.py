@@ -17,7 +17,7 @@ from typing import Any
 
 from streaming_lab import settings
 from streaming_lab.cli import VERSION
-from streaming_lab.home import PROJECT, build_folder, cache_folder, lab_home
+from streaming_lab.paths import PROJECT, build_folder, cache_folder, lab_home
 
 TOOLS = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")
 SOURCES = ("app", "scripts", "tests", "notebooks")

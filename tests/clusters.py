@@ -10,7 +10,7 @@ from waiting import eventually
 
 from streaming_lab.cluster import state
 from streaming_lab.cluster.state import State
-from streaming_lab.home import PROJECT
+from streaming_lab.paths import PROJECT
 
 USER = "import time; from streaming_lab.cluster import attach; c = attach(user='driver'); print('up', flush=True); "
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import Cluster
-from streaming_lab.stream.connection import Connection
 
 BROKERS = {"kafka", "breakable", "trio", "doors", "compacted", "engine"}  # fixtures that start a JVM
 
@@ -107,7 +107,7 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def used_up_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever looks at an answer's bytes after giving their buffer back finds others there."""
-    from streaming_lab.stream.wire import Buffers
+    from streaming_lab.client.broker_connection import Buffers
 
     give_back = Buffers.give_back
 

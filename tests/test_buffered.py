@@ -9,9 +9,9 @@ import pytest
 from topics_of import new_topic
 from waiting import eventually
 
-from streaming_lab.stream import topics
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.stream.buffered import Buffered
-from streaming_lab.stream.connection import Connection, connect_to
 from streaming_lab.stream.delivery import Counts, Refused
 from streaming_lab.stream.engine import Engine
 from streaming_lab.stream.held import OVERHEAD
@@ -46,7 +46,7 @@ def test_what_the_topic_does_not_have_is_counted_and_named(
     kafka: Connection, topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Purged events that a read-back does not find: failed, in the log at once, and named at close."""
-    with Buffered(kafka, topic) as log, caplog.at_level(logging.WARNING, logger="streaming_lab.stream"):
+    with Buffered(kafka, topic) as log, caplog.at_level(logging.WARNING, logger="streaming_lab.client"):
         log.connect()
         log.linger = 30.0
         log._engine = log._new_engine()
@@ -86,7 +86,7 @@ def test_reports_come_on_one_thread(kafka: Connection, topic: str) -> None:
 
 def test_its_health_is_its_queue_s(kafka: Connection, topic: str) -> None:
     """Once connected, the queue takes events whether a broker is there or not; before, somebody has to be there."""
-    nobody = Buffered(connect_to("127.0.0.1:1"), topic)
+    nobody = Buffered(connection_for("127.0.0.1:1"), topic)
     assert not nobody.ready()
     with Buffered(kafka, topic) as log:
         assert log.ready()
@@ -101,7 +101,7 @@ def test_all_that_is_lost_is_counted_though_not_all_of_it_is_named(
 ) -> None:
     """The ids of those last reported are kept (a purge has no fixed order); how many there were is known."""
     monkeypatch.setattr("streaming_lab.stream.buffered.NAMED", 2)
-    with Buffered(kafka, topic) as log, caplog.at_level(logging.WARNING, logger="streaming_lab.stream"):
+    with Buffered(kafka, topic) as log, caplog.at_level(logging.WARNING, logger="streaming_lab.client"):
         log.linger = 30.0
         for number in range(5):
             log.append("p", value(number), f"e{number}")

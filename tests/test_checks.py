@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from streaming_lab.home import PROJECT
+from streaming_lab.paths import PROJECT
 
 
 def check(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

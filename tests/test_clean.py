@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streaming_lab import clean
-from streaming_lab.home import PROJECT
+from streaming_lab.paths import PROJECT
 
 GONE = 2**22 + 1  # no pid: more than Linux and macOS count to
 PYTHON = sys.implementation.cache_tag

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streaming_lab.cli import positive, whole
-from streaming_lab.home import PROJECT
+from streaming_lab.paths import PROJECT
 
 IGNORING = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")  # as under nohup; the command comes behind it
 PROGRAM = """

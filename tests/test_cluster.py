@@ -18,6 +18,8 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 from waiting import within
 
+from streaming_lab.client import preflight, topics
+from streaming_lab.client.errors import BrokerUnavailable
 from streaming_lab.cluster import ClusterError, Description, attach, cli, jars, state
 from streaming_lab.cluster.ending import stop
 from streaming_lab.cluster.jvm import Jvm, StartCache
@@ -25,10 +27,8 @@ from streaming_lab.cluster.properties import Seat, free_ports, properties
 from streaming_lab.cluster.starting import one_at_a_time
 from streaming_lab.cluster.template import META, SNAPSHOT, Template, new_id
 from streaming_lab.errors import LabError
-from streaming_lab.home import PROJECT
+from streaming_lab.paths import PROJECT
 from streaming_lab.ports import PortTaken
-from streaming_lab.stream import door, topics
-from streaming_lab.stream.missing import BrokerGone
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_an_embedded_cluster_describes_itself(home: Path) -> None:
 def test_faults_keep_the_ports_and_the_records(home: Path) -> None:
     """Killed and restarted, frozen and resumed: the same address and the same topic."""
     with attach("embedded") as cluster:
-        topics.create(cluster.connection, "kept")
+        topics.create_topic(cluster.connection, "kept")
         _send(cluster.connection, b"before")
         cluster.kill()
         assert now(home).brokers[0].status == "killed"
@@ -174,8 +174,8 @@ def test_three_brokers_replicate_and_survive_a_killed_one(home: Path) -> None:
     with attach("embedded", brokers=3) as cluster:
         assert [p.name for p in home.glob("cluster*.json")] == ["cluster-3-brokers.json"]
         assert sorted(b.id for b in cluster.describe().brokers) == [1, 2, 3]
-        topics.create(cluster.connection, "kept", replication_factor=3, config={"min.insync.replicas": "2"})
-        cluster.kill(topics.describe(cluster.connection, "kept").partitions[0].leader)
+        topics.create_topic(cluster.connection, "kept", replication_factor=3, config={"min.insync.replicas": "2"})
+        cluster.kill(topics.describe_topic(cluster.connection, "kept").partitions[0].leader)
         _send(cluster.connection, b"still here")
 
 
@@ -338,7 +338,9 @@ def test_of_a_names_addresses_the_one_with_kafka_is_taken(
     """localhost is ::1 first, where something else listens at the same port."""
     port = int(kafka["bootstrap_servers"][0].rpartition(":")[2])
     with _server(b"HTTP/1.1 400 Bad Request\r\n\r\n", ("::1", port)):
-        monkeypatch.setattr(door, "resolve", lambda host, port, failures: [("::1", port), ("127.0.0.1", port)])
+        monkeypatch.setattr(
+            preflight, "resolve_host", lambda host, port, failures: [("::1", port), ("127.0.0.1", port)]
+        )
         with attach(f"localhost:{port}") as cluster:
             assert (cluster.kind, cluster.connection) == ("external", {"bootstrap_servers": [f"127.0.0.1:{port}"]})
             assert [b.port for b in cluster.describe().brokers] == [port]
@@ -348,10 +350,10 @@ def test_of_a_names_addresses_the_one_with_kafka_is_taken(
 
 def test_a_broker_that_advertises_an_unknown_name_is_explained() -> None:
     """Connected to X, told to go to Y, Y does not resolve; or Y is there and nothing listens."""
-    with pytest.raises(BrokerGone, match=r"connected to 127.0.0.1:1, .*kafka.invalid:29092.*does not resolve"):
-        door.check_advertised(door.Reached("127.0.0.1:1", (("kafka.invalid", 29092),)))
-    with pytest.raises(BrokerGone, match=r"clients to 127.0.0.1:9, and nothing accepts"):
-        door.check_advertised(door.Reached("127.0.0.1:1", (("127.0.0.1", 9),)))
+    with pytest.raises(BrokerUnavailable, match=r"connected to 127.0.0.1:1, .*kafka.invalid:29092.*does not resolve"):
+        preflight.check_advertised(preflight.ReachedBroker("127.0.0.1:1", (("kafka.invalid", 29092),)))
+    with pytest.raises(BrokerUnavailable, match=r"clients to 127.0.0.1:9, and nothing accepts"):
+        preflight.check_advertised(preflight.ReachedBroker("127.0.0.1:1", (("127.0.0.1", 9),)))
 
 
 class _server:

@@ -13,9 +13,9 @@ from kafka import KafkaConsumer, TopicPartition
 from topics_of import Record, new_topic, producer, write
 from waiting import eventually, within
 
+from streaming_lab.client.connection import Connection, librdkafka_settings
 from streaming_lab.cluster import attach
 from streaming_lab.stream.batches import HEADER
-from streaming_lab.stream.connection import Connection, librdkafka
 from streaming_lab.stream.fetch import Fetcher
 from streaming_lab.stream.reader import read_text, read_topic
 from streaming_lab.stream.tables import read_batches
@@ -61,7 +61,7 @@ def look_often(connection: Connection) -> None:
     """Wake the cleaner up, and let it pause for 0.1 s instead of 15 s: a broker takes that change while it runs."""
     entry = ConfigEntry("log.cleaner.backoff.ms", "100", incremental_operation=AlterConfigOpType.SET)
     broker = ConfigResource(ConfigResource.Type.BROKER, "1", incremental_configs=[entry])
-    admin = AdminClient({**librdkafka(connection), "log_level": 0})
+    admin = AdminClient({**librdkafka_settings(connection), "log_level": 0})
     for done in admin.incremental_alter_configs([broker]).values():
         done.result(20)
 

@@ -15,6 +15,8 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from peers import missing, needs
 
+from streaming_lab.client import topics
+from streaming_lab.client.connection import librdkafka_settings
 from streaming_lab.cluster import compose, docker
 from streaming_lab.cluster.base import BROKER_VERBS
 from streaming_lab.cluster.compose import ComposeCluster
@@ -22,10 +24,8 @@ from streaming_lab.cluster.composefile import explain
 from streaming_lab.cluster.history import Line, beside_today
 from streaming_lab.cluster.project import Project
 from streaming_lab.errors import LabError
-from streaming_lab.home import PROJECT
+from streaming_lab.paths import PROJECT
 from streaming_lab.ports import PortTaken
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import librdkafka
 
 FILES = ("docker-compose.yml", "compose/trio.yml", "compose/2019.yml")
 OWN = f"lab-test-{os.getpid()}"  # no container of the user's is called that
@@ -184,7 +184,7 @@ def test_started_attached_and_stopped(engine: None, ports: dict[str, str]) -> No
         assert first.ready_seconds is not None
         assert first.connection == {"bootstrap_servers": [f"127.0.0.1:{ports['KAFKA_PORT']}"]}
         assert first.describe().version == "4.3.1"
-        topics.create(first.connection, "kept")
+        topics.create_topic(first.connection, "kept")
         with own("compose", ports, name) as second:
             assert (second.ready_seconds, second.connection) == (None, first.connection)
         assert list(first.project.containers()) == ["kafka"]
@@ -192,7 +192,7 @@ def test_started_attached_and_stopped(engine: None, ports: dict[str, str]) -> No
         first.close()
         assert first.project.containers() == {}
         with own("compose", ports, name) as third:
-            assert topics.names(third.connection) == ["kept"]
+            assert topics.topic_names(third.connection) == ["kept"]
             third.close(volumes=True)
     finally:
         first.project.down(volumes=True)
@@ -205,8 +205,8 @@ def test_one_of_three_brokers_dies_and_nothing_confirmed_is_lost(engine: None, p
     """The leader is killed under confirmed load: each acknowledged value is in the topic once, and the pause ends."""
     with own("compose:trio", ports, f"{OWN}-trio") as trio:
         try:
-            topics.create(trio.connection, "load", replication_factor=3)
-            leader = topics.describe(trio.connection, "load").partitions[0].leader
+            topics.create_topic(trio.connection, "load", replication_factor=3)
+            leader = topics.describe_topic(trio.connection, "load").partitions[0].leader
             assert leader is not None
             acknowledged, pause = load_with_a_death(trio, leader)
             end = topics.end_offsets(trio.connection, "load")[0]
@@ -237,7 +237,7 @@ def load_with_a_death(trio: ComposeCluster, leader: int) -> tuple[list[str], flo
 
     # infinite patience for one record: a delivery that expires may have arrived all the same
     producer = Producer(
-        {**librdkafka(trio.connection), "enable.idempotence": True, "message.timeout.ms": 0, "linger.ms": 0}
+        {**librdkafka_settings(trio.connection), "enable.idempotence": True, "message.timeout.ms": 0, "linger.ms": 0}
     )
     began, killed, number = time.monotonic(), 0.0, 0
     while not killed or times[-1] < killed + 1:
@@ -263,7 +263,10 @@ def kcat(cluster: ComposeCluster, topic: str, count: int) -> list[str]:
 def wait_for_three(trio: ComposeCluster) -> tuple[int, ...]:
     """The in-sync replicas, once there are three again (or after 30 s)."""
     deadline = time.monotonic() + 30
-    while len(found := topics.describe(trio.connection, "load").partitions[0].isr) < 3 and time.monotonic() < deadline:
+    while (
+        len(found := topics.describe_topic(trio.connection, "load").partitions[0].isr) < 3
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.2)
     return found
 

@@ -4,9 +4,8 @@ import time
 
 import pytest
 
+from streaming_lab.client.connection import GOOD_FOR, addresses, connection_for, expiry, librdkafka_settings
 from streaming_lab.errors import LabError
-from streaming_lab.stream.connection import addresses, connect_to, librdkafka
-from streaming_lab.stream.tokens import GOOD_FOR, expiry
 
 
 @pytest.mark.parametrize(
@@ -19,7 +18,7 @@ from streaming_lab.stream.tokens import GOOD_FOR, expiry
 )
 def test_addresses_become_a_mapping_and_text_again(text: str, servers: list[str]) -> None:
     """What a person types is what every client gets."""
-    connection = connect_to(text)
+    connection = connection_for(text)
     assert connection == {"bootstrap_servers": servers}
     assert addresses(connection) == text.replace(" ", "")
 
@@ -30,7 +29,7 @@ def test_addresses_become_a_mapping_and_text_again(text: str, servers: list[str]
 def test_a_bad_piece_is_named(piece: str) -> None:
     """The error names the piece and shows the form."""
     with pytest.raises(LabError) as caught:
-        connect_to(f"good:9092,{piece}")
+        connection_for(f"good:9092,{piece}")
     assert caught.value.problem == f"{piece!r} in {'good:9092,' + piece!r} is not host:port"
     assert "127.0.0.1:9092" in caught.value.cure
 
@@ -45,7 +44,7 @@ def test_librdkafka_gets_the_same_connection_in_its_own_names() -> None:
         "sasl_plain_password": "p",
         "ssl_check_hostname": False,
     }
-    assert librdkafka(connection) == {
+    assert librdkafka_settings(connection) == {
         "bootstrap.servers": "a:1,b:2",
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "PLAIN",
@@ -58,7 +57,7 @@ def test_librdkafka_gets_the_same_connection_in_its_own_names() -> None:
 def test_a_key_without_counterpart_is_named() -> None:
     """Nothing of a connection is dropped in silence."""
     with pytest.raises(LabError, match="'ssl_context' has no counterpart"):
-        librdkafka({"bootstrap_servers": "a:1", "ssl_context": object()})
+        librdkafka_settings({"bootstrap_servers": "a:1", "ssl_context": object()})
 
 
 @pytest.mark.parametrize("token", ["", "opaque", "a.b.c", "a.W10.c", "a.eyJleHAiOm51bGx9.c"])

@@ -16,6 +16,8 @@ import pytest
 from waiting import within
 
 from streaming_lab.analysis.answer_kinds import ANSWERS
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import Cluster
 from streaming_lab.cluster.base import BROKER_VERBS
 from streaming_lab.errors import LabError
@@ -26,8 +28,6 @@ from streaming_lab.faults.experiment import Experiment, run
 from streaming_lab.faults.plan import Contender, Fault, Step
 from streaming_lab.faults.process import GameFailed, GameProcess
 from streaming_lab.faults.promises import assert_kept, broken, lost_events
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection
 from streaming_lab.stream.ways import DELIVERING
 
 LOAD = Load(requests=80, rate=40.0, players=6)
@@ -44,7 +44,7 @@ def calm(breakable: Cluster) -> Experiment:
 def topic(kafka: Connection) -> str:
     """A topic of this test's own."""
     name = f"faults-{uuid.uuid4().hex[:8]}"
-    topics.create(kafka, name, partitions=2)
+    topics.create_topic(kafka, name, partitions=2)
     return name
 
 
@@ -144,7 +144,7 @@ def test_a_step_that_fails_leaves_nothing_behind(breakable: Cluster, monkeypatch
     with pytest.raises(AttributeError, match="no_such_method"):
         run(fault, breakable, (CONFIRMED,), LOAD)
     assert children() == []
-    assert topics.names(breakable.connection)
+    assert topics.topic_names(breakable.connection)
 
 
 PROGRAM = """

@@ -15,16 +15,16 @@ from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 from topics_of import new_topic, producer, values, write
 from waiting import eventually, no_new_thread, within
 
+from streaming_lab.client import topics
+from streaming_lab.client.broker_connection import BrokerConnection, ConnectionBroken, Unsupported
+from streaming_lab.client.connection import Connection
+from streaming_lab.client.errors import OffsetOutOfRange, ReadTimeout, UnknownTopic
+from streaming_lab.client.metadata import parse_addresses
 from streaming_lab.cluster import Cluster, attach
-from streaming_lab.stream import topics
 from streaming_lab.stream.batches import CorruptBatch
-from streaming_lab.stream.connection import Connection
 from streaming_lab.stream.fetch import Fetcher
 from streaming_lab.stream.fetched import Fetched
-from streaming_lab.stream.layout import parse_addresses
-from streaming_lab.stream.missing import OffsetsGone, ReadTimeout, TopicMissing
 from streaming_lab.stream.reader import read_topic
-from streaming_lab.stream.wire import Link, Unsupported, WireError
 
 LARGE = b'{"n": %d, "pad": "' + b"x" * 50_000 + b'"}'
 MANY = 40  # large records
@@ -43,10 +43,10 @@ def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]],
     """Do something in the middle of the next read: when its n-th answer has come."""
 
     def arrange(answers: int, act: Callable[[], Any]) -> None:
-        taken: list[Link] = []
+        taken: list[BrokerConnection] = []
         take = Fetcher._taken
 
-        def taken_then(self: Fetcher, link: Link) -> tuple[Fetched, Exception | None]:
+        def taken_then(self: Fetcher, link: BrokerConnection) -> tuple[Fetched, Exception | None]:
             found = take(self, link)
             taken.append(link)
             if len(taken) == answers:
@@ -156,8 +156,8 @@ def test_a_frozen_broker(trio: Cluster, after: Any) -> None:
 def test_the_topic_is_deleted(kafka: Connection, after: Any) -> None:
     """Deleted in mid-read: named as missing, within seconds."""
     topic = large(kafka)
-    after(1, lambda: topics.delete(kafka, [topic]))
-    with within(6), pytest.raises(TopicMissing, match=topic):
+    after(1, lambda: topics.delete_topics(kafka, [topic]))
+    with within(6), pytest.raises(UnknownTopic, match=topic):
         read_topic(kafka, topic)
 
 
@@ -166,13 +166,13 @@ def test_the_topic_is_made_anew(kafka: Connection, after: Any) -> None:
     topic = large(kafka)
 
     def anew() -> None:
-        topics.delete(kafka, [topic])
-        assert eventually(lambda: topic not in topics.names(kafka))
-        topics.create(kafka, topic)
+        topics.delete_topics(kafka, [topic])
+        assert eventually(lambda: topic not in topics.topic_names(kafka))
+        topics.create_topic(kafka, topic)
         write(kafka, topic, {0: [(None, LARGE % -1) for _ in range(MANY)]})
 
     after(1, anew)
-    with pytest.raises(OffsetsGone, match=f"'{topic}' was deleted and made anew"):
+    with pytest.raises(OffsetOutOfRange, match=f"'{topic}' was deleted and made anew"):
         read_topic(kafka, topic)
 
 
@@ -185,7 +185,9 @@ def test_records_are_deleted(kafka: Connection, after: Any) -> None:
             admin.delete_records({TopicPartition(topic, 0): MANY - 1})
 
     after(1, truncate)
-    with pytest.raises(OffsetsGone, match=r"partition 0: offsets \d+ to 39 were deleted; the log holds \[39, 40\)"):
+    with pytest.raises(
+        OffsetOutOfRange, match=r"partition 0: offsets \d+ to 39 were deleted; the log holds \[39, 40\)"
+    ):
         read_topic(kafka, topic)
 
 
@@ -200,13 +202,13 @@ def test_a_log_that_is_shorter_than_the_range(kafka: Connection, monkeypatch: py
     """As after an unclean election: the log ends before the range does, and stays so."""
     monkeypatch.setattr("streaming_lab.stream.logend._STALL", 0.5)
     topic = values(kafka, b"{}", b"{}")
-    with pytest.raises(OffsetsGone, match="partition 0: the log ends at offset 2, not 5"):
+    with pytest.raises(OffsetOutOfRange, match="partition 0: the log ends at offset 2, not 5"):
         read_topic(kafka, topic, ranges={0: (0, 5)})
 
 
 def test_offsets_beyond_the_log(kafka: Connection) -> None:
     """A position that the log never had."""
-    with pytest.raises(OffsetsGone, match=r"offset 7 was truncated; the log holds \[0, 1\)"):
+    with pytest.raises(OffsetOutOfRange, match=r"offset 7 was truncated; the log holds \[0, 1\)"):
         read_topic(kafka, values(kafka, b"{}"), ranges={0: (7, 9)})
 
 
@@ -214,15 +216,15 @@ def test_the_oldest_versions_in_common(kafka: Connection, monkeypatch: pytest.Mo
     """Whatever versions a broker speaks, the rows are the same: here the oldest ones that carry what we need."""
     topic = values(kafka, *(b'{"n": %d}' % i for i in range(100)), partitions=2)
     expected = read_topic(kafka, topic)
-    newest = Link.version
+    newest = BrokerConnection.version
     used = {}
 
-    def oldest(self: Link, request: Any, least: int = 0) -> int:
+    def oldest(self: BrokerConnection, request: Any, least: int = 0) -> int:
         low, _ = self._ranges[request.API_KEY]
         used[request.__name__] = newest(self, request, least), max(low, least)
         return max(low, least)
 
-    monkeypatch.setattr(Link, "version", oldest)
+    monkeypatch.setattr(BrokerConnection, "version", oldest)
     assert read_topic(kafka, topic).events.equals(expected.events)
     assert all(low < high for high, low in used.values())
     assert len(used) == 3
@@ -232,10 +234,10 @@ def test_no_version_in_common(kafka: Connection, monkeypatch: pytest.MonkeyPatch
     """A broker from another age: KafkaConsumer may know what to do."""
     topic = values(kafka, b'{"n": 1}')
 
-    def strange(self: Link, request: Any, least: int = 0) -> int:
+    def strange(self: BrokerConnection, request: Any, least: int = 0) -> int:
         raise Unsupported("the broker speaks versions 99 to 100 of FetchRequest")
 
-    monkeypatch.setattr(Link, "version", strange)
+    monkeypatch.setattr(BrokerConnection, "version", strange)
     found = read_topic(kafka, topic)
     assert found.decoder == "consumer: the broker speaks versions 99 to 100 of FetchRequest"
     assert found.events["n"].tolist() == [1]
@@ -257,15 +259,15 @@ def test_batches_are_not_copied(kafka: Connection) -> None:
 )
 def test_a_length_that_cannot_be(kafka: Connection, monkeypatch: pytest.MonkeyPatch, length: int, message: str) -> None:
     """A batch whose end can't be told is damage, said at once, not fetched again until the deadline."""
-    topic, receive = values(kafka, b'{"n": 1}', b'{"n": 2}'), Link.receive
+    topic, receive = values(kafka, b'{"n": 1}', b'{"n": 2}'), BrokerConnection.receive
 
-    def damaged(self: Link) -> tuple[Any, bytearray]:
+    def damaged(self: BrokerConnection) -> tuple[Any, bytearray]:
         found, buffer = receive(self)
         if isinstance(found, FetchResponse):
             struct.pack_into(">i", found.responses[0].partitions[0].records, 8, length)
         return found, buffer
 
-    monkeypatch.setattr(Link, "receive", damaged)
+    monkeypatch.setattr(BrokerConnection, "receive", damaged)
     with pytest.raises(CorruptBatch, match=f"partition 0, batch at offset 0: .*{message}"):
         read_topic(kafka, topic, timeout=5)
 
@@ -289,8 +291,8 @@ def test_a_port_that_is_no_broker(spoken: bytes, message: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         speaker = threading.Thread(target=speak)
         speaker.start()
-        with pytest.raises(WireError, match=message):
-            Link(server.getsockname(), time.monotonic() + 5)
+        with pytest.raises(ConnectionBroken, match=message):
+            BrokerConnection(server.getsockname(), time.monotonic() + 5)
         speaker.join()
 
 
@@ -305,7 +307,7 @@ def test_a_fetch_has_room_for_a_large_batch(kafka: Connection, monkeypatch: pyte
 
 def test_a_link_that_is_closed_while_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """It alone is dropped; the answers that are under way elsewhere are waited for."""
-    monkeypatch.setattr(Link, "_api_versions", lambda self: {})
+    monkeypatch.setattr(BrokerConnection, "_api_versions", lambda self: {})
     deadline = time.monotonic() + 10
     with (
         Fetcher({"bootstrap_servers": []}, "events", committed=False, deadline=deadline) as fetcher,
@@ -348,7 +350,7 @@ def test_an_open_transaction_is_not_waited_for(kafka: Connection) -> None:
 def test_an_unclean_election(trio: Cluster, after: Any, more: int) -> None:
     """A leader that lacks what was read: said so, also where other records have the same offsets by then."""
     topic = new_topic(trio.connection, replication="2", unclean_leader_election_enable="true")
-    found = topics.describe(trio.connection, topic).partitions[0]
+    found = topics.describe_topic(trio.connection, topic).partitions[0]
     first, behind = found.replicas
     witness = 6 - first - behind
     write_large(trio.connection, topic, range(5))
@@ -366,7 +368,7 @@ def test_an_unclean_election(trio: Cluster, after: Any, more: int) -> None:
     after(2, elect)
     expected = f"topic '{topic}', partition 0: the log was cut at offset 5, below offset"
     try:
-        with pytest.raises(OffsetsGone, match=expected):
+        with pytest.raises(OffsetOutOfRange, match=expected):
             read_topic(only(trio, first, witness), topic)
     finally:
         trio.resume(broker=behind)
@@ -381,8 +383,8 @@ def only(cluster: Cluster, *brokers: int) -> Connection:
 def seen(cluster: Cluster, broker: int, topic: str) -> tuple[int, set[int]]:
     """Leader and in-sync replicas of partition 0, as that broker tells them."""
     place = parse_addresses(only(cluster, broker)["bootstrap_servers"])[0]
-    with Link(place, time.monotonic() + 5) as link:
+    with BrokerConnection(place, time.monotonic() + 5) as link:
         asked = MetadataRequest.MetadataRequestTopic(version=1, name=topic)
-        answer = link.ask(MetadataRequest(version=1, topics=[asked]), MetadataResponse)
+        answer = link.request(MetadataRequest(version=1, topics=[asked]), MetadataResponse)
     partition = answer.topics[0].partitions[0]
     return partition.leader_id, set(partition.isr_nodes)

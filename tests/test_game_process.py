@@ -15,10 +15,10 @@ import requests
 from topics_of import new_topic, write
 from waiting import within
 
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.cluster import attach
 from streaming_lab.cluster.base import Cluster
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection, addresses
 from streaming_lab.stream.reader import read_text
 
 

@@ -6,10 +6,10 @@ import shutil
 import pytest
 from peers import needs
 
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.cluster import attach
 from streaming_lab.cluster.history import Line, beside_today
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection, addresses
 
 
 @pytest.fixture(scope="module")

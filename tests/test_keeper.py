@@ -18,7 +18,7 @@ from waiting import eventually
 
 from streaming_lab.cluster import ClusterError, attach, running, state
 from streaming_lab.cluster.ending import stop
-from streaming_lab.home import PROJECT
+from streaming_lab.paths import PROJECT
 
 REAL = pytest.mark.parametrize("home", ["a real JVM"], indirect=True)
 

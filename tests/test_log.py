@@ -14,12 +14,12 @@ import pytest
 from peers import needs
 from waiting import within
 
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection, addresses, connection_for
+from streaming_lab.client.errors import UnknownTopic
 from streaming_lab.errors import LabError
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection, addresses, connect_to
 from streaming_lab.stream.delivery import Counts, Refused
 from streaming_lab.stream.log import LARGEST, EventLog
-from streaming_lab.stream.missing import TopicMissing
 from streaming_lab.stream.opening import Opening
 from streaming_lab.stream.outcome import Outcome
 from streaming_lab.stream.readback import find
@@ -30,7 +30,7 @@ from streaming_lab.stream.ways import DELIVERING, WAYS, arguments, log_class, op
 def topic(kafka: Connection) -> str:
     """A topic with three partitions for this test alone."""
     name = f"log-{uuid.uuid4().hex[:8]}"
-    topics.create(kafka, name, partitions=3)
+    topics.create_topic(kafka, name, partitions=3)
     return name
 
 
@@ -74,7 +74,7 @@ def test_a_player_has_the_same_partition_in_every_way(kafka: Connection, topic: 
 
 def test_without_a_log_nothing_is_kept() -> None:
     """The way to compare with takes every event and connects to nothing."""
-    with open_log("none", connect_to("127.0.0.1:1"), "events") as log:
+    with open_log("none", connection_for("127.0.0.1:1"), "events") as log:
         log.append(*event(1))
     assert log.counts == Counts(accepted=1)
 
@@ -118,20 +118,20 @@ def test_a_way_is_given_the_options_that_it_has() -> None:
 def test_an_unknown_way_is_named() -> None:
     """The error lists the ways that there are."""
     with pytest.raises(LabError, match="no way to deliver called 'hope'") as caught:
-        open_log("hope", connect_to("127.0.0.1:1"), "events")
+        open_log("hope", connection_for("127.0.0.1:1"), "events")
     assert caught.value.cure == f"Choose one of: {', '.join(WAYS)}."
 
 
 @pytest.mark.parametrize("way", ["fire-and-forget", "buffered", "confirmed"])
 def test_connecting_to_a_missing_topic_names_the_nearest(kafka: Connection, topic: str, way: str) -> None:
     """A typo is known before the first event."""
-    with open_log(way, kafka, topic + "x") as log, pytest.raises(TopicMissing, match=f"did you mean '{topic}'"):
+    with open_log(way, kafka, topic + "x") as log, pytest.raises(UnknownTopic, match=f"did you mean '{topic}'"):
         log.connect()
 
 
 def test_the_first_event_is_refused_when_there_is_no_broker() -> None:
     """One request waits for the connection; those right behind it are refused at once, with the same reason."""
-    with open_log("confirmed", connect_to("127.0.0.1:1"), "events") as log:
+    with open_log("confirmed", connection_for("127.0.0.1:1"), "events") as log:
         for number in range(50):
             with pytest.raises(Refused, match="no broker answers"):
                 log.append(*event(number))
@@ -209,7 +209,7 @@ def test_an_outcome_calls_back_once_now_or_later() -> None:
 @pytest.mark.parametrize("way", ["fire-and-forget", "confirmed", "buffered"])
 def test_a_log_that_was_never_connected_is_not_ready_without_a_broker(way: str) -> None:
     """Its first event would be refused."""
-    assert not open_log(way, connect_to("127.0.0.1:1"), "events").ready()
+    assert not open_log(way, connection_for("127.0.0.1:1"), "events").ready()
 
 
 def test_those_who_come_while_a_connection_fails_do_not_try_it_again_one_by_one() -> None:

@@ -14,7 +14,7 @@ import pytest
 from kafka import KafkaProducer
 from waiting import eventually, within
 
-from streaming_lab.stream import topics
+from streaming_lab.client import topics
 from streaming_lab.stream.confirmed import Confirmed
 from streaming_lab.stream.delivery import Counts, Refused, Undecided
 from streaming_lab.stream.engine import Engine
@@ -34,7 +34,7 @@ def broker(breakable: Any) -> Any:
 def topic(broker: Any) -> str:
     """A topic with two partitions for this test alone."""
     name = f"faults-{uuid.uuid4().hex[:8]}"
-    topics.create(broker.connection, name, partitions=2)
+    topics.create_topic(broker.connection, name, partitions=2)
     return name
 
 
@@ -143,10 +143,10 @@ def test_an_acknowledgement_that_belongs_to_another_event_is_not_believed(
     broker: Any, topic: str, way: str, offset: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At an older event's offset, or none (inferred): confirmed reads back and refuses, the outbox sends it again."""
-    monkeypatch.setattr(f"streaming_lab.stream.{'relay' if way == 'outbox' else way}.Engine", Lying)
+    monkeypatch.setattr(f"streaming_lab.client.{'relay' if way == 'outbox' else way}.Engine", Lying)
     monkeypatch.setattr(Lying, "lies", 1)
     monkeypatch.setattr(Lying, "offset", offset)
-    topics.create(broker.connection, f"{topic}-1", partitions=1)
+    topics.create_topic(broker.connection, f"{topic}-1", partitions=1)
     settings = {"path": tmp_path / "outbox.sqlite"} if way == "outbox" else {}
     with open_log(way, broker.connection, f"{topic}-1", timeout=20.0, **settings) as log:
         for number in range(3):

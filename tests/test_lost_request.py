@@ -12,7 +12,7 @@ import pytest
 from peers import needs
 from topics_of import new_topic
 
-from streaming_lab.stream.connection import Connection, addresses, connect_to
+from streaming_lab.client.connection import Connection, addresses, connection_for
 from streaming_lab.stream.engine import Engine
 
 PRODUCE = 0  # Kafka's API key
@@ -106,7 +106,7 @@ def test_a_lost_first_event_is_sent_again_and_comes_first(kafka: Connection, top
     """Both events have the offsets of their own that the broker knows, in the order in which they were given."""
     told: list[tuple[bytes, object, int]] = []
     with Losing(kafka, topic) as way:
-        engine = Engine(connect_to(f"127.0.0.1:{way.port}"), linger=0.0, events=10, memory=1 << 20)
+        engine = Engine(connection_for(f"127.0.0.1:{way.port}"), linger=0.0, events=10, memory=1 << 20)
         report = lambda error, message: told.append((message.value(), error, message.offset()))  # noqa: E731
         engine.produce(topic, b"first", "p", on_delivery=report)
         assert way.lost.wait(10)

@@ -14,9 +14,9 @@ from peers import needs, needs_native
 from recordbatches import ODD_VALUES, SCHEMA, with_
 from topics_of import Record, new_topic, producer, write
 
-from streaming_lab.stream.connection import Connection, addresses
+from streaming_lab.client.connection import Connection, addresses
+from streaming_lab.client.topics import Ranges
 from streaming_lab.stream.reader import read_text, read_topic
-from streaming_lab.stream.topics import Ranges
 
 ISOLATIONS = ["read_uncommitted", "read_committed"]
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]

@@ -19,16 +19,16 @@ from peers import needs
 from topics_of import new_topic
 from waiting import eventually
 
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection, addresses, connection_for
 from streaming_lab.errors import LabError
-from streaming_lab.home import PROJECT
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection, addresses, connect_to
+from streaming_lab.paths import PROJECT
 from streaming_lab.stream.delivery import Counts, Refused
 from streaming_lab.stream.outbox import Outbox
 from streaming_lab.stream.outbox_file import OutboxFile
 from streaming_lab.stream.readback import find
 
-NOBODY = connect_to("127.0.0.1:1")
+NOBODY = connection_for("127.0.0.1:1")
 
 
 @pytest.fixture
@@ -164,9 +164,9 @@ def test_rows_of_another_topic_are_not_sent_to_this_one(path: Path) -> None:
 
 KILLED = """
 import sys
-from streaming_lab.stream.connection import connect_to
+from streaming_lab.client.connection import connection_for
 from streaming_lab.stream.outbox import Outbox
-log = Outbox(connect_to(sys.argv[1]), sys.argv[2], path=sys.argv[3])
+log = Outbox(connection_for(sys.argv[1]), sys.argv[2], path=sys.argv[3])
 number = 0
 while True:
     log.append(f"p{number % 3}", b'{"event_id": "e%d"}' % number, f"e{number}")
@@ -314,7 +314,7 @@ def test_rows_that_go_to_other_brokers_than_they_were_meant_for_are_told(
 ) -> None:
     """Accepted for one cluster, delivered to another: nobody refuses that, but it is said."""
     for port, events in ((1, 0), (2, 1), (2, 1), (3, 0)):
-        with Outbox(connect_to(f"127.0.0.1:{port}"), "events", path=path) as log:
+        with Outbox(connection_for(f"127.0.0.1:{port}"), "events", path=path) as log:
             log.connect()
             for number in range(events):
                 log.append(*event(number))

@@ -14,22 +14,23 @@ from recordbatches import batch, chunk
 from topics_of import abort, new_topic, producer, values, write
 from waiting import within
 
+from streaming_lab.client import topics
+from streaming_lab.client.broker_connection import BrokerConnection, Unsupported
+from streaming_lab.client.connection import Connection
+from streaming_lab.client.errors import BrokerUnavailable, UnknownTopic
 from streaming_lab.errors import LabError
 from streaming_lab.game.schema import EVENTS
-from streaming_lab.stream import infer, topics
-from streaming_lab.stream.connection import Connection
+from streaming_lab.stream import infer
 from streaming_lab.stream.consumed import Consumed, Consuming
 from streaming_lab.stream.decode import decode_chunk
 from streaming_lab.stream.fetch import Fetcher
 from streaming_lab.stream.fetched import Fetched
-from streaming_lab.stream.missing import BrokerGone, TopicMissing
 from streaming_lab.stream.pipeline import Pipeline, Planner
 from streaming_lab.stream.reader import read_text, read_topic
 from streaming_lab.stream.records import from_values
 from streaming_lab.stream.request import Request
 from streaming_lab.stream.schema import Schema
 from streaming_lab.stream.tables import read_batches
-from streaming_lab.stream.wire import Link, Unsupported
 
 DECODERS = ["python", "auto"]
 
@@ -71,7 +72,7 @@ def test_a_column_that_comes_after_the_sample(kafka: Connection, decoder: str) -
 def test_a_sample_without_values_is_none() -> None:
     """A schema is learned from the first values, not from the tombstones before them: none of the rows is a stray."""
     first, second = batch([None] * 300), batch([None] * 300 + [b'{"n": 1}'] * 300)
-    link = cast(Link, None)
+    link = cast(BrokerConnection, None)
     works = [Fetched([], link, bytearray()), *(Fetched([chunk(data)], link, bytearray()) for data in (first, second))]
     planner = Planner.of(None, None)
     for work in works:
@@ -200,13 +201,13 @@ def test_an_empty_topic(kafka: Connection, decoder: str) -> None:
 def test_a_topic_that_does_not_exist(kafka: Connection) -> None:
     """Named, with the one that was probably meant, in less than 5 s."""
     name = values(kafka, b"{}")
-    with within(5), pytest.raises(TopicMissing, match=f"topic '{name}s' does not exist .did you mean '{name}'"):
+    with within(5), pytest.raises(UnknownTopic, match=f"topic '{name}s' does not exist .did you mean '{name}'"):
         read_topic(kafka, name + "s")
 
 
 def test_a_broker_that_is_not_there() -> None:
     """Another message than for a missing topic, in less than 5 s."""
-    with within(5), pytest.raises(BrokerGone, match=r"no broker answers at 127\.0\.0\.1:1"):
+    with within(5), pytest.raises(BrokerUnavailable, match=r"no broker answers at 127\.0\.0\.1:1"):
         read_topic({"bootstrap_servers": ["127.0.0.1:1"]}, "events")
 
 
@@ -375,7 +376,7 @@ def test_the_way_round_gives_the_same(kafka: Connection, monkeypatch: pytest.Mon
     expected = read_topic(kafka, topic)
     fetch, taken = Fetcher._taken, []
 
-    def gives_up(self: Fetcher, link: Link) -> object:
+    def gives_up(self: Fetcher, link: BrokerConnection) -> object:
         taken.append(link)
         return fetch(self, link) if len(taken) < 2 else (Fetched([], link, bytearray()), Unsupported("error 99"))
 

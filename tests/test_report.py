@@ -10,7 +10,7 @@ import pytest
 from book import Report
 from peers import missing
 
-from streaming_lab.home import PROJECT
+from streaming_lab.paths import PROJECT
 
 SMALL = {"requests": 300, "players": 20, "each": 100}
 

@@ -21,7 +21,7 @@ from streaming_lab.faults import cli, evidence, schedules
 from streaming_lab.faults.crowds import Load
 from streaming_lab.faults.plan import ACTIONS, NO_FAULT, TARGETS
 from streaming_lab.faults.schedules import MOST_STEPS, schedule, violations
-from streaming_lab.home import PROJECT
+from streaming_lab.paths import PROJECT
 
 SEEDS = range(1, 11)
 SOME = (1, 3, 9)  # in every full check; the others are for the long one

@@ -18,13 +18,13 @@ from secure import KEY_PASSWORD, PASSWORD, Doors, Tokens, secured
 from topics_of import new_topic, producer, write
 from waiting import eventually, no_new_thread, within
 
+from streaming_lab.client import topics
+from streaming_lab.client.connection import FRAME_LOGGERS, Connection, kafka_python_settings, librdkafka_settings
+from streaming_lab.client.errors import AccessDenied, UnknownTopic
 from streaming_lab.errors import LabError
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import FRAMES, Connection, kafka_python, librdkafka
 from streaming_lab.stream.delivery import Counts
 from streaming_lab.stream.engine import Engine
 from streaming_lab.stream.log import EventLog
-from streaming_lab.stream.missing import NotLetIn, TopicMissing
 from streaming_lab.stream.reader import read_text, read_topic
 from streaming_lab.stream.request import Request
 from streaming_lab.stream.tables import read_batches
@@ -108,10 +108,10 @@ def test_batches_and_text(doors: Doors, topic: str) -> None:
 def test_topics_are_made_and_described(doors: Doors, topic: str) -> None:
     """The admin's questions have the same answers."""
     plain, safe = doors.connection(), doors.connection("SASL_SSL", "SCRAM-SHA-256")
-    assert topics.create(safe, f"{topic}-more", partitions=3)
-    assert topics.describe(safe, topic) == topics.describe(plain, topic)
+    assert topics.create_topic(safe, f"{topic}-more", partitions=3)
+    assert topics.describe_topic(safe, topic) == topics.describe_topic(plain, topic)
     assert topics.end_offsets(safe, f"{topic}-more") == {0: 0, 1: 0, 2: 0}
-    with pytest.raises(TopicMissing, match=f"did you mean '{topic}'"):
+    with pytest.raises(UnknownTopic, match=f"did you mean '{topic}'"):
         read_topic(safe, f"{topic}s")
 
 
@@ -224,7 +224,7 @@ def test_a_refusal(doors: Doors, topic: str, case: str, caplog: pytest.LogCaptur
     protocol, changes, reason = REFUSALS[case]
     connection = refused(doors, protocol, changes, "SCRAM-SHA-256" if case == "scram" else "PLAIN")
     with no_new_thread():
-        for ask in (read_topic, topics.describe):
+        for ask in (read_topic, topics.describe_topic):
             error = within_five_seconds(ask, connection, topic)
             assert reason in error.problem
             assert "ssl_" in error.cure or "sasl_" in error.cure or "PLAINTEXT" in error.cure
@@ -236,7 +236,7 @@ def test_a_refusal(doors: Doors, topic: str, case: str, caplog: pytest.LogCaptur
 def test_a_log_that_is_refused(doors: Doors, topic: str, way: str) -> None:
     """Connecting says why, and leaves nothing behind."""
     connection = doors.connection("SASL_SSL", sasl_plain_password=WRONG)
-    with open_log(way, connection, topic) as log, pytest.raises(NotLetIn, match="Invalid username or password"):
+    with open_log(way, connection, topic) as log, pytest.raises(AccessDenied, match="Invalid username or password"):
         log.connect()
 
 
@@ -281,7 +281,7 @@ def test_an_outbox_that_cannot_even_try(doors: Doors, case: str, tmp_path: Path)
 @pytest.fixture
 def unfiltered(monkeypatch: pytest.MonkeyPatch) -> None:
     """What keeps secrets out of the log has not been put up by another test."""
-    for name in FRAMES:
+    for name in FRAME_LOGGERS:
         monkeypatch.setattr(logging.getLogger(name), "filters", [])
 
 
@@ -291,9 +291,9 @@ def test_passwords_are_not_shown(doors: Doors, topic: str, unfiltered: None, cap
     connection = doors.connection("SSL") | doors.connection("SASL_SSL")
     read_topic(connection, topic)
     assert "Starting KafkaAdminClient with configuration" in caplog.text
-    assert_silent(caplog.text, repr(Request(connection, topic)), repr(kafka_python(connection)))
-    assert {**kafka_python(connection), "ssl_context": None} == {**connection, "ssl_context": None}
-    assert librdkafka(connection)["sasl.password"] == PASSWORD
+    assert_silent(caplog.text, repr(Request(connection, topic)), repr(kafka_python_settings(connection)))
+    assert {**kafka_python_settings(connection), "ssl_context": None} == {**connection, "ssl_context": None}
+    assert librdkafka_settings(connection)["sasl.password"] == PASSWORD
 
 
 def test_tokens_are_not_shown(doors: Doors, topic: str, unfiltered: None, caplog: pytest.LogCaptureFixture) -> None:
@@ -303,7 +303,7 @@ def test_tokens_are_not_shown(doors: Doors, topic: str, unfiltered: None, caplog
     read_topic(connection, topic)
     begin = Tokens().token().split(".")[0]  # what all of them begin with
     assert "OAUTHBEARER" in caplog.text
-    assert begin not in caplog.text + repr(kafka_python(connection))
+    assert begin not in caplog.text + repr(kafka_python_settings(connection))
 
 
 def opened(way: str, connection: Connection, topic: str, folder: Path) -> EventLog:
@@ -333,8 +333,8 @@ def refused(doors: Doors, protocol: str, changes: dict[str, Any], mechanism: str
     return doors.connection(protocol, mechanism, bootstrap_servers=[f"{host}:{port}"], **others | files)
 
 
-def within_five_seconds(ask: Callable[..., object], connection: Connection, topic: str) -> NotLetIn:
-    with within(5), pytest.raises(NotLetIn) as caught:
+def within_five_seconds(ask: Callable[..., object], connection: Connection, topic: str) -> AccessDenied:
+    with within(5), pytest.raises(AccessDenied) as caught:
         ask(connection, topic)
     return caught.value
 

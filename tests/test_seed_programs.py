@@ -11,19 +11,19 @@ from flask import Flask
 from kafka import KafkaProducer
 from peers import needs
 
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.errors import LabError
 from streaming_lab.game.server import GameServer
 from streaming_lab.seed import game_api, game_api_with_kafka
 from streaming_lab.seed.event_logger import EventLogger, broker
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection, addresses
 
 
 @pytest.fixture
 def topic(kafka: Connection) -> str:
     """A topic of this test's own."""
     name = f"seed-{uuid.uuid4().hex[:8]}"
-    topics.create(kafka, name)
+    topics.create_topic(kafka, name)
     return name
 
 
@@ -140,7 +140,7 @@ def test_without_any_broker_there_is_one_clear_error(
 @pytest.mark.parametrize("program", ["game_api", "game_api_with_kafka"])
 def test_flask_runs_it_as_in_the_seed(kafka: Connection, logging_to: str, program: str) -> None:
     """`flask --app streaming_lab.seed.game_api run`, on a free port."""
-    topics.create(kafka, "events")
+    topics.create_topic(kafka, "events")
     command = [sys.executable, "-m", "flask", "--app", f"streaming_lab.seed.{program}", "run", "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as flask:
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from streaming_lab import cli, settings
 from streaming_lab.errors import LabError
-from streaming_lab.home import PROJECT
+from streaming_lab.paths import PROJECT
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
+from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.cluster import attach
-from streaming_lab.stream.connection import Connection, addresses
 
 
 def test_the_environment_names_a_stand_in(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,11 @@ from kafka import KafkaProducer
 from topics_of import new_topic
 from waiting import within
 
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection, connection_for
+from streaming_lab.client.errors import BrokerUnavailable, UnknownTopic
+from streaming_lab.client.topics import Partition, TopicClash, TopicDescription
 from streaming_lab.errors import LabError
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection, connect_to
-from streaming_lab.stream.description import Partition, TopicDescription
-from streaming_lab.stream.missing import BrokerGone, TopicMissing
-from streaming_lab.stream.topics import TopicClash
 
 
 @pytest.fixture
@@ -24,8 +23,8 @@ def name() -> str:
 def test_creation_is_idempotent_and_describe_shows_all(kafka: Connection, name: str) -> None:
     """The first call makes the topic, the second finds it, and the description is whole."""
     shape = {"partitions": 2, "config": {"message.timestamp.type": "LogAppendTime"}}
-    assert [topics.create(kafka, name, **shape), topics.create(kafka, name, **shape)] == [True, False]
-    description = topics.describe(kafka, name)
+    assert [topics.create_topic(kafka, name, **shape), topics.create_topic(kafka, name, **shape)] == [True, False]
+    description = topics.describe_topic(kafka, name)
     me = description.partitions[0].leader
     assert me is not None
     assert description == TopicDescription(
@@ -51,9 +50,9 @@ def test_creation_is_idempotent_and_describe_shows_all(kafka: Connection, name: 
 )
 def test_another_shape_is_a_clash_that_names_both(kafka: Connection, name: str, asked: dict, shape: str) -> None:
     """Whoever asks for another shape learns what there is and what they asked for."""
-    topics.create(kafka, name)
+    topics.create_topic(kafka, name)
     with pytest.raises(TopicClash) as caught:
-        topics.create(kafka, name, **asked)
+        topics.create_topic(kafka, name, **asked)
     there = "1 partition, replication factor 1" + (", cleanup.policy=delete" if "config" in asked else "")
     assert caught.value.problem == f"topic {name!r} exists with {there}, not with {shape}"
 
@@ -69,47 +68,47 @@ def test_another_shape_is_a_clash_that_names_both(kafka: Connection, name: str, 
 def test_what_the_broker_refuses_is_said_in_its_words(kafka: Connection, name: str, asked: dict, reason: str) -> None:
     """A refusal names the topic and the reason, and makes nothing."""
     with pytest.raises(LabError, match=reason) as caught:
-        topics.create(kafka, name, **asked)
+        topics.create_topic(kafka, name, **asked)
     assert repr(name) in caught.value.problem
-    assert name not in topics.names(kafka)
+    assert name not in topics.topic_names(kafka)
 
 
 def test_offsets_before_and_after_give_the_ranges_between(kafka: Connection, name: str) -> None:
     """What was written between two looks is a range for each partition, empty ones included."""
-    topics.create(kafka, name, partitions=2)
+    topics.create_topic(kafka, name, partitions=2)
     with KafkaProducer(**kafka) as producer:
         producer.send(name, b"before", partition=0).get(10)
         before = topics.end_offsets(kafka, name)
         for _ in range(3):
             producer.send(name, b"after", partition=1).get(10)
-    assert topics.since(before, topics.end_offsets(kafka, name)) == {0: (1, 1), 1: (0, 3)}
+    assert topics.written_between(before, topics.end_offsets(kafka, name)) == {0: (1, 1), 1: (0, 3)}
 
 
 def test_offsets_that_went_back_are_an_error() -> None:
     """A topic that was made anew in between is noticed."""
     with pytest.raises(LabError, match="partition 1 went from offset 5 back to 2"):
-        topics.since({0: 1, 1: 5}, {0: 1, 1: 2})
+        topics.written_between({0: 1, 1: 5}, {0: 1, 1: 2})
 
 
-@pytest.mark.parametrize("ask", [topics.describe, topics.end_offsets])
+@pytest.mark.parametrize("ask", [topics.describe_topic, topics.end_offsets])
 def test_a_missing_topic_is_named_with_the_nearest_one(kafka: Connection, name: str, ask) -> None:
     """A typo gets the right name back, at once."""
-    topics.create(kafka, name)
-    with within(5), pytest.raises(TopicMissing) as caught:
+    topics.create_topic(kafka, name)
+    with within(5), pytest.raises(UnknownTopic) as caught:
         ask(kafka, name + "s")
     assert caught.value.problem == f"topic {name + 's'!r} does not exist (did you mean {name!r}?)"
 
 
 def test_a_broker_that_is_gone_is_another_error() -> None:
     """Nobody at the address: said within five seconds, with the address."""
-    with within(5), pytest.raises(BrokerGone, match=r"no broker answers at 127\.0\.0\.1:1 ") as caught:
-        topics.end_offsets(connect_to("127.0.0.1:1"), "events")
+    with within(5), pytest.raises(BrokerUnavailable, match=r"no broker answers at 127\.0\.0\.1:1 ") as caught:
+        topics.end_offsets(connection_for("127.0.0.1:1"), "events")
     assert "cluster.py start" in caught.value.cure
 
 
 def test_deleted_topics_are_gone_and_missing_ones_are_no_error(kafka: Connection) -> None:
     """Both names of the call; a second call has nothing to do."""
     pair = [new_topic(kafka), new_topic(kafka, 3)]
-    topics.delete(kafka, pair)
-    assert not set(pair) & set(topics.names(kafka))
-    topics.delete(kafka, pair)
+    topics.delete_topics(kafka, pair)
+    assert not set(pair) & set(topics.topic_names(kafka))
+    topics.delete_topics(kafka, pair)

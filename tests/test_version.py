@@ -8,7 +8,7 @@ from pathlib import Path
 import app
 import pytest
 
-from streaming_lab.home import PROJECT
+from streaming_lab.paths import PROJECT
 from streaming_lab.report import provenance
 
 SCRIPTS = sorted(path for path in (PROJECT / "scripts").glob("*.py") if "import bootstrap\n" in path.read_text())

@@ -7,8 +7,8 @@ from typing import Any
 from confluent_kafka import Producer
 from waiting import eventually
 
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection, librdkafka
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection, librdkafka_settings
 
 Record = tuple[bytes | None, bytes | None]  # key, value
 
@@ -18,14 +18,14 @@ def new_topic(connection: Connection, partitions: int = 1, **config: str) -> str
     name = f"read-{uuid.uuid4().hex[:8]}"
     settings = {key.replace("_", "."): value for key, value in config.items()}
     replication = int(settings.pop("replication", "1"))
-    topics.create(connection, name, partitions=partitions, replication_factor=replication, config=settings)
+    topics.create_topic(connection, name, partitions=partitions, replication_factor=replication, config=settings)
     return name
 
 
 def producer(connection: Connection, **settings: Any) -> Producer:
     """confluent-kafka's producer: an independent writer, with every codec and transactions."""
     names = {key.replace("_", "."): value for key, value in settings.items()}
-    return Producer({**librdkafka(connection), "linger.ms": 5, "log_level": 0, **names})
+    return Producer({**librdkafka_settings(connection), "linger.ms": 5, "log_level": 0, **names})
 
 
 def write(

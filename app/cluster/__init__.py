@@ -1,8 +1,8 @@
 """A Kafka to talk to: the lab's own, someone else's, or one in containers."""
 
 from streaming_lab import settings
+from streaming_lab.client.connection import Connection
 from streaming_lab.cluster.base import Broker, Cluster, ClusterError, Description
-from streaming_lab.stream.connection import Connection
 
 __all__ = ["Broker", "Cluster", "ClusterError", "Connection", "Description", "attach", "running"]
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Self, get_args
 
+from streaming_lab.client.connection import Connection
 from streaming_lab.errors import LabError
-from streaming_lab.stream.connection import Connection
 
 # What can be done to one broker. A cluster of the lab's own does each of them in its `command`.
 BrokerVerb = Literal["kill", "pause", "resume", "restart"]

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from streaming_lab import settings
+from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import docker
 from streaming_lab.cluster.base import BrokerVerb, Cluster, ClusterError, Description
 from streaming_lab.cluster.inquiry import describe
 from streaming_lab.cluster.project import Container, Project
-from streaming_lab.home import PROJECT
-from streaming_lab.stream.connection import Connection
+from streaming_lab.paths import PROJECT
 
 logger = logging.getLogger(__name__)
 

@@ -1,10 +1,10 @@
 """Someone else's brokers: reached before anything is sent, also where they send their clients."""
 
+from streaming_lab.client import preflight
+from streaming_lab.client.connection import connection_for
+from streaming_lab.client.errors import BrokerUnavailable
+from streaming_lab.client.metadata import parse_addresses
 from streaming_lab.cluster.base import Cluster, ClusterError, Description
-from streaming_lab.stream import door
-from streaming_lab.stream.connection import connect_to
-from streaming_lab.stream.layout import parse_addresses
-from streaming_lab.stream.missing import BrokerGone
 
 
 class ExternalCluster(Cluster):
@@ -25,12 +25,12 @@ def attach(servers: str) -> ExternalCluster:
     Of a name with several addresses (localhost is ::1 and 127.0.0.1) the first at which Kafka answers is taken. Raises
     `ClusterError` naming the addresses when none does within 10 s, or when a broker advertises one out of reach.
     """
-    asked = connect_to(servers)
+    asked = connection_for(servers)
     try:
-        found = door.reach(asked)
-        door.check_advertised(found)
-    except BrokerGone as error:
+        found = preflight.reach_any_address(asked)
+        preflight.check_advertised(found)
+    except BrokerUnavailable as error:
         raise ClusterError(error.problem, error.cure) from error
     named = zip(asked["bootstrap_servers"], parse_addresses(asked["bootstrap_servers"]), strict=True)
-    kept = [server for server, (host, _) in named if host not in door.LOOPBACK]
-    return ExternalCluster(servers, connect_to(",".join(dict.fromkeys([found.server, *kept]))))
+    kept = [server for server, (host, _) in named if host not in preflight.LOOPBACK]
+    return ExternalCluster(servers, connection_for(",".join(dict.fromkeys([found.server, *kept]))))

@@ -5,10 +5,10 @@ The outputs are not typed in: `beside_today` runs each line on the cluster that 
 
 from dataclasses import dataclass
 
+from streaming_lab.client import topics
 from streaming_lab.cluster.base import Cluster
 from streaming_lab.cluster.compose import ComposeCluster
 from streaming_lab.cluster.seats import Answer, Box, Host, answer, typed
-from streaming_lab.stream import topics
 from streaming_lab.waiting import wait_until
 
 TOPIC = "events"  # the assignment's programs write to this one
@@ -117,7 +117,7 @@ def _create(cluster: Cluster) -> Answer:
         return answer(command, typed(cluster, f"exec {line}"), cluster.project.environment)
     shown = f'create(connection, "{TOPIC}", partitions=1, replication_factor=1)'
     try:
-        made = topics.create(cluster.connection, TOPIC, partitions=1, replication_factor=1)
+        made = topics.create_topic(cluster.connection, TOPIC, partitions=1, replication_factor=1)
         return Answer(shown, f'Created topic "{TOPIC}".' if made else f'Topic "{TOPIC}" was there already.')
     except topics.TopicClash as clash:
         return Answer(shown, clash.problem)

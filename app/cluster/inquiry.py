@@ -1,7 +1,7 @@
 """What brokers say of themselves, asked through kafka-python's admin client."""
 
+from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.cluster.base import Broker, ClusterError, Description
-from streaming_lab.stream.connection import Connection, addresses
 
 TIMEOUT = 8.0  # seconds for the whole inquiry
 

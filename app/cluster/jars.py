@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streaming_lab.cluster.base import ClusterError
-from streaming_lab.home import cache_folder
+from streaming_lab.paths import cache_folder
 
 LOCK = Path(__file__).with_name("jgo.lock.toml")
 SPEC = Path(__file__).with_name("jgo.toml")

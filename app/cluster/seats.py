@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from streaming_lab.client.connection import addresses
 from streaming_lab.cluster.base import Cluster
 from streaming_lab.cluster.broker import listens
 from streaming_lab.cluster.compose import ComposeCluster
 from streaming_lab.cluster.properties import free_ports
 from streaming_lab.errors import LabError
-from streaming_lab.home import PROJECT
-from streaming_lab.stream.connection import addresses
+from streaming_lab.paths import PROJECT
 from streaming_lab.waiting import wait_until
 
 PATIENCE = 30.0  # seconds for one line

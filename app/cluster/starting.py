@@ -15,7 +15,7 @@ from streaming_lab.cluster.base import ClusterError
 from streaming_lab.cluster.channel import answered
 from streaming_lab.cluster.order import Order
 from streaming_lab.cluster.state import State
-from streaming_lab.home import PROJECT, cache_folder, lab_home
+from streaming_lab.paths import PROJECT, cache_folder, lab_home
 from streaming_lab.ports import check_free
 
 START = 75.0  # seconds for the keeper to answer; it has its own deadline for the brokers

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from streaming_lab.home import lab_home
+from streaming_lab.paths import lab_home
 
 CLOCK_STEP = 2.0  # seconds that a start time may differ between two readers, after the clock was set
 

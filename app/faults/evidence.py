@@ -7,7 +7,7 @@ from pathlib import Path
 from streaming_lab.cluster import Cluster
 from streaming_lab.cluster.embedded import EmbeddedCluster
 from streaming_lab.faults.experiment import Result
-from streaming_lab.home import lab_home
+from streaming_lab.paths import lab_home
 
 REBUILT = shutil.ignore_patterns("*.index", "*.timeindex")  # 10 MB each, and made again from the log
 TAIL = 4 << 20  # bytes of the broker's own log

@@ -13,6 +13,8 @@ import pandas as pd
 
 from streaming_lab.analysis.deliveries import Mark
 from streaming_lab.analysis.ledger import Ledger, close_ledger
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import Cluster
 from streaming_lab.faults.crowds import Crowds, Load
 from streaming_lab.faults.plan import LINEUP, WAIT, Contender, Fault
@@ -24,9 +26,7 @@ from streaming_lab.game.history import history
 from streaming_lab.game.rules import World
 from streaming_lab.game.schema import EVENTS
 from streaming_lab.game.web import create_app
-from streaming_lab.home import lab_home
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection
+from streaming_lab.paths import lab_home
 from streaming_lab.stream.frames import TopicFrame
 from streaming_lab.stream.reader import read_topic
 from streaming_lab.stream.ways import arguments, open_log
@@ -85,7 +85,7 @@ def workshop(kafka: Cluster) -> Iterator[Path]:
     (lab_home() / "faults").mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="run-", dir=lab_home() / "faults") as folder:
         yield Path(folder)
-        topics.delete(kafka.connection, [game.name for game in Path(folder).iterdir()], timeout=30.0)
+        topics.delete_topics(kafka.connection, [game.name for game in Path(folder).iterdir()], timeout=30.0)
 
 
 def run_in(folder: Path, fault: Fault, kafka: Cluster, contenders: Sequence[Contender], load: Load) -> Experiment:
@@ -93,7 +93,7 @@ def run_in(folder: Path, fault: Fault, kafka: Cluster, contenders: Sequence[Cont
     name = uuid.uuid4().hex[:8]
     wanted = [f"faults-{name}-{re.sub('[^a-z]+', '-', contender.name)}" for contender in contenders]
     for topic in wanted:
-        topics.create(kafka.connection, topic, partitions=PARTITIONS, timeout=30.0)
+        topics.create_topic(kafka.connection, topic, partitions=PARTITIONS, timeout=30.0)
     games = [
         GameProcess(kafka.connection, topic, one.way, folder / topic, options_of(one))
         for one, topic in zip(contenders, wanted, strict=True)

@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.errors import LabError
-from streaming_lab.home import PROJECT
-from streaming_lab.stream.connection import Connection, addresses
+from streaming_lab.paths import PROJECT
 from streaming_lab.stream.ways import arguments, log_class
 from streaming_lab.waiting import wait_until
 

@@ -16,12 +16,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from streaming_lab.cli import positive, run, whole
+from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.game.answers import REMEMBERED
 from streaming_lab.game.events import Event
 from streaming_lab.game.server import THREADS, GameServer
 from streaming_lab.game.web import create_app
 from streaming_lab.skipped_imports import skip_pandas
-from streaming_lab.stream.connection import Connection, connect_to
 from streaming_lab.stream.log import EventLog
 from streaming_lab.stream.ways import DELIVERING, WAYS, log_class, open_log
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal comes; returns the exit code."""
     options = _options(argv)
     if options.bootstrap:
-        return _serve(options, connect_to(options.bootstrap))
+        return _serve(options, connection_for(options.bootstrap))
     from streaming_lab.cluster import attach
 
     with attach(options.cluster) as cluster:

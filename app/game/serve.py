@@ -3,11 +3,11 @@
 import os
 
 from streaming_lab.cli import run
+from streaming_lab.client import topics
+from streaming_lab.client.connection import connection_for
 from streaming_lab.errors import LabError
 from streaming_lab.game.__main__ import main as play
 from streaming_lab.skipped_imports import skip_pandas
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import connect_to
 
 TOPIC = "game-events"
 
@@ -17,7 +17,7 @@ def main() -> int:
     servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if not servers:
         raise LabError("KAFKA_BOOTSTRAP_SERVERS is not set", "Set it to host:port of a broker.")
-    topics.create(connect_to(servers), TOPIC)
+    topics.create_topic(connection_for(servers), TOPIC)
     # Every address of the container; the compose file publishes it on the host's loopback only.
     return play(["--bootstrap", servers, "--topic", TOPIC, "--host", "0.0.0.0", "--port", "5000"])  # noqa: S104
 

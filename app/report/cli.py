@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from streaming_lab import settings
 from streaming_lab.cli import VERSION, positive
 from streaming_lab.errors import LabError
-from streaming_lab.home import PROJECT, build_folder
+from streaming_lab.paths import PROJECT, build_folder
 from streaming_lab.report import chapter, parameters
 from streaming_lab.report.parameters import Parameter
 from streaming_lab.skipped_imports import skip_iri_grammar

@@ -12,7 +12,7 @@ from typing import Any
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
-from streaming_lab.home import PROJECT
+from streaming_lab.paths import PROJECT
 from streaming_lab.report.launch import FOR
 
 NAME = "python3"

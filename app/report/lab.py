@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from streaming_lab.home import PROJECT, lab_home
+from streaming_lab.paths import PROJECT, lab_home
 
 PORTABLE = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
 

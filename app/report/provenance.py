@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from streaming_lab import __version__
-from streaming_lab.home import PROJECT
+from streaming_lab.paths import PROJECT
 from streaming_lab.report import record
 from streaming_lab.report.chapter import Chapter, Plan
 

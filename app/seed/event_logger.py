@@ -9,9 +9,9 @@ from typing import Any
 from flask import Flask
 from kafka.errors import KafkaError
 
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.errors import LabError
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection, connect_to
 
 PATIENCE = 4.0  # seconds that a send may wait for a broker or a topic that is not there
 
@@ -65,7 +65,9 @@ class EventLogger:
         with self._making:
             if self._made is None or self._pid != os.getpid():
                 connection = self._connection()
-                topics.describe(connection, topic)  # a clear error now, where `send` would only say that it waited
+                topics.describe_topic(
+                    connection, topic
+                )  # a clear error now, where `send` would only say that it waited
                 self._made = self._make(**connection, max_block_ms=int(PATIENCE * 1000))
                 self._pid = os.getpid()
             return self._made
@@ -76,7 +78,7 @@ def broker() -> Connection:
     from streaming_lab.cluster import running
 
     if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-        return connect_to(servers)
+        return connection_for(servers)
     if connection := running():
         return connection
     cure = "Start one with `python3 scripts/cluster.py start`, or set KAFKA_BOOTSTRAP_SERVERS=host:port."

@@ -8,12 +8,12 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
+from streaming_lab.client import topics
+from streaming_lab.client.errors import UnknownTopic
 from streaming_lab.errors import LabError
-from streaming_lab.stream import topics
 from streaming_lab.stream.delivery import Refused, Undecided
 from streaming_lab.stream.engine import Acknowledged, Engine
 from streaming_lab.stream.log import EventLog
-from streaming_lab.stream.missing import TopicMissing
 from streaming_lab.stream.outcome import Outcome
 from streaming_lab.stream.readback import find
 
@@ -46,7 +46,7 @@ class Confirmed(EventLog):
 
     def ready(self) -> bool:
         if self._engine is None:
-            return super().ready() and topics.answers(self.connection, self.topic)
+            return super().ready() and topics.is_available(self.connection, self.topic)
         return super().ready() and self._engine.answers(self.topic)
 
     def _open(self) -> None:
@@ -127,7 +127,7 @@ class Confirmed(EventLog):
             if self._stopping.wait(SETTLE):
                 return None
             return find(self.connection, self.topic, {outcome.event_id for outcome in dead}, _lowest(dead))
-        except TopicMissing:
+        except UnknownTopic:
             return set()
         except (LabError, KafkaException):
             self._stopping.wait(RETRY)

@@ -9,17 +9,16 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
+from streaming_lab.client import preflight, topics
+from streaming_lab.client.connection import Connection, addresses, kafka_python_settings
+from streaming_lab.client.errors import BrokerUnavailable, OffsetOutOfRange, ReadTimeout
+from streaming_lab.client.metadata import EARLIEST, LATEST
+from streaming_lab.client.topics import ADMIN_TIMEOUT, Ranges
 from streaming_lab.errors import LabError
-from streaming_lab.stream import door, topics
-from streaming_lab.stream.admin import PATIENCE
 from streaming_lab.stream.chunk import Decode, Decoded
-from streaming_lab.stream.connection import Connection, addresses, kafka_python
 from streaming_lab.stream.decode import decode_records
-from streaming_lab.stream.layout import EARLIEST, LATEST
-from streaming_lab.stream.missing import BrokerGone, OffsetsGone, ReadTimeout
 from streaming_lab.stream.records import Records, Walked, from_values
 from streaming_lab.stream.schema import Plan
-from streaming_lab.stream.topics import Ranges
 
 _POLL_MS = 500
 _BYTES = 4 << 20
@@ -59,18 +58,18 @@ class Consuming:
         self._started, self._deadline = time.monotonic(), deadline
         self._connection = connection
         try:
-            door.find(connection, min(deadline, self._started + PATIENCE))
+            preflight.find_accepting_server(connection, min(deadline, self._started + ADMIN_TIMEOUT))
             self._consumer = KafkaConsumer(
-                **kafka_python(connection),
+                **kafka_python_settings(connection),
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 isolation_level="read_committed" if committed else "read_uncommitted",
                 max_partition_fetch_bytes=_BYTES,
-                bootstrap_timeout_ms=int(1000 * min(PATIENCE, max(0.1, deadline - time.monotonic()))),
+                bootstrap_timeout_ms=int(1000 * min(ADMIN_TIMEOUT, max(0.1, deadline - time.monotonic()))),
             )
         except (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError) as error:
-            raise BrokerGone(
+            raise BrokerUnavailable(
                 f"no broker answers at {addresses(connection)}: {error}", "Start one, or correct the address."
             ) from error
 
@@ -82,7 +81,7 @@ class Consuming:
 
     def partitions(self) -> list[int]:
         """The topic's partitions; raises `TopicMissing`."""
-        return sorted(partition.id for partition in topics.describe(self._connection, self.topic).partitions)
+        return sorted(partition.id for partition in topics.describe_topic(self._connection, self.topic).partitions)
 
     def offsets(self, when: int, partitions: list[int] | None = None) -> dict[int, int]:
         """As `Fetcher.offsets`."""
@@ -129,11 +128,11 @@ class Consuming:
         try:
             yield
         except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
-            raise OffsetsGone(
+            raise OffsetOutOfRange(
                 f"topic {self.topic!r}: wanted offsets are gone ({error})", "Read what is still there."
             ) from error
         except (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError) as error:
-            raise BrokerGone(
+            raise BrokerUnavailable(
                 f"topic {self.topic!r}: no answer from {addresses(self._connection)}: {error}",
                 "See whether the brokers are well, or give the read a longer `timeout`.",
             ) from error

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 from confluent_kafka import KafkaException, Producer
 
+from streaming_lab.client.connection import Connection, librdkafka_settings
 from streaming_lab.errors import LabError
-from streaming_lab.stream.connection import Connection, librdkafka
 
 Report: TypeAlias = Callable[[Any, Any], None]  # (KafkaError or None, Message), on the engine's thread
 
@@ -48,7 +48,7 @@ class Engine:
 
     def __init__(self, connection: Connection, *, linger: float, events: int, memory: int) -> None:
         settings = {
-            **librdkafka(connection),
+            **librdkafka_settings(connection),
             "acks": "all",
             "enable.idempotence": True,
             "message.timeout.ms": _NEVER,

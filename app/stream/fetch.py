@@ -10,15 +10,23 @@ from typing import Any
 
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
 
+from streaming_lab.client.broker_connection import BrokerConnection, ConnectionBroken
+from streaming_lab.client.connection import Connection
+from streaming_lab.client.metadata import (
+    EARLIEST,
+    LATEST,
+    OUT_OF_RANGE,
+    StaleMetadata,
+    TopicMetadata,
+    by_leader,
+    error_of,
+)
+from streaming_lab.client.topics import Ranges
 from streaming_lab.stream.batches import CorruptBatch, inflation, whole
 from streaming_lab.stream.chunk import Chunk
-from streaming_lab.stream.connection import Connection
 from streaming_lab.stream.fetched import Fetched
-from streaming_lab.stream.layout import EARLIEST, LATEST, OUT_OF_RANGE, Layout, Moved, by_leader, error_of
 from streaming_lab.stream.leaders import Leaders
 from streaming_lab.stream.logend import LogEnd, out_of_range
-from streaming_lab.stream.topics import Ranges
-from streaming_lab.stream.wire import Link, WireError
 
 ANSWER = 8 << 20  # bytes asked for at once, over all partitions of a leader
 _RATIO = 50.0  # what a codec is trusted with before the first batch has come: lines of JSON shrink to a 5th or a 20th
@@ -63,7 +71,7 @@ class Fetcher(Leaders):
                 self._ask_idle_leaders()
                 for link in self._answering():
                     yield from self._received(link)
-            except (WireError, Moved) as error:
+            except (ConnectionBroken, StaleMetadata) as error:
                 tries = self._recover(error, 0 if before != self.positions else tries)
 
     def _ask_idle_leaders(self) -> None:
@@ -73,7 +81,7 @@ class Fetcher(Leaders):
             if not link.busy:
                 self._ask(link, layout, partitions)
 
-    def _ask(self, link: Link, layout: Layout, partitions: list[int]) -> None:
+    def _ask(self, link: BrokerConnection, layout: TopicMetadata, partitions: list[int]) -> None:
         """Ask for the next bytes of these partitions, another one first each time, so that none starves.
 
         The first one may fill the answer: few long chunks cost less than many short ones.
@@ -106,7 +114,7 @@ class Fetcher(Leaders):
             most=answer + _BATCH,
         )
 
-    def _answering(self) -> list[Link]:
+    def _answering(self) -> list[BrokerConnection]:
         """The links that have something to say; waits for the first one, but bears no silence of all brokers."""
         busy = [link for link in self._links.values() if link.busy]
         if len(busy) == 1:
@@ -115,22 +123,22 @@ class Fetcher(Leaders):
         for link in busy if not ready else [link for link in self._links.values() if link in ready and not link.busy]:
             self._drop(link)  # silent, or closed by its broker while it had nothing to say
         if not ready and busy:
-            raise WireError(f"{', '.join(map(str, busy))}: no answer")
+            raise ConnectionBroken(f"{', '.join(map(str, busy))}: no answer")
         return [link for link in busy if link in ready]
 
-    def _received(self, link: Link) -> Iterator[Fetched]:
+    def _received(self, link: BrokerConnection) -> Iterator[Fetched]:
         """Take one answer, put the next request on the wire, hand out the chunks; only then say what went wrong."""
         fetched, trouble = self._taken(link)
         if trouble is None and self._left() > 0:
             try:
                 self._ask_idle_leaders()
-            except (WireError, Moved) as error:
+            except (ConnectionBroken, StaleMetadata) as error:
                 trouble = error
         yield fetched
         if trouble is not None:
             raise trouble
 
-    def _taken(self, link: Link) -> tuple[Fetched, Exception | None]:
+    def _taken(self, link: BrokerConnection) -> tuple[Fetched, Exception | None]:
         """The chunks of the answer that comes on this link, positions moved behind them, and the first error in it."""
         found, buffer = link.receive()
         fetched = Fetched([], link, buffer)

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from streaming_lab.client.broker_connection import BrokerConnection
 from streaming_lab.stream.batches import beginning
 from streaming_lab.stream.chunk import Chunk, Decode, Decoded
 from streaming_lab.stream.records import Walked, walk
 from streaming_lab.stream.schema import Plan
-from streaming_lab.stream.wire import Link
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Fetched:
     """One answer's chunks; `done` must be called when nobody looks at their bytes any more."""
 
     chunks: list[Chunk]
-    link: Link
+    link: BrokerConnection
     buffer: bytearray
 
     def walked(self) -> list[tuple[int, Walked]]:

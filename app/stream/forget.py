@@ -8,12 +8,12 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from streaming_lab.cli import positive
-from streaming_lab.stream import topics
-from streaming_lab.stream.admin import PATIENCE
-from streaming_lab.stream.connection import kafka_python
+from streaming_lab.client import topics
+from streaming_lab.client.connection import kafka_python_settings
+from streaming_lab.client.errors import BrokerUnavailable
+from streaming_lab.client.topics import ADMIN_TIMEOUT
 from streaming_lab.stream.delivery import Refused
 from streaming_lab.stream.log import EventLog, Option
-from streaming_lab.stream.missing import BrokerGone
 
 GIVE_UP = 120.0  # seconds; kafka-python's own default
 
@@ -39,7 +39,7 @@ class FireAndForget(EventLog):
 
     def ready(self) -> bool:
         """Is there room for what waits? Before the first connection: is the topic there?"""
-        there = self._producer is not None or topics.answers(self.connection, self.topic)
+        there = self._producer is not None or topics.is_available(self.connection, self.topic)
         return there and super().ready()
 
     def _open(self) -> None:
@@ -47,18 +47,18 @@ class FireAndForget(EventLog):
             self.connection, self.topic
         )  # a missing topic or broker is said now, not by a send that blocks
         producer = KafkaProducer(
-            **kafka_python(self.connection),
+            **kafka_python_settings(self.connection),
             linger_ms=int(self.linger * 1000),
             max_block_ms=int(self.timeout * 1000),
             delivery_timeout_ms=int(self.patience * 1000),
             request_timeout_ms=int(min(self.patience, 30) * 1000),
-            bootstrap_timeout_ms=int(PATIENCE * 1000),
+            bootstrap_timeout_ms=int(ADMIN_TIMEOUT * 1000),
             reconnect_backoff_max_ms=1000,  # as in the seed's time; today's 30 s would outlast most outages
             # kafka-python 3's default is True, but such a producer stands still once an event in flight was given up
             # while others keep coming (measured with 3.0.12).
             enable_idempotence=False,
         )
-        self._warm(producer, time.monotonic() + PATIENCE)
+        self._warm(producer, time.monotonic() + ADMIN_TIMEOUT)
         self._producer = producer
 
     def _warm(self, producer: KafkaProducer, deadline: float) -> None:
@@ -70,7 +70,7 @@ class FireAndForget(EventLog):
             except KafkaTimeoutError as error:
                 if time.monotonic() > deadline:
                     producer.close(timeout=0)
-                    raise BrokerGone(f"no metadata for topic {self.topic!r}: {error}", "Try again.") from error
+                    raise BrokerUnavailable(f"no metadata for topic {self.topic!r}: {error}", "Try again.") from error
 
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:
         assert self._producer is not None

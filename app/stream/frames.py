@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from streaming_lab.client.topics import Ranges
 from streaming_lab.stream import infer
 from streaming_lab.stream.chunk import Reject
 from streaming_lab.stream.gathered import Gathered, narrowed
 from streaming_lab.stream.schema import TEXT, Plan
-from streaming_lab.stream.topics import Ranges
 
 # Missing integers and booleans stay what they are; text is backed by Arrow: quick, and without a copy.
 _PANDAS: Mapping[pa.DataType, Any] = {

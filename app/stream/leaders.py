@@ -8,21 +8,21 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection, addresses
-from streaming_lab.stream.layout import (
+from streaming_lab.client import topics
+from streaming_lab.client.broker_connection import Address, BrokerConnection, Buffers, ConnectionBroken
+from streaming_lab.client.connection import Connection, addresses
+from streaming_lab.client.errors import BrokerUnavailable, OffsetOutOfRange, ReadTimeout
+from streaming_lab.client.metadata import (
     EARLIEST,
     LATEST,
-    Layout,
-    Moved,
+    StaleMetadata,
+    TopicMetadata,
     by_leader,
-    find_layout,
-    find_offsets,
+    fetch_metadata,
+    list_offsets,
     parse_addresses,
 )
-from streaming_lab.stream.missing import BrokerGone, OffsetsGone, ReadTimeout
-from streaming_lab.stream.topics import Ranges
-from streaming_lab.stream.wire import Address, Buffers, Link, WireError
+from streaming_lab.client.topics import Ranges
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +44,9 @@ class Leaders:
         self._committed = committed
         self._started, self._deadline = time.monotonic(), deadline
         self._seeds = parse_addresses(connection["bootstrap_servers"])
-        self._layout: Layout | None = None
+        self._layout: TopicMetadata | None = None
         self._topic_id: uuid.UUID | None = None
-        self._links: dict[Address, Link] = {}
+        self._links: dict[Address, BrokerConnection] = {}
         self._buffers = Buffers()
         self._selector = selectors.DefaultSelector()
         self._ends: dict[int, int] = {}
@@ -67,10 +67,10 @@ class Leaders:
     def offsets(self, when: int, partitions: list[int] | None = None) -> dict[int, int]:
         """Offset per partition at EARLIEST, LATEST or a time in ms UTC (-1: no record is that late)."""
 
-        def find(layout: Layout) -> dict[int, int]:
+        def find(layout: TopicMetadata) -> dict[int, int]:
             asked = list(layout.leaders) if partitions is None else partitions
             links = {leader: self._link(leader) for leader in by_leader(layout, asked)}
-            return find_offsets(layout, asked, when, self._committed, links)
+            return list_offsets(layout, asked, when, self._committed, links)
 
         return dict(self._retried(find))
 
@@ -88,10 +88,10 @@ class Leaders:
         while True:
             try:
                 return question(self._located())
-            except (WireError, Moved) as error:
+            except (ConnectionBroken, StaleMetadata) as error:
                 tries = self._recover(error, tries)
 
-    def _recover(self, error: WireError | Moved, tries: int) -> int:
+    def _recover(self, error: ConnectionBroken | StaleMetadata, tries: int) -> int:
         """After trouble: forget who leads, wait a little, and give up if that is hopeless."""
         self._trouble = str(error)
         logger.info("topic %s: %s; looking for the leaders again", self.topic, error)
@@ -99,10 +99,10 @@ class Leaders:
         for link in list(self._links.values()):
             self._drop(link)
         waited = time.monotonic() - self._started
-        if isinstance(error, Moved) and error.missing and tries >= len(_BACKOFF):
-            topics.describe(self._connection, self.topic)  # says that the topic is missing, and which is near
+        if isinstance(error, StaleMetadata) and error.missing and tries >= len(_BACKOFF):
+            topics.describe_topic(self._connection, self.topic)  # says that the topic is missing, and which is near
         if not self.positions and waited > _GRACE:
-            raise BrokerGone(
+            raise BrokerUnavailable(
                 f"no broker answers at {addresses(self._connection)}: {self._trouble}",
                 "Start one with `python3 scripts/cluster.py start`, or correct the address.",
             ) from error
@@ -122,14 +122,14 @@ class Leaders:
             "Give the read a longer `timeout`, or see whether the brokers are well.",
         )
 
-    def _located(self) -> Layout:
+    def _located(self) -> TopicMetadata:
         if self._left() <= 0:
             raise self.late()
         if self._layout is None:
             known = [*self._seeds, *self._links]
-            found = find_layout(self.topic, dict.fromkeys(known), lambda at: self._open(at, patience=2.0))
+            found = fetch_metadata(self.topic, dict.fromkeys(known), lambda at: self._open(at, patience=2.0))
             if self._topic_id not in (None, found.topic_id):
-                raise OffsetsGone(f"topic {self.topic!r} was deleted and made anew", "Capture the offsets anew.")
+                raise OffsetOutOfRange(f"topic {self.topic!r} was deleted and made anew", "Capture the offsets anew.")
             self._layout, self._topic_id = found, found.topic_id
             self._seeds = tuple(dict.fromkeys([*self._seeds, *found.brokers]))
         return self._layout
@@ -137,16 +137,16 @@ class Leaders:
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _open(self, address: Address, patience: float) -> Link:
-        return Link(address, min(self._deadline, time.monotonic() + patience), self._buffers)
+    def _open(self, address: Address, patience: float) -> BrokerConnection:
+        return BrokerConnection(address, min(self._deadline, time.monotonic() + patience), self._buffers)
 
-    def _link(self, leader: Address) -> Link:
+    def _link(self, leader: Address) -> BrokerConnection:
         if leader not in self._links:
-            link = self._links[leader] = Link(leader, self._deadline, self._buffers)
+            link = self._links[leader] = BrokerConnection(leader, self._deadline, self._buffers)
             self._selector.register(link, selectors.EVENT_READ)
         return self._links[leader]
 
-    def _drop(self, link: Link) -> None:
+    def _drop(self, link: BrokerConnection) -> None:
         self._links.pop(link.address, None)
         with ExitStack() as stack:
             stack.callback(link.close)

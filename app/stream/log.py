@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from streaming_lab.cli import positive
-from streaming_lab.stream.connection import Connection
+from streaming_lab.client.connection import Connection
 from streaming_lab.stream.delivery import Counts, Refused, Undecided
 from streaming_lab.stream.held import Held
 from streaming_lab.stream.opening import Opening

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from streaming_lab.stream.missing import OffsetsGone
+from streaming_lab.client.errors import OffsetOutOfRange
 
 _STALL = 5.0  # seconds that a log may end before the range does, as it may after a change of leaders
 
@@ -29,7 +29,7 @@ class LogEnd:
             return ""
         now, found = time.monotonic(), f"partition {partition}: the log ends at offset {part.high_watermark}"
         if now - self._since.setdefault(partition, now) > _STALL:
-            raise OffsetsGone(
+            raise OffsetOutOfRange(
                 f"topic {self._topic!r}, {found}, not {end}",
                 "The log was truncated, or the range ends beyond it: capture the offsets anew.",
             )
@@ -39,18 +39,18 @@ class LogEnd:
         """Is what was read still in the log? After an unclean election other records may have its offsets (KIP-595)."""
         cut = part.diverging_epoch
         if cut is not None and cut.end_offset >= 0:
-            raise OffsetsGone(
+            raise OffsetOutOfRange(
                 f"topic {self._topic!r}, partition {part.partition_index}: the log was cut at offset {cut.end_offset}, "
                 f"below offset {at} that had been reached",
                 "A leader that lacked records was elected (unclean.leader.election.enable): read the topic anew.",
             )
 
 
-def out_of_range(topic: str, partition: int, wanted: tuple[int, int], there: tuple[int, int]) -> OffsetsGone:
+def out_of_range(topic: str, partition: int, wanted: tuple[int, int], there: tuple[int, int]) -> OffsetOutOfRange:
     """The error for [at, end) of which the log, which holds `there`, does not have the first offset."""
     (at, end), (begin, last) = wanted, there
     gone = f"offsets {at} to {min(begin, end)} were deleted" if at < begin else f"offset {at} was truncated"
-    return OffsetsGone(
+    return OffsetOutOfRange(
         f"topic {topic!r}, partition {partition}: {gone}; the log holds [{begin}, {last})",
         "Read from the first offset that is still there, or keep the log longer (retention.ms, retention.bytes).",
     )

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from streaming_lab.cli import whole
+from streaming_lab.client.connection import addresses
 from streaming_lab.errors import LabError
-from streaming_lab.home import lab_home
-from streaming_lab.stream.connection import addresses
+from streaming_lab.paths import lab_home
 from streaming_lab.stream.delivery import Refused, Undecided
 from streaming_lab.stream.log import EventLog, Option
 from streaming_lab.stream.outbox_file import OutboxFile, Row, rows_in

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from confluent_kafka import Consumer, TopicPartition
 
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection, librdkafka_settings
 from streaming_lab.errors import LabError
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection, librdkafka
 
 
 def find(
@@ -26,7 +26,7 @@ def find(
     found: set[str] = set()
     consumer = Consumer(
         {
-            **librdkafka(connection),
+            **librdkafka_settings(connection),
             "group.id": "read-back",  # librdkafka wants a name; nothing is joined or committed
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",

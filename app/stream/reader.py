@@ -9,15 +9,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from streaming_lab.client.connection import Connection
+from streaming_lab.client.topics import Ranges
 from streaming_lab.stream import choice
-from streaming_lab.stream.connection import Connection
 from streaming_lab.stream.frames import TopicFrame, build
 from streaming_lab.stream.gathered import Gathered
 from streaming_lab.stream.pipeline import Part, Pipeline, Planner
 from streaming_lab.stream.reading import Reading
 from streaming_lab.stream.request import Request
 from streaming_lab.stream.schema import Schema
-from streaming_lab.stream.topics import Ranges
 
 _LIMITED = 256 << 10  # bytes at once when only the first rows are wanted
 

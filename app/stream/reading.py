@@ -6,16 +6,16 @@ from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Any, TypeAlias, TypeVar
 
-from streaming_lab.stream import door
+from streaming_lab.client import preflight
+from streaming_lab.client.broker_connection import Unsupported
+from streaming_lab.client.connection import security_protocol_of
+from streaming_lab.client.errors import BrokerUnavailable
+from streaming_lab.client.topics import Ranges
 from streaming_lab.stream.batches import OldFormat
-from streaming_lab.stream.connection import security
 from streaming_lab.stream.consumed import Consumed, Consuming
 from streaming_lab.stream.fetch import Fetcher
 from streaming_lab.stream.fetched import Fetched
-from streaming_lab.stream.missing import BrokerGone
 from streaming_lab.stream.request import Request
-from streaming_lab.stream.topics import Ranges
-from streaming_lab.stream.wire import Unsupported
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ class Reading:
             yield from self._source.read({p: (at, ranges[p][1]) for p, at in reached.items()}, **settings)
 
     def _begin(self) -> tuple[Source, Ranges]:
-        if security(self._request.connection) != "PLAINTEXT":
-            source: Source = self._consuming(f"the connection is {security(self._request.connection)}")
+        if security_protocol_of(self._request.connection) != "PLAINTEXT":
+            source: Source = self._consuming(f"the connection is {security_protocol_of(self._request.connection)}")
             return source, self._request.resolved(source)
         try:
             source = self._opened(Fetcher)
@@ -63,8 +63,8 @@ class Reading:
         except Unsupported as reason:
             source = self._consuming(str(reason))
             return source, self._request.resolved(source)
-        except BrokerGone:
-            door.explain(self._request.connection)  # does the port want TLS or SASL?
+        except BrokerUnavailable:
+            preflight.raise_if_denied(self._request.connection)  # does the port want TLS or SASL?
             raise
 
     def _consuming(self, reason: str) -> Consuming:

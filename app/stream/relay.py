@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaException
 
-from streaming_lab.stream import door
-from streaming_lab.stream.connection import Connection
+from streaming_lab.client import preflight
+from streaming_lab.client.connection import Connection
 from streaming_lab.stream.engine import Acknowledged, Engine
 from streaming_lab.stream.held import Held
 
@@ -86,7 +86,7 @@ class Relay:
             self._calm, self._worried = now, False
         elif now - self._calm > WORRY and not self._worried:
             self._worried = True
-            why = door.verdict(self._connection)
+            why = preflight.diagnose(self._connection)
             logger.warning("outbox: no row was acknowledged for %.0f s, the file keeps them: %s", now - self._calm, why)
 
     def _send_behind(self, last: int) -> int:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeAlias
 
+from streaming_lab.client.connection import Connection
+from streaming_lab.client.metadata import EARLIEST, LATEST
+from streaming_lab.client.topics import Ranges
 from streaming_lab.errors import LabError
-from streaming_lab.stream.connection import Connection
-from streaming_lab.stream.layout import EARLIEST, LATEST
-from streaming_lab.stream.topics import Ranges
 
 Place: TypeAlias = int | Mapping[int, int] | datetime | None  # an offset, one per partition, or a moment
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from streaming_lab.client.connection import Connection
 from streaming_lab.errors import LabError
 from streaming_lab.stream import choice
 from streaming_lab.stream.chunk import Decoded
-from streaming_lab.stream.connection import Connection
 from streaming_lab.stream.fetch import ANSWER
 from streaming_lab.stream.gathered import narrowed, placed
 from streaming_lab.stream.pipeline import Part, Pipeline, Planner

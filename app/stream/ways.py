@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from streaming_lab.errors import LabError
 
 if TYPE_CHECKING:
-    from streaming_lab.stream.connection import Connection
+    from streaming_lab.client.connection import Connection
     from streaming_lab.stream.log import EventLog
 
 # Not imported here: each way brings its own client library.

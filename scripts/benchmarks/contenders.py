@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmarks import environment
 from benchmarks.logs import AppendAlone, ConfluentEach, FsyncAlone, KafkaPython
+from streaming_lab.client.connection import Connection, addresses, connection_for
 from streaming_lab.errors import LabError
-from streaming_lab.stream.connection import Connection, addresses, connect_to
 from streaming_lab.stream.delivery import Counts
 from streaming_lab.stream.ways import WAYS, log_class, open_log
 
@@ -70,7 +70,7 @@ def _serve(name: str, servers: str, topic: str, folder: str) -> int:
 
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    log = contender(name, connect_to(servers), topic, Path(folder))
+    log = contender(name, connection_for(servers), topic, Path(folder))
     with GameServer(create_app(log)) as server:
         print("ready", server.url, flush=True)
         stopped.wait()

@@ -12,7 +12,7 @@ from typing import Any
 
 from streaming_lab.cluster import Cluster, attach
 from streaming_lab.errors import LabError
-from streaming_lab.home import PROJECT, cache_folder
+from streaming_lab.paths import PROJECT, cache_folder
 
 LOCK = PROJECT / "requirements-bench.txt"
 

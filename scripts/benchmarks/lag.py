@@ -24,9 +24,9 @@ from confluent_kafka import Consumer, TopicPartition
 from benchmarks import environment
 from benchmarks.contenders import playing
 from streaming_lab.cli import whole
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection, librdkafka_settings
 from streaming_lab.errors import LabError
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection, librdkafka
 from streaming_lab.stream.ways import DELIVERING
 
 PATIENCE = 20.0  # seconds for the last row
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _lag(connection: Connection, way: str, events: int, folder: Path) -> dict[str, float]:
     topic = f"lag-{uuid.uuid4().hex[:8]}"
-    topics.create(connection, topic)
+    topics.create_topic(connection, topic)
     with playing(way, connection, topic, folder / way) as (url, _), _Watcher(connection, topic) as watcher:
         watcher.seen(set(_ask(url, WARM)))  # a producer's first half second goes by until it has its id
         answered = _ask(url, events)
@@ -86,7 +86,7 @@ class _Watcher:
 
     def __init__(self, connection: Connection, topic: str) -> None:
         settings: dict[str, Any] = {"group.id": "lag", "enable.auto.commit": False, "socket.nagle.disable": True}
-        self._consumer = Consumer({**librdkafka(connection), **settings})
+        self._consumer = Consumer({**librdkafka_settings(connection), **settings})
         self._consumer.assign([TopicPartition(topic, 0, 0)])
         self._read: dict[str, float] = {}
         self._arrived = threading.Condition()

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from streaming_lab.stream.connection import Connection, librdkafka
+from streaming_lab.client.broker_connection import BrokerConnection
+from streaming_lab.client.connection import Connection, librdkafka_settings
+from streaming_lab.client.metadata import parse_addresses
 from streaming_lab.stream.delivery import Counts
-from streaming_lab.stream.layout import parse_addresses
-from streaming_lab.stream.wire import Link
 
 
 class Peer:
@@ -62,7 +62,7 @@ class ConfluentEach(Peer):
         super().__init__(connection, topic)
         from confluent_kafka import Producer
 
-        settings = {**librdkafka(connection), "enable.idempotence": True, "linger.ms": 0}
+        settings = {**librdkafka_settings(connection), "enable.idempotence": True, "linger.ms": 0}
         self.producer = Producer(settings)
 
     def deliver(self, key: str, value: bytes) -> None:
@@ -108,7 +108,7 @@ class AppendAlone(Peer):
         records = MemoryRecordsBuilder(2, 0, 1 << 20)
         records.append(int(time.time() * 1000), key.encode(), value)
         records.close()
-        with Link(self.address, time.monotonic() + 30) as link:
+        with BrokerConnection(self.address, time.monotonic() + 30) as link:
             version = min(link.version(ProduceRequest), 12)  # later ones name topics by id
         data = ProduceRequest.TopicProduceData
         partition = data.PartitionProduceData(version=version, index=0, records=records.buffer())

@@ -27,10 +27,10 @@ import psutil
 
 from benchmarks import environment
 from streaming_lab.cli import whole
+from streaming_lab.client import topics
+from streaming_lab.client.connection import addresses, connection_for
 from streaming_lab.cluster import Cluster, attach
 from streaming_lab.errors import LabError
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import addresses, connect_to
 from streaming_lab.stream.delivery import Refused, Undecided
 from streaming_lab.stream.log import MEMORY, EventLog
 from streaming_lab.stream.ways import DELIVERING, log_class, open_log
@@ -84,7 +84,7 @@ def _outage(cluster: Cluster, way: str, folder: Path, options: argparse.Namespac
     """One way's figures; the broker runs before and after."""
     folder.mkdir()
     topic = f"memory-{uuid.uuid4().hex[:8]}"
-    topics.create(cluster.connection, topic, timeout=30.0)
+    topics.create_topic(cluster.connection, topic, timeout=30.0)
     command = [sys.executable, __file__, way, addresses(cluster.connection), topic, str(folder)]
     command += [str(options.events), str(options.memory * MB)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -144,7 +144,7 @@ def _append(log: EventLog, numbers: "count[int]", events: int, answers: "Counter
 
 
 def _suffer(way: str, servers: str, topic: str, folder: str, events: int, memory: int) -> int:
-    log = open_log(way, connect_to(servers), topic, memory=memory, **log_class(way).settings_in(Path(folder)))
+    log = open_log(way, connection_for(servers), topic, memory=memory, **log_class(way).settings_in(Path(folder)))
     log.append("player-0", b'{"event_id": "first"}', "first")
     while log.queued:
         time.sleep(LOOK)

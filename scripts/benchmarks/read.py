@@ -20,10 +20,10 @@ from benchmarks.figures import check_equal, figures, table
 from benchmarks.peers.measure import Task
 from benchmarks.ways import WAYS, Way
 from streaming_lab.cli import whole
+from streaming_lab.client import topics
+from streaming_lab.client.connection import addresses, connection_for
 from streaming_lab.errors import LabError
-from streaming_lab.home import PROJECT
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import addresses, connect_to
+from streaming_lab.paths import PROJECT
 
 FOLDER = Path(__file__).with_name("peers")
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -101,7 +101,7 @@ def _seed(python: Path, task: Task, codec: str, batch: int) -> int:
 
 def _delete(task: Task) -> None:
     with suppress(LabError):  # the figures stand, whatever becomes of the topic
-        topics.delete(connect_to(task.bootstrap), [task.topic])
+        topics.delete_topics(connection_for(task.bootstrap), [task.topic])
 
 
 def _touch(task: Task) -> None:

@@ -24,9 +24,9 @@ from typing import Any
 from benchmarks import environment
 from benchmarks.contenders import CONTENDERS, UNLOGGED, playing
 from streaming_lab.cli import whole
+from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection
 from streaming_lab.errors import LabError
-from streaming_lab.stream import topics
-from streaming_lab.stream.connection import Connection
 from streaming_lab.stream.delivery import Counts
 
 SCRIPT = Path(__file__).with_name("eight_players.lua")
@@ -76,7 +76,7 @@ def _measure(connection: Connection, names: Sequence[str], options: Any, folder:
     with ExitStack() as stack:
         for number, name in enumerate(names):
             topic = f"bench-{run}-{number}"
-            topics.create(connection, topic)
+            topics.create_topic(connection, topic)
             url, ended = stack.enter_context(playing(name, connection, topic, folder / str(number)))
             games[name] = url, ended, topic
             wrk(url, 8, 1)  # first requests import, connect and compile

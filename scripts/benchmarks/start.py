@@ -59,10 +59,10 @@ def _summary(seconds: list[float]) -> dict[str, float]:
 
 def _acknowledged(port: int) -> None:
     """Write one record into a topic that the first request for it creates."""
-    from streaming_lab.stream import topics
+    from streaming_lab.client import topics
 
     connection = {"bootstrap_servers": [f"127.0.0.1:{port}"]}
-    topics.create(connection, "first", timeout=30.0)
+    topics.create_topic(connection, "first", timeout=30.0)
     with KafkaProducer(**connection) as producer:
         producer.send("first", b"1").get(30)
 

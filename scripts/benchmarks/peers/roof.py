@@ -12,7 +12,7 @@ from typing import Any
 
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
 
-from streaming_lab.stream.answers import decode_in_place
+from streaming_lab.client.broker_connection import decode_in_place
 
 VERSION = 12
 ANSWER, PART = 16 << 20, 4 << 20  # bytes of an answer, and of one partition in it

@@ -3,15 +3,15 @@
 from streaming_lab.errors import LabError
 
 
-class BrokerGone(LabError):
+class BrokerUnavailable(LabError):
     """No broker answered in time."""
 
 
-class NotLetIn(LabError):
+class AccessDenied(LabError):
     """A broker is there and refuses this connection: another user, certificate, file or protocol is wanted."""
 
 
-class TopicMissing(LabError):
+class UnknownTopic(LabError):
     """The broker answers, and has no such topic."""
 
 
@@ -19,5 +19,5 @@ class ReadTimeout(LabError):
     """The range was not read to its end before the deadline."""
 
 
-class OffsetsGone(LabError):
+class OffsetOutOfRange(LabError):
     """Wanted records are not in the log any more: deleted, truncated, or the topic was made anew."""

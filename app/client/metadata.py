@@ -8,13 +8,13 @@ from typing import Any
 from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 
-from streaming_lab.stream.wire import Address, Link, Unsupported, WireError
+from streaming_lab.client.broker_connection import Address, BrokerConnection, ConnectionBroken, Unsupported
 
 EARLIEST, LATEST = -2, -1  # ListOffsets' own names for the two ends
 
 # Errors that a little later, or another broker, may not give (https://kafka.apache.org/protocol#protocol_error_codes).
 UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID, OUT_OF_RANGE = 3, 100, 1
-MOVED = {
+STALE_ERRORS = {
     UNKNOWN_TOPIC: "unknown topic or partition",
     5: "no leader",
     6: "not the leader",
@@ -30,7 +30,7 @@ MOVED = {
 _NO_ID = uuid.UUID(int=0)
 
 
-class Moved(Exception):
+class StaleMetadata(Exception):
     """The cluster is between two states; ask again soon. `missing`: it says that the topic does not exist."""
 
     def __init__(self, why: str, missing: bool = False) -> None:
@@ -39,7 +39,7 @@ class Moved(Exception):
 
 
 @dataclass(frozen=True)
-class Layout:
+class TopicMetadata:
     """A topic's identity, the leader's address of each partition (None: none now), and every broker there is."""
 
     topic: str
@@ -48,22 +48,24 @@ class Layout:
     brokers: tuple[Address, ...]
 
 
-def find_layout(topic: str, addresses: Iterable[Address], connect: Callable[[Address], Link]) -> Layout:
+def fetch_metadata(
+    topic: str, addresses: Iterable[Address], connect: Callable[[Address], BrokerConnection]
+) -> TopicMetadata:
     """Ask one broker after another; raises `Moved` when none answers or there is no such topic."""
     trouble: list[str] = []
     for address in addresses:
         try:
             with connect(address) as link:
-                return _layout(topic, link)
-        except WireError as error:
+                return _topic_metadata(topic, link)
+        except ConnectionBroken as error:
             trouble.append(str(error))
-    raise Moved("; ".join(trouble) or "no broker is known")
+    raise StaleMetadata("; ".join(trouble) or "no broker is known")
 
 
-def _layout(topic: str, link: Link) -> Layout:
+def _topic_metadata(topic: str, link: BrokerConnection) -> TopicMetadata:
     version = link.version(MetadataRequest, 1)
     asked = MetadataRequest.MetadataRequestTopic(version=version, name=topic, topic_id=_NO_ID)
-    answer = link.ask(
+    answer = link.request(
         MetadataRequest(version=version, topics=[asked], allow_auto_topic_creation=False), MetadataResponse
     )
     (found,) = answer.topics
@@ -72,15 +74,15 @@ def _layout(topic: str, link: Link) -> Layout:
     brokers = {broker.node_id: (broker.host, broker.port) for broker in answer.brokers}
     leaders = {p.partition_index: brokers.get(p.leader_id) for p in found.partitions}
     topic_id = (found.topic_id if version >= 10 else None) or _NO_ID
-    return Layout(topic, topic_id, dict(sorted(leaders.items())), tuple(brokers.values()))
+    return TopicMetadata(topic, topic_id, dict(sorted(leaders.items())), tuple(brokers.values()))
 
 
-def find_offsets(
-    layout: Layout,
+def list_offsets(
+    layout: TopicMetadata,
     partitions: Iterable[int],
     when: int,
     committed: bool,
-    links: Mapping[Address, Link],
+    links: Mapping[Address, BrokerConnection],
 ) -> dict[int, int]:
     """The offset per partition at EARLIEST, LATEST, or the first record at or after a time (ms UTC; -1 if none).
 
@@ -103,28 +105,28 @@ def find_offsets(
             topics=[ListOffsetsRequest.ListOffsetsTopic(version=version, name=layout.topic, partitions=places)],
             timeout_ms=2000,
         )
-        for place in link.ask(request, ListOffsetsResponse).topics[0].partitions:
+        for place in link.request(request, ListOffsetsResponse).topics[0].partitions:
             if place.error_code:
                 raise error_of(place.error_code, f"partition {place.partition_index}")
             found[place.partition_index] = int(place.offset)
     return found
 
 
-def by_leader(layout: Layout, partitions: Iterable[int]) -> dict[Address, list[int]]:
+def by_leader(layout: TopicMetadata, partitions: Iterable[int]) -> dict[Address, list[int]]:
     """The partitions of each leader."""
     led: dict[Address, list[int]] = {}
     for partition in partitions:
         leader = layout.leaders.get(partition)
         if leader is None:
-            raise Moved(f"partition {partition} has no leader")
+            raise StaleMetadata(f"partition {partition} has no leader")
         led.setdefault(leader, []).append(partition)
     return led
 
 
 def error_of(code: int, what: str) -> Exception:
     """`Moved` for an error that may pass, `Unsupported` for any other."""
-    if code in MOVED:
-        return Moved(f"{what}: {MOVED[code]}", code in (UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID))
+    if code in STALE_ERRORS:
+        return StaleMetadata(f"{what}: {STALE_ERRORS[code]}", code in (UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID))
     return Unsupported(f"{what}: error {code}")
 
 

@@ -23,21 +23,27 @@ from kafka.protocol.sasl import (
     SaslHandshakeResponse,
 )
 
+from streaming_lab.client.broker_connection import (
+    Address,
+    BrokerConnection,
+    ConnectionBroken,
+    TlsExpected,
+    Unsupported,
+    format_address,
+)
+from streaming_lab.client.connection import CHECK_FILES, Connection, addresses, security_protocol_of, tls_context
+from streaming_lab.client.errors import AccessDenied, BrokerUnavailable
+from streaming_lab.client.metadata import parse_addresses
 from streaming_lab.errors import LabError
-from streaming_lab.stream.connection import Connection, addresses, security
-from streaming_lab.stream.layout import parse_addresses
-from streaming_lab.stream.missing import BrokerGone, NotLetIn
-from streaming_lab.stream.tls import CHECK_FILES, context
-from streaming_lab.stream.wire import Address, Link, TlsSpoken, Unsupported, WireError, shown
 from streaming_lab.waiting import wait_until
 
-RETRY = 0.05  # seconds between two rounds of knocking
-_LEAST = 0.1  # seconds that one server has in any case
-_KNOCK = 2.0  # seconds for one server, so that a frozen one does not hide the next
-_INSIST = 1.0  # seconds after which who hangs up each time is no broker that is just starting or ending
-_EXPLAIN = 0.5  # seconds for a server that was heard of before
-_ADDRESS = 2.5  # seconds for one numeric address to accept, and to answer
-_ALL = 9.0  # seconds for all addresses
+RETRY_INTERVAL = 0.05  # seconds between two rounds of knocking
+_SHORTEST_TRY = 0.1  # seconds that one server has in any case
+_TRY_TIMEOUT = 2.0  # seconds for one server, so that a frozen one does not hide the next
+_HANG_UP_GRACE = 1.0  # seconds after which who hangs up each time is no broker that is just starting or ending
+_DIAGNOSIS_TIMEOUT = 0.5  # seconds for a server that was heard of before
+_ADDRESS_TIMEOUT = 2.5  # seconds for one numeric address to accept, and to answer
+_REACH_TIMEOUT = 9.0  # seconds for all addresses
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _WITH_USER = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _HANGS_UP = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
@@ -45,28 +51,28 @@ _HANGS_UP = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
 _CHECK_USER = "Check sasl_mechanism, sasl_plain_username, sasl_plain_password and other sasl_ names of the connection."
 
 
-def find(connection: Connection, deadline: float, insist: float = _INSIST) -> str:
+def find_accepting_server(connection: Connection, deadline: float, insist: float = _HANG_UP_GRACE) -> str:
     """The first bootstrap server (host:port) that lets us in: TLS, versions, SASL and a first question.
 
     kafka-python leaks a socket or a thread for each attempt that fails there, so its clients ask here first. Raises
     `NotLetIn` with the reason: at once, or after `insist` seconds where another try could do better. When nobody
     answers until `deadline` (monotonic seconds) it is kafka-python's `KafkaConnectionError`.
     """
-    tls, started = context(connection), time.monotonic()
-    troubles: list[WireError] = []
+    tls, started = tls_context(connection), time.monotonic()
+    troubles: list[ConnectionBroken] = []
 
     def first_open() -> str:
         troubles.clear()
         for server in addresses(connection).split(","):
             try:
-                with _Door(parse_addresses(server)[0], connection, tls, _patience(deadline)) as door:
+                with _PreflightConnection(parse_addresses(server)[0], connection, tls, _try_deadline(deadline)) as door:
                     door.enter()
                 return server
             except Unsupported:
                 return server  # for the client to judge
-            except TlsSpoken as error:
+            except TlsExpected as error:
                 raise _other_protocol(connection, error) from error
-            except WireError as error:
+            except ConnectionBroken as error:
                 troubles.append(error)
         if all(map(_hung_up, troubles)) and time.monotonic() - started > insist:
             raise _other_protocol(connection, troubles[0]) from troubles[0]
@@ -75,83 +81,89 @@ def find(connection: Connection, deadline: float, insist: float = _INSIST) -> st
     def nobody() -> kafka_errors.KafkaConnectionError:
         return kafka_errors.KafkaConnectionError("; ".join(map(str, troubles)))
 
-    return wait_until(first_open, deadline - RETRY - time.monotonic(), nobody, RETRY)
+    return wait_until(first_open, deadline - RETRY_INTERVAL - time.monotonic(), nobody, RETRY_INTERVAL)
 
 
-def explain(connection: Connection) -> None:
+def raise_if_denied(connection: Connection) -> None:
     """Raise `NotLetIn` if that is why a client got no answer."""
     with suppress(kafka_errors.KafkaConnectionError):
-        find(connection, time.monotonic() + _EXPLAIN, insist=0.0)
+        find_accepting_server(connection, time.monotonic() + _DIAGNOSIS_TIMEOUT, insist=0.0)
 
 
-def verdict(connection: Connection) -> str:
+def diagnose(connection: Connection) -> str:
     """What happens at the door now, in a sentence: for those who log it and go on. Half a second at most."""
     try:
-        return f"{find(connection, time.monotonic() + _EXPLAIN, insist=0.0)} answers"
-    except NotLetIn as error:
+        return f"{find_accepting_server(connection, time.monotonic() + _DIAGNOSIS_TIMEOUT, insist=0.0)} answers"
+    except AccessDenied as error:
         return f"{error.problem}. {error.cure}"
     except kafka_errors.KafkaConnectionError as error:
         return f"no broker answers: {error}"
 
 
 @dataclass(frozen=True)
-class Reached:
+class ReachedBroker:
     """A numeric address (host:port) where a broker answered, and the addresses that it sends its clients to."""
 
     server: str
     advertised: tuple[Address, ...]
 
 
-def reach(connection: Connection) -> Reached:
+def reach_any_address(connection: Connection) -> ReachedBroker:
     """The first address of the bootstrap servers' names at which a broker answers, each name resolved to all it has.
 
     Raises `BrokerGone` with what each address did instead, within ten seconds, and `NotLetIn`.
     """
-    deadline, failures = time.monotonic() + _ALL, list[str]()
+    deadline, failures = time.monotonic() + _REACH_TIMEOUT, list[str]()
     for host, port in parse_addresses(connection["bootstrap_servers"]):
-        for address in resolve(host, port, failures):
+        for address in resolve_host(host, port, failures):
             now = time.monotonic()
             if now > deadline:
-                failures.append(f"{shown(address)}: not tried, {_ALL:.0f} s are over")
+                failures.append(f"{format_address(address)}: not tried, {_REACH_TIMEOUT:.0f} s are over")
                 continue
             try:
-                with _Door(address, connection, context(connection), min(now + _ADDRESS, deadline)) as door:
+                with _PreflightConnection(
+                    address, connection, tls_context(connection), min(now + _ADDRESS_TIMEOUT, deadline)
+                ) as door:
                     answer = door.enter()
-                return Reached(shown(address), tuple((broker.host, broker.port) for broker in answer.brokers))
-            except (WireError, Unsupported) as error:
-                failures.append(f"{shown(address)}{_name(host)}: {_reason(error, address)}")
-    raise BrokerGone(
+                return ReachedBroker(
+                    format_address(address), tuple((broker.host, broker.port) for broker in answer.brokers)
+                )
+            except (ConnectionBroken, Unsupported) as error:
+                failures.append(f"{format_address(address)}{_name(host)}: {_reason(error, address)}")
+    raise BrokerUnavailable(
         f"no broker answers at {addresses(connection)} ({'; '.join(failures)})",
         "Is it running, and is the port right? `-p cluster embedded` starts one of the lab's own.",
     )
 
 
-def check_advertised(found: Reached) -> None:
+def check_advertised(found: ReachedBroker) -> None:
     """Raise `BrokerGone` when a broker sends its clients to a place out of reach, naming the place."""
-    deadline = time.monotonic() + _ALL
+    deadline = time.monotonic() + _REACH_TIMEOUT
     for host, port in found.advertised:
         failures: list[str] = []
         told = f"connected to {found.server}, which sends its clients to {host}:{port}"
-        numeric = resolve(host, port, failures)
+        numeric = resolve_host(host, port, failures)
         if not numeric:
-            raise BrokerGone(
+            raise BrokerUnavailable(
                 f"{told}, and the name {host!r} does not resolve here",
                 f"Set the broker's advertised.listeners to a name that does, or add {host!r} to the hosts file.",
             )
         for address in numeric:
             try:
-                socket.create_connection(address, timeout=max(0.1, min(_ADDRESS, deadline - time.monotonic()))).close()
+                socket.create_connection(
+                    address, timeout=max(0.1, min(_ADDRESS_TIMEOUT, deadline - time.monotonic()))
+                ).close()
                 break
             except OSError as error:
-                failures.append(f"{shown(address)}: {_os_reason(error)}")
+                failures.append(f"{format_address(address)}: {_os_reason(error)}")
         else:
-            raise BrokerGone(
+            raise BrokerUnavailable(
                 f"{told}, and nothing accepts connections there ({'; '.join(failures)})",
                 "Set the broker's advertised.listeners to an address that this machine can reach.",
             )
 
 
-def resolve(host: str, port: int, failures: list[str]) -> list[Address]:
+def resolve_host(host: str, port: int, failures: list[str]) -> list[Address]:
     """The numeric addresses of a host name, IPv6 and IPv4, in the system's order; none adds a line to `failures`."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -168,14 +180,14 @@ def _name(host: str) -> str:
 def _reason(error: Exception, address: Address) -> str:
     if isinstance(error.__cause__, OSError):
         return _os_reason(error.__cause__)
-    return str(error).removeprefix(shown(address)).lstrip(": ")
+    return str(error).removeprefix(format_address(address)).lstrip(": ")
 
 
 def _os_reason(error: OSError) -> str:
-    return f"no answer in {_ADDRESS:g} s" if isinstance(error, TimeoutError) else error.strerror or str(error)
+    return f"no answer in {_ADDRESS_TIMEOUT:g} s" if isinstance(error, TimeoutError) else error.strerror or str(error)
 
 
-class _Door(Link):
+class _PreflightConnection(BrokerConnection):
     """A link that is opened as the connection says, to be closed again."""
 
     def __init__(self, address: Address, connection: Connection, tls: ssl.SSLContext | None, deadline: float) -> None:
@@ -184,16 +196,16 @@ class _Door(Link):
 
     def enter(self) -> Any:
         """All that stands before a client's first question, and that question: the brokers, as `MetadataResponse`."""
-        if "SASL" in security(self._connection):
+        if "SASL" in security_protocol_of(self._connection):
             self._authenticate(str(self._connection.get("sasl_mechanism")))
         version = self.version(MetadataRequest, 1)
         request = MetadataRequest(version=version, topics=[], allow_auto_topic_creation=False)
-        return self.ask(request, MetadataResponse)
+        return self.request(request, MetadataResponse)
 
     def receive(self) -> tuple[Any, bytearray]:
         try:
             return super().receive()
-        except WireError as error:  # TLS 1.3 tells only now that our own certificate does not do
+        except ConnectionBroken as error:  # TLS 1.3 tells only now that our own certificate does not do
             if isinstance(error.__cause__, ssl.SSLError) and "CERT" in str(error.__cause__.reason):
                 raise self._refused(str(error.__cause__.reason), CHECK_FILES) from error
             raise
@@ -208,11 +220,11 @@ class _Door(Link):
                     "Name the authority's file as ssl_cafile, and the broker as its certificate does.",
                 ) from error
             except OSError as error:
-                raise WireError(f"{self}: {error}") from error
+                raise ConnectionBroken(f"{self}: {error}") from error
         return super()._api_versions()
 
     def _authenticate(self, mechanism: str) -> None:
-        shaken = self.ask(SaslHandshakeRequest(version=1, mechanism=mechanism), SaslHandshakeResponse)
+        shaken = self.request(SaslHandshakeRequest(version=1, mechanism=mechanism), SaslHandshakeResponse)
         if shaken.error_code or mechanism not in SASL_MECHANISMS:
             offered = ", ".join(shaken.mechanisms) or "no SASL at all"
             raise self._refused(f"sasl_mechanism {mechanism!r} is not possible, it offers {offered}", _CHECK_USER)
@@ -221,7 +233,7 @@ class _Door(Link):
             raise self._refused(f"{mechanism} needs a user and a password", _CHECK_USER)
         try:
             self._exchange(SASL_MECHANISMS[mechanism](host=self.address[0], **self._connection), mechanism)
-        except (LabError, WireError, Unsupported):
+        except (LabError, ConnectionBroken, Unsupported):
             raise
         except Exception as error:  # of a mechanism's library, a token's provider, a server that can't prove itself
             raise self._refused(f"{mechanism} failed on this side: {error}", _CHECK_USER) from error
@@ -230,28 +242,28 @@ class _Door(Link):
         version = self.version(SaslAuthenticateRequest)
         while not exchange.is_done():
             request = SaslAuthenticateRequest(version=version, auth_bytes=exchange.auth_bytes())
-            answer = self.ask(request, SaslAuthenticateResponse)
+            answer = self.request(request, SaslAuthenticateResponse)
             if answer.error_code:
                 user = self._connection.get("sasl_plain_username")
                 raise self._refused(f"user {user!r}, {mechanism}: {answer.error_message}", _CHECK_USER)
             exchange.receive(bytes(answer.auth_bytes))
 
-    def _refused(self, why: str, cure: str) -> NotLetIn:
-        return NotLetIn(f"the broker at {self} does not let us in: {why}", cure)
+    def _refused(self, why: str, cure: str) -> AccessDenied:
+        return AccessDenied(f"the broker at {self} does not let us in: {why}", cure)
 
 
-def _patience(deadline: float) -> float:
+def _try_deadline(deadline: float) -> float:
     now = time.monotonic()
-    return max(now + _LEAST, min(now + _KNOCK, deadline))
+    return max(now + _SHORTEST_TRY, min(now + _TRY_TIMEOUT, deadline))
 
 
-def _hung_up(trouble: WireError) -> bool:
+def _hung_up(trouble: ConnectionBroken) -> bool:
     """Did it open its port and close the connection, other than one that is away?"""
     return isinstance(trouble.__cause__, _HANGS_UP) or str(trouble).endswith("closed the connection")
 
 
-def _other_protocol(connection: Connection, trouble: WireError) -> NotLetIn:
-    return NotLetIn(
-        f"{trouble}, as a broker does that does not want security_protocol={security(connection)} at this port",
+def _other_protocol(connection: Connection, trouble: ConnectionBroken) -> AccessDenied:
+    return AccessDenied(
+        f"{trouble}, as a broker does that does not want security_protocol={security_protocol_of(connection)} at this port",
         "Say the right one of PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL, or take another port.",
     )

@@ -2,20 +2,95 @@
 
 import difflib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, OffsetSpec
 
+from streaming_lab.client import preflight
+from streaming_lab.client.connection import Connection, addresses, kafka_python_settings
+from streaming_lab.client.errors import BrokerUnavailable, UnknownTopic
+from streaming_lab.client.preflight import RETRY_INTERVAL
 from streaming_lab.errors import LabError
-from streaming_lab.stream.admin import PATIENCE, asking
-from streaming_lab.stream.connection import Connection
-from streaming_lab.stream.description import Partition, TopicDescription
-from streaming_lab.stream.door import RETRY
-from streaming_lab.stream.missing import TopicMissing
 from streaming_lab.waiting import wait_until
+
+# kafka-python's admin client for a few questions, and what it means when nobody answers them.
+
+
+ADMIN_TIMEOUT = 4.0  # seconds until a silent broker is an error; a person waits less than five
+
+_SILENT = (
+    kafka_errors.KafkaTimeoutError,
+    kafka_errors.KafkaConnectionError,
+    kafka_errors.NodeNotReadyError,
+    kafka_errors.RequestTimedOutError,
+)
+
+
+@contextmanager
+def admin_client(connection: Connection, timeout: float) -> Iterator[KafkaAdminClient]:
+    """An admin client for a few questions; a broker that does not answer within `timeout` seconds is `BrokerGone`.
+
+    One that refuses the connection is `NotLetIn`.
+    """
+    started = time.monotonic()
+    admin = None
+    try:
+        server = preflight.find_accepting_server(connection, started + timeout)
+        patience = max(1, int((started + timeout - time.monotonic()) * 1000))
+        settings = {**kafka_python_settings(connection), "bootstrap_servers": [server]}
+        admin = KafkaAdminClient(**settings, bootstrap_timeout_ms=patience, request_timeout_ms=patience)
+        yield admin
+    except _SILENT as error:
+        waited = time.monotonic() - started
+        raise BrokerUnavailable(
+            f"no broker answers at {addresses(connection)} (waited {waited:.1f} s)",
+            "Start one with `python3 scripts/cluster.py start`, or correct the address.",
+        ) from error
+    finally:
+        if admin is not None:
+            admin.close()
+
+
+# A topic as the cluster describes it.
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition: `leader` is a broker id, or None while there is none; then `begin` and `end` are None, too."""
+
+    id: int
+    leader: int | None
+    replicas: tuple[int, ...]
+    isr: tuple[int, ...]
+    begin: int | None
+    end: int | None
+
+
+@dataclass(frozen=True)
+class TopicDescription:
+    """What the cluster says about a topic; `config` holds only what was set for this topic."""
+
+    name: str
+    partitions: tuple[Partition, ...]
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def replication_factor(self) -> int:
+        return len(self.partitions[0].replicas)
+
+    def to_json(self) -> dict[str, Any]:
+        """The description as a JSON-able dict."""
+        return {
+            "name": self.name,
+            "partitions": [{**vars(p), "replicas": list(p.replicas), "isr": list(p.isr)} for p in self.partitions],
+            "config": dict(self.config),
+        }
+
 
 Ranges: TypeAlias = Mapping[int, tuple[int, int]]  # partition -> [start, end)
 
@@ -24,7 +99,7 @@ class TopicClash(LabError):
     """The topic exists, in another shape than the one asked for."""
 
 
-def create(
+def create_topic(
     connection: Connection,
     name: str,
     *,
@@ -40,7 +115,7 @@ def create(
     """
     asked = {key: str(value) for key, value in (config or {}).items()}
     shape = {"num_partitions": partitions, "replication_factor": replication_factor, "configs": asked}
-    with asking(connection, timeout) as admin:
+    with admin_client(connection, timeout) as admin:
         (answer,) = admin.create_topics({name: shape}, timeout_ms=int(timeout * 1000), raise_errors=False)["topics"]
         if answer["error_code"] == kafka_errors.TopicAlreadyExistsError.errno:
             _same_shape(admin, name, partitions, replication_factor, asked)
@@ -53,10 +128,10 @@ def create(
         return True
 
 
-def delete(connection: Connection, names: Iterable[str], timeout: float = 10.0) -> None:
+def delete_topics(connection: Connection, names: Iterable[str], timeout: float = 10.0) -> None:
     """Remove topics with all that is in them; one that is not there is as good as removed."""
     fine = (0, kafka_errors.UnknownTopicOrPartitionError.errno)
-    with asking(connection, timeout) as admin:
+    with admin_client(connection, timeout) as admin:
         answers = admin.delete_topics(list(names), timeout_ms=int(timeout * 1000), raise_errors=False)["topics"]
     for answer in answers:
         if answer["error_code"] not in fine:
@@ -65,16 +140,16 @@ def delete(connection: Connection, names: Iterable[str], timeout: float = 10.0) 
             )
 
 
-def describe(connection: Connection, name: str, timeout: float = PATIENCE) -> TopicDescription:
+def describe_topic(connection: Connection, name: str, timeout: float = ADMIN_TIMEOUT) -> TopicDescription:
     """Leaders, replicas, in-sync replicas, first and end offsets per partition, and the topic's own configuration."""
-    with asking(connection, timeout) as admin:
+    with admin_client(connection, timeout) as admin:
         raw = _partitions(admin, name)
         led = [TopicPartition(name, p["partition_index"]) for p in raw if p["leader_id"] >= 0]
         begin, end = (_offsets(admin, led, spec) for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST))
         return TopicDescription(name, tuple(_partition(p, begin, end) for p in raw), _config(admin, name))
 
 
-def end_offsets(connection: Connection, name: str, timeout: float = PATIENCE) -> dict[int, int]:
+def end_offsets(connection: Connection, name: str, timeout: float = ADMIN_TIMEOUT) -> dict[int, int]:
     """The end offset of each partition now.
 
     Waits for the election of missing leaders; a `LabError` names the partitions that have none after `timeout`.
@@ -92,12 +167,12 @@ def end_offsets(connection: Connection, name: str, timeout: float = PATIENCE) ->
             "Wait for an election, or restart the broker.",
         )
 
-    with asking(connection, timeout) as admin:
-        wait_until(all_led, deadline - time.monotonic(), missing, RETRY)
+    with admin_client(connection, timeout) as admin:
+        wait_until(all_led, deadline - time.monotonic(), missing, RETRY_INTERVAL)
         return _offsets(admin, [TopicPartition(name, p["partition_index"]) for p in raw], OffsetSpec.LATEST)
 
 
-def answers(connection: Connection, name: str, timeout: float = 1.0) -> bool:
+def is_available(connection: Connection, name: str, timeout: float = 1.0) -> bool:
     """Is the topic there, with a leader for each partition? A quick question: what stands in the way is not told."""
     try:
         end_offsets(connection, name, timeout)
@@ -106,7 +181,7 @@ def answers(connection: Connection, name: str, timeout: float = 1.0) -> bool:
     return True
 
 
-def since(before: Mapping[int, int], after: Mapping[int, int]) -> Ranges:
+def written_between(before: Mapping[int, int], after: Mapping[int, int]) -> Ranges:
     """What was written between two `end_offsets`: partition -> [start, end), empty ranges included."""
     for partition, start in before.items():
         if after.get(partition, -1) < start:
@@ -117,14 +192,14 @@ def since(before: Mapping[int, int], after: Mapping[int, int]) -> Ranges:
     return {partition: (before.get(partition, 0), end) for partition, end in sorted(after.items())}
 
 
-def names(connection: Connection, timeout: float = PATIENCE) -> list[str]:
+def topic_names(connection: Connection, timeout: float = ADMIN_TIMEOUT) -> list[str]:
     """The names of all topics that are not Kafka's own, sorted."""
-    with asking(connection, timeout) as admin:
+    with admin_client(connection, timeout) as admin:
         return _names(admin)
 
 
 # A leader that was just elected does not know the end of its log yet, or is not where it was.
-_MOVED = (
+_TRANSIENT = (
     kafka_errors.OffsetNotAvailableError,
     kafka_errors.NotLeaderForPartitionError,
     kafka_errors.LeaderNotAvailableError,
@@ -134,7 +209,7 @@ _MOVED = (
 def _partitions(admin: KafkaAdminClient, name: str) -> list[dict[str, Any]]:
     (topic,) = admin.describe_topics([name])
     if topic["error_code"]:
-        raise _missing(name, _names(admin))
+        raise _unknown_topic(name, _names(admin))
     return sorted(topic["partitions"], key=lambda partition: int(partition["partition_index"]))
 
 
@@ -142,11 +217,11 @@ def _leaderless(raw: Iterable[Mapping[str, Any]]) -> list[int]:
     return [int(partition["partition_index"]) for partition in raw if partition["leader_id"] < 0]
 
 
-def _missing(name: str, existing: list[str]) -> TopicMissing:
+def _unknown_topic(name: str, existing: list[str]) -> UnknownTopic:
     near = difflib.get_close_matches(name, existing, n=1, cutoff=0.6)
     guess = f" (did you mean {near[0]!r}?)" if near else ""
     here = ", ".join(existing[:10]) or "none"
-    return TopicMissing(
+    return UnknownTopic(
         f"topic {name!r} does not exist{guess}", f"Create it first, or pass the right name; topics here: {here}."
     )
 
@@ -163,12 +238,12 @@ def _offsets(admin: KafkaAdminClient, partitions: Iterable[TopicPartition], spec
     def answered() -> bool:
         try:
             found.update(admin.list_partition_offsets(asked))
-        except _MOVED as error:
+        except _TRANSIENT as error:
             trouble[:] = [error]
             return False
         return True
 
-    wait_until(answered, PATIENCE, lambda: trouble[0], RETRY)
+    wait_until(answered, ADMIN_TIMEOUT, lambda: trouble[0], RETRY_INTERVAL)
     return {partition.partition: at.offset for partition, at in sorted(found.items())}
 
 

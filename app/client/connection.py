@@ -1,0 +1,184 @@
+"""How clients are told where Kafka is: one mapping in kafka-python's own names, so that security has a place to go."""
+
+import base64
+import json
+import logging
+import re
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+from streaming_lab.client.errors import AccessDenied
+from streaming_lab.errors import LabError
+
+Connection: TypeAlias = Mapping[
+    str, Any
+]  # e.g. {"bootstrap_servers": ["127.0.0.1:9092"]}; KafkaProducer(**connection) works
+
+_SERVER = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+
+# Where the two clients only differ in the name (librdkafka: CONFIGURATION.md).
+_LIBRDKAFKA = {
+    "client_id": "client.id",
+    "security_protocol": "security.protocol",
+    "sasl_mechanism": "sasl.mechanism",
+    "sasl_plain_username": "sasl.username",
+    "sasl_plain_password": "sasl.password",
+    "sasl_kerberos_service_name": "sasl.kerberos.service.name",
+    "ssl_cafile": "ssl.ca.location",
+    "ssl_certfile": "ssl.certificate.location",
+    "ssl_keyfile": "ssl.key.location",
+    "ssl_password": "ssl.key.password",
+    "ssl_crlfile": "ssl.crl.location",
+}
+_SECRETS = ("sasl_plain_password", "ssl_password")
+FRAME_LOGGERS = (
+    "kafka.protocol.parser",
+    "kafka.net.connection",
+)  # log each frame at DEBUG, a password or a token among them
+
+
+class Secret(str):
+    """A password that no log line shows: kafka-python logs all its settings when it debugs."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def _above_debug(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG
+
+
+def connection_for(servers: str) -> Connection:
+    """The connection mapping for `host:port[,host:port]`; a piece that is neither raises a `LabError` that names it."""
+    return {"bootstrap_servers": [_checked(piece.strip(), servers) for piece in servers.split(",")]}
+
+
+def addresses(connection: Connection) -> str:
+    """The bootstrap servers as one line of text, as errors and command lines want them."""
+    servers = connection["bootstrap_servers"]
+    return servers if isinstance(servers, str) else ",".join(servers)
+
+
+def security_protocol_of(connection: Connection) -> str:
+    """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+    return str(connection.get("security_protocol") or "PLAINTEXT")
+
+
+def kafka_python_settings(connection: Connection) -> dict[str, Any]:
+    """The connection as kafka-python's clients get it: the same names, passwords that do not show, TLS ready-made.
+
+    Raises `NotLetIn` for a file that can't be used.
+    """
+    if "SASL" in security_protocol_of(connection):
+        for name in FRAME_LOGGERS:
+            logging.getLogger(name).addFilter(_above_debug)
+    shown = {key: Secret(value) if key in _SECRETS and value else value for key, value in connection.items()}
+    return {**shown, "ssl_context": tls_context(connection)}
+
+
+def librdkafka_settings(connection: Connection) -> dict[str, Any]:
+    """The same connection in librdkafka's names (confluent-kafka, kcat -X); an unknown key raises a `LabError`.
+
+    None means in both that nothing was said.
+    """
+    config: dict[str, Any] = {"bootstrap.servers": addresses(connection)}
+    for key, value in connection.items():
+        if value is None:
+            continue
+        if key == "ssl_check_hostname":
+            config["ssl.endpoint.identification.algorithm"] = "https" if value else "none"
+        elif key == "sasl_oauth_token_provider":
+            config["oauth_cb"] = oauth_callback(value)
+        elif key in _LIBRDKAFKA:
+            config[_LIBRDKAFKA[key]] = value
+        elif key != "bootstrap_servers":
+            known = ", ".join(sorted(_LIBRDKAFKA))
+            raise LabError(f"connection key {key!r} has no counterpart in librdkafka", f"Use one of: {known}.")
+    if "ssl.certificate.location" in config:  # kafka-python looks for the key in the same file, if no other is named
+        config.setdefault("ssl.key.location", config["ssl.certificate.location"])
+    return config
+
+
+def _checked(piece: str, servers: str) -> str:
+    match = _SERVER.fullmatch(piece)
+    if match is None or not 1 <= int(match["port"]) <= 65535:
+        raise LabError(
+            f"{piece!r} in {servers!r} is not host:port",
+            "Write the brokers as host:port[,host:port], for example 127.0.0.1:9092.",
+        )
+    return piece
+
+
+# TLS as a connection's files say: one context for the lab's own links and for kafka-python's clients.
+
+
+CHECK_FILES = "Check ssl_cafile, ssl_certfile, ssl_keyfile, ssl_password and ssl_crlfile of the connection."
+_FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
+
+
+def tls_context(connection: Mapping[str, Any]) -> ssl.SSLContext | None:
+    """What the connection's ssl_ names say, in kafka-python's meaning; None where its security_protocol wants no TLS.
+
+    A file that is none is `NotLetIn`. kafka-python 3.0 would make the same of them, but for ssl_crlfile: it hands that
+    to a parameter that `ssl` has not.
+    """
+    if "SSL" not in str(connection.get("security_protocol")):
+        return None
+    given: ssl.SSLContext | None = connection.get("ssl_context")
+    if given is not None:
+        return given
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = connection.get("ssl_check_hostname", True)
+    files = {key: connection[key] for key in _FILES if connection.get(key)}
+    try:
+        if "ssl_cafile" in files:
+            made.load_verify_locations(files["ssl_cafile"])
+        else:
+            made.load_default_certs()
+        if "ssl_certfile" in files:
+            made.load_cert_chain(files["ssl_certfile"], files.get("ssl_keyfile"), connection.get("ssl_password"))
+        if "ssl_crlfile" in files:
+            made.load_verify_locations(files["ssl_crlfile"])
+            made.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    except OSError as error:
+        named = ", ".join(f"{key}={value}" for key, value in files.items())
+        raise AccessDenied(f"TLS can't be spoken with {named}: {error}", CHECK_FILES) from error
+    return made
+
+
+# OAUTHBEARER tokens as librdkafka wants them: kafka-python asks a provider, librdkafka a function.
+
+
+GOOD_FOR = 300.0  # seconds; what is believed of a token that does not say until when
+
+Token: TypeAlias = tuple[str, float, str, dict[str, str]]  # token, expiry in seconds UTC, principal, extensions
+
+
+class Provider(Protocol):
+    """kafka-python's `kafka.net.sasl.oauth.AbstractTokenProvider`."""
+
+    def token(self) -> str: ...
+    def extensions(self) -> dict[str, str]: ...
+
+
+def oauth_callback(provider: Provider) -> Callable[[Any], Token]:
+    """The provider as an `oauth_cb` (confluent-kafka): called again when four fifths of a token's time are over."""
+
+    def ask(_: Any) -> Token:
+        token = provider.token()
+        return token, expiry(token), "", dict(provider.extensions())
+
+    return ask
+
+
+def expiry(token: str) -> float:
+    """Until when a token is good, in seconds UTC: the claim `exp` of a JSON Web Token (RFC 7519), or `GOOD_FOR`."""
+    try:
+        claims = token.split(".")[1]
+        return float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return time.time() + GOOD_FOR
