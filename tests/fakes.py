@@ -2,8 +2,7 @@
 
 import threading
 
-from streaming_lab.stream.delivery import Counts, Refused, Undecided
-from streaming_lab.stream.outcome import Outcome
+from streaming_lab.delivery.outcome import Counts, DeliveryFuture, Refused, Undecided
 
 
 class FakeLog:
@@ -12,7 +11,7 @@ class FakeLog:
     def __init__(self) -> None:
         self.fate = "accept"
         self.values: list[bytes] = []
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[DeliveryFuture] = []
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Semaphore(0)  # counts appends that began
@@ -23,7 +22,7 @@ class FakeLog:
         if self.fate == "refuse":
             raise Refused("the queue is full", "Ask again later.")
         if self.fate == "unknown":
-            self.outcomes.append(Outcome(event_id))
+            self.outcomes.append(DeliveryFuture(event_id))
             raise Undecided(self.outcomes[-1], 2.0)
         self.values.append(value)
 

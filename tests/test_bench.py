@@ -11,9 +11,9 @@ import pytest
 from waiting import eventually
 
 from streaming_lab.client.connection import Connection, addresses
+from streaming_lab.delivery.event_log import OVERHEAD
 from streaming_lab.errors import LabError
 from streaming_lab.stream import native
-from streaming_lab.stream.held import OVERHEAD
 
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT / "scripts"))

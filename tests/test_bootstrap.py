@@ -219,17 +219,17 @@ def test_one_other_version_is_not_the_lock(bootstrap: ModuleType, monkeypatch: p
     """A single package of another version, or missing, and the running environment does not qualify."""
     lock = bootstrap.requirements_lock
     found = lock.installed()
-    assert lock.held()
+    assert lock.in_flight()
     monkeypatch.setattr(lock, "installed", lambda: {**found, "pandas": "3.0.0"})
-    assert not lock.held()
+    assert not lock.in_flight()
     monkeypatch.setattr(lock, "installed", lambda: {k: v for k, v in found.items() if k != "pandas"})
-    assert not lock.held()
+    assert not lock.in_flight()
 
 
 def test_the_check_takes_less_than_a_third_of_a_second(bootstrap: ModuleType) -> None:
     """What each command pays for a ready environment, measured on the processor's clock."""
     start = time.process_time()
-    assert bootstrap.requirements_lock.held()
+    assert bootstrap.requirements_lock.in_flight()
     assert time.process_time() - start < 0.3
 
 

@@ -11,10 +11,10 @@ from waiting import eventually
 
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, connection_for
-from streaming_lab.stream.buffered import Buffered
-from streaming_lab.stream.delivery import Counts, Refused
-from streaming_lab.stream.engine import Engine
-from streaming_lab.stream.held import OVERHEAD
+from streaming_lab.delivery.buffered import Buffered
+from streaming_lab.delivery.event_log import OVERHEAD
+from streaming_lab.delivery.outcome import Counts, Refused
+from streaming_lab.delivery.producer import IdempotentProducer
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def test_what_the_topic_does_not_have_is_counted_and_named(
     with Buffered(kafka, topic) as log, caplog.at_level(logging.WARNING, logger="streaming_lab.client"):
         log.connect()
         log.linger = 30.0
-        log._engine = log._new_engine()
+        log._producer = log._new_engine()
         log.append("p", value(1), "e1")
         log.append("p", value(2), "e2")
-        log._engine.purge()
+        log._producer.purge()
         assert eventually(lambda: not log.queued)
         assert log.counts == Counts(accepted=2, failed=2)
         log.append("p", value(3), "e3")
@@ -74,7 +74,7 @@ def test_closing_with_a_long_queue_is_no_reason_for_a_new_producer(kafka: Connec
 def test_reports_come_on_one_thread(kafka: Connection, topic: str) -> None:
     """Who waits for a flush, or closes, serves none of them."""
     threads: list[str] = []
-    engine = Engine(kafka, linger=30.0, events=1000, memory=1 << 20)
+    engine = IdempotentProducer(kafka, linger=30.0, events=1000, memory=1 << 20)
     for number in range(100):
         engine.produce(topic, value(number), "p", on_delivery=lambda *_: threads.append(current_thread().name))
     engine.flush(10.0)
@@ -91,8 +91,8 @@ def test_its_health_is_its_queue_s(kafka: Connection, topic: str) -> None:
     with Buffered(kafka, topic) as log:
         assert log.ready()
         log.connect()
-        assert log._engine is not None
-        log._engine.answers = lambda *_: False  # type: ignore[method-assign]
+        assert log._producer is not None
+        log._producer.answers = lambda *_: False  # type: ignore[method-assign]
         assert log.ready()
 
 
@@ -100,13 +100,13 @@ def test_all_that_is_lost_is_counted_though_not_all_of_it_is_named(
     kafka: Connection, topic: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The ids of those last reported are kept (a purge has no fixed order); how many there were is known."""
-    monkeypatch.setattr("streaming_lab.stream.buffered.NAMED", 2)
+    monkeypatch.setattr("streaming_lab.delivery.buffered.MOST_NAMED", 2)
     with Buffered(kafka, topic) as log, caplog.at_level(logging.WARNING, logger="streaming_lab.client"):
         log.linger = 30.0
         for number in range(5):
             log.append("p", value(number), f"e{number}")
-        assert log._engine is not None
-        log._engine.purge()
+        assert log._producer is not None
+        log._producer.purge()
         assert eventually(lambda: log.counts.failed == 5)
         assert (log.close(), log.unnamed) == (5, 3)
     reported = re.findall(r"event (e\d) was not delivered", caplog.text)
@@ -117,7 +117,7 @@ def test_all_that_is_lost_is_counted_though_not_all_of_it_is_named(
 def test_an_event_for_a_producer_that_was_just_closed_is_decided(kafka: Connection, topic: str) -> None:
     """Whoever closes it again serves the reports that its own thread does not serve any more."""
     reports: list[object] = []
-    engine = Engine(kafka, linger=0.0, events=10, memory=1 << 20)
+    engine = IdempotentProducer(kafka, linger=0.0, events=10, memory=1 << 20)
     engine.close()
     engine.produce(topic, b"{}", "p", on_delivery=lambda error, _: reports.append(error))
     engine.close()

@@ -20,6 +20,7 @@ from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import Cluster
 from streaming_lab.cluster.base import BROKER_VERBS
+from streaming_lab.delivery.ways import DELIVERING
 from streaming_lab.errors import LabError
 from streaming_lab.faults import plan
 from streaming_lab.faults.account import counts, timeline
@@ -28,7 +29,6 @@ from streaming_lab.faults.experiment import Experiment, run
 from streaming_lab.faults.plan import Contender, Fault, Step
 from streaming_lab.faults.process import GameFailed, GameProcess
 from streaming_lab.faults.promises import assert_kept, broken, lost_events
-from streaming_lab.stream.ways import DELIVERING
 
 LOAD = Load(requests=80, rate=40.0, players=6)
 CONFIRMED, OUTBOX, BUFFERED = (Contender(way, way) for way in ("confirmed", "outbox", "buffered"))

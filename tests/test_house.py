@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming_lab.stream.ways import WAYS
+from streaming_lab.delivery.ways import WAYS
 
 APP = Path(__file__).resolve().parent.parent / "app"
 FOUNDATION = {"", "errors", "settings", "home", "cli", "clean", "skipped_imports", "waiting", "ports"}

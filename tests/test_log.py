@@ -17,13 +17,11 @@ from waiting import within
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, addresses, connection_for
 from streaming_lab.client.errors import UnknownTopic
+from streaming_lab.delivery.confirmed import find_event_ids
+from streaming_lab.delivery.event_log import LARGEST_EVENT, ConnectOnce, EventLog
+from streaming_lab.delivery.outcome import Counts, DeliveryFuture, Refused
+from streaming_lab.delivery.ways import DELIVERING, WAYS, arguments, log_class, open_log, safe_ways
 from streaming_lab.errors import LabError
-from streaming_lab.stream.delivery import Counts, Refused
-from streaming_lab.stream.log import LARGEST, EventLog
-from streaming_lab.stream.opening import Opening
-from streaming_lab.stream.outcome import Outcome
-from streaming_lab.stream.readback import find
-from streaming_lab.stream.ways import DELIVERING, WAYS, arguments, log_class, open_log, safe_ways
 
 
 @pytest.fixture
@@ -154,8 +152,8 @@ def test_after_close_an_event_is_refused(kafka: Connection, topic: str, way: str
 @pytest.mark.parametrize("way", WAYS)
 def test_an_event_that_no_broker_would_take_is_refused_at_the_door(kafka: Connection, topic: str, way: str) -> None:
     """Its size is judged before it is queued, while the one who asked still listens."""
-    with open_log(way, kafka, topic) as log, pytest.raises(Refused, match=f"{LARGEST + 1} bytes"):
-        log.append("p", b"x" * (LARGEST + 1), "e")
+    with open_log(way, kafka, topic) as log, pytest.raises(Refused, match=f"{LARGEST_EVENT + 1} bytes"):
+        log.append("p", b"x" * (LARGEST_EVENT + 1), "e")
 
 
 @pytest.mark.parametrize("way", DELIVERING)
@@ -197,7 +195,7 @@ def test_an_outcome_calls_back_once_now_or_later() -> None:
     """Who asks before the decision is told then, who asks after it is told at once; the first decision stands."""
     heard: list[tuple[str, bool]] = []
     tell: Callable[[str], Callable[[bool], None]] = lambda name: lambda delivered: heard.append((name, delivered))  # noqa: E731
-    outcome = Outcome("e")
+    outcome = DeliveryFuture("e")
     outcome.add_done_callback(tell("early"))
     assert outcome.wait(0.01) is None
     outcome.decide(True)
@@ -220,7 +218,7 @@ def test_those_who_come_while_a_connection_fails_do_not_try_it_again_one_by_one(
         attempts.append(time.sleep(0.3))
         raise LabError("no broker answers")
 
-    opening = Opening(act)
+    opening = ConnectOnce(act)
     with ThreadPoolExecutor(8) as pool:
         errors = [refusal.exception() for refusal in [pool.submit(opening.check) for _ in range(8)]]
     assert (len(attempts), {type(error) for error in errors}) == (1, {Refused})
@@ -228,7 +226,7 @@ def test_those_who_come_while_a_connection_fails_do_not_try_it_again_one_by_one(
 
 def test_a_delivery_that_fails_late_counts_as_failed_and_another_as_refused() -> None:
     """Whoever still waits hears of it; no count ever goes down again."""
-    late, waited_for = Outcome("late"), Outcome("waited for")
+    late, waited_for = DeliveryFuture("late"), DeliveryFuture("waited for")
     assert late.wait(0.01) is None
     assert (late.decide(False), waited_for.decide(False), waited_for.decide(False)) == (True, False, False)
     assert waited_for.wait(0.01) is False
@@ -238,12 +236,12 @@ def test_a_read_back_looks_where_a_log_begins_anew(kafka: Connection, topic: str
     """The log was cut below what had been acknowledged, or made anew: the event may be anywhere in it."""
     with open_log("confirmed", kafka, topic) as log:
         log.append(*event(1))
-    assert find(kafka, topic, {event(1)[2]}, {0: 100, 1: 100}) == {event(1)[2]}
-    outcome = Outcome("e1", (7, 100))
+    assert find_event_ids(kafka, topic, {event(1)[2]}, {0: 100, 1: 100}) == {event(1)[2]}
+    outcome = DeliveryFuture("e1", (7, 100))
     outcome.lower(1, 3)
     outcome.lower(0, 9)
     outcome.lower(2, 5)
-    assert outcome.floor == (7, 3)
+    assert outcome.min_offset == (7, 3)
 
 
 def test_a_close_does_not_wait_for_a_read_back_that_hangs(kafka: Connection, topic: str) -> None:

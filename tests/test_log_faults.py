@@ -15,13 +15,11 @@ from kafka import KafkaProducer
 from waiting import eventually, within
 
 from streaming_lab.client import topics
-from streaming_lab.stream.confirmed import Confirmed
-from streaming_lab.stream.delivery import Counts, Refused, Undecided
-from streaming_lab.stream.engine import Engine
-from streaming_lab.stream.held import OVERHEAD
-from streaming_lab.stream.outcome import Outcome
-from streaming_lab.stream.readback import find
-from streaming_lab.stream.ways import open_log
+from streaming_lab.delivery.confirmed import Confirmed, find_event_ids
+from streaming_lab.delivery.event_log import OVERHEAD
+from streaming_lab.delivery.outcome import Counts, DeliveryFuture, Refused, Undecided
+from streaming_lab.delivery.producer import IdempotentProducer
+from streaming_lab.delivery.ways import open_log
 
 
 @pytest.fixture
@@ -45,7 +43,7 @@ def event(number: int) -> tuple[str, bytes, str]:
 
 def present(broker: Any, topic: str, ids: set[str]) -> set[str]:
     """Those of the ids that are in the topic."""
-    return find(broker.connection, topic, ids, {})
+    return find_event_ids(broker.connection, topic, ids, {})
 
 
 def test_a_time_out_is_unknown_and_decided_when_the_broker_is_back(broker: Any, topic: str) -> None:
@@ -71,7 +69,7 @@ def test_a_time_out_is_unknown_and_decided_when_the_broker_is_back(broker: Any, 
 
 def test_a_killed_broker_loses_and_doubles_nothing_that_was_confirmed(broker: Any, topic: str) -> None:
     """Events that waited out the outage are in the topic once, and so are those before it."""
-    outcomes: list[Outcome] = []
+    outcomes: list[DeliveryFuture] = []
     with open_log("confirmed", broker.connection, topic, timeout=10.0) as log:
         for number in range(30):
             if number == 10:
@@ -100,8 +98,8 @@ def test_a_delivery_declared_dead_is_read_back_from_the_topic(
         broker.pause() if reached_the_broker else broker.kill()
         with pytest.raises(Undecided) as caught:
             log.append(*event(2))
-        assert log._engine is not None
-        log._engine.purge()  # as librdkafka does on a fatal error
+        assert log._producer is not None
+        log._producer.purge()  # as librdkafka does on a fatal error
         assert eventually(lambda: log.replaced)
         broker.resume() if reached_the_broker else broker.restart()
         assert eventually(lambda: caught.value.outcome.delivered is not None)
@@ -117,7 +115,7 @@ def test_a_delivery_declared_dead_is_read_back_from_the_topic(
     )
 
 
-class Lying(Engine):
+class Lying(IdempotentProducer):
     """A producer that drops the event `e3` and reports it delivered, at an offset that is not its own; once."""
 
     lies = 1
@@ -236,7 +234,7 @@ def test_why_fire_and_forget_is_not_idempotent(
         def __init__(self, **settings: Any) -> None:
             super().__init__(**{**settings, "enable_idempotence": idempotent})
 
-    monkeypatch.setattr("streaming_lab.stream.forget.KafkaProducer", Producer)
+    monkeypatch.setattr("streaming_lab.delivery.fire_and_forget.KafkaProducer", Producer)
     with open_log("fire-and-forget", broker.connection, topic, patience=1.0) as log:
         log.connect()
         log.append(*event(0))

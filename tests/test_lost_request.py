@@ -13,7 +13,7 @@ from peers import needs
 from topics_of import new_topic
 
 from streaming_lab.client.connection import Connection, addresses, connection_for
-from streaming_lab.stream.engine import Engine
+from streaming_lab.delivery.producer import IdempotentProducer
 
 PRODUCE = 0  # Kafka's API key
 NOT_LEADER = 6  # what a broker answers that has just started
@@ -106,7 +106,7 @@ def test_a_lost_first_event_is_sent_again_and_comes_first(kafka: Connection, top
     """Both events have the offsets of their own that the broker knows, in the order in which they were given."""
     told: list[tuple[bytes, object, int]] = []
     with Losing(kafka, topic) as way:
-        engine = Engine(connection_for(f"127.0.0.1:{way.port}"), linger=0.0, events=10, memory=1 << 20)
+        engine = IdempotentProducer(connection_for(f"127.0.0.1:{way.port}"), linger=0.0, events=10, memory=1 << 20)
         report = lambda error, message: told.append((message.value(), error, message.offset()))  # noqa: E731
         engine.produce(topic, b"first", "p", on_delivery=report)
         assert way.lost.wait(10)
@@ -120,7 +120,7 @@ def test_a_lost_first_event_is_sent_again_and_comes_first(kafka: Connection, top
 
 def test_a_report_that_fails_ends_no_other(kafka: Connection, topic: str, caplog: pytest.LogCaptureFixture) -> None:
     """An error in one report is logged, and the next event still gets its own."""
-    engine = Engine(kafka, linger=0.0, events=10, memory=1 << 20)
+    engine = IdempotentProducer(kafka, linger=0.0, events=10, memory=1 << 20)
     try:
         came = threading.Event()
         engine.produce(topic, b"{}", "k", on_delivery=lambda *_: 1 / 0)

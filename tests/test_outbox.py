@@ -21,12 +21,12 @@ from waiting import eventually
 
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, addresses, connection_for
+from streaming_lab.delivery.confirmed import find_event_ids
+from streaming_lab.delivery.outbox import Outbox
+from streaming_lab.delivery.outbox_store import OutboxStore
+from streaming_lab.delivery.outcome import Counts, Refused
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
-from streaming_lab.stream.delivery import Counts, Refused
-from streaming_lab.stream.outbox import Outbox
-from streaming_lab.stream.outbox_file import OutboxFile
-from streaming_lab.stream.readback import find
 
 NOBODY = connection_for("127.0.0.1:1")
 
@@ -165,7 +165,7 @@ def test_rows_of_another_topic_are_not_sent_to_this_one(path: Path) -> None:
 KILLED = """
 import sys
 from streaming_lab.client.connection import connection_for
-from streaming_lab.stream.outbox import Outbox
+from streaming_lab.delivery.outbox import Outbox
 log = Outbox(connection_for(sys.argv[1]), sys.argv[2], path=sys.argv[3])
 number = 0
 while True:
@@ -191,7 +191,7 @@ def test_what_was_answered_before_a_sigkill_is_in_the_topic_in_the_end(
         log.connect()
         assert log.close() == 0
     ids = {f"e{number}" for number in answered}
-    assert find(kafka, topic, ids, {}) == ids
+    assert find_event_ids(kafka, topic, ids, {}) == ids
 
 
 def test_every_commit_is_synchronous(path: Path) -> None:
@@ -199,7 +199,7 @@ def test_every_commit_is_synchronous(path: Path) -> None:
 
     Either may be the last to close, which writes the log back into the file.
     """
-    with closing(OutboxFile(path, "events", quota=1 << 20)) as file:
+    with closing(OutboxStore(path, "events", quota=1 << 20)) as file:
         for connection in (file._database, file._reader):
             modes = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
             assert modes == ["wal", 2]
@@ -243,7 +243,7 @@ def test_a_long_outage_of_large_events_costs_disk_not_memory(kafka: Connection, 
         for number in range(20):
             log.append("p", b"x" * (20 << 10), f"e{number}")
         assert log._relay is not None
-        engine = log._relay._engine
+        engine = log._relay._producer
         assert eventually(lambda: engine.waiting)
         assert not eventually(lambda: engine.waiting != 2, 0.3)
         log.close(timeout=0)
@@ -276,7 +276,7 @@ def test_the_relay_outlives_an_error_of_the_disk(
     kafka: Connection, topic: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One read that fails delays the rows, it does not leave them in the file for good."""
-    monkeypatch.setattr("streaming_lab.stream.relay.PAUSE", 0.01)
+    monkeypatch.setattr("streaming_lab.delivery.outbox.RESTART_PAUSE", 0.01)
     with Outbox(kafka, topic, path=path) as log:
         log.connect()
         read, failures = log._file.after, [sqlite3.OperationalError("disk I/O error")]
@@ -319,7 +319,7 @@ def test_rows_that_go_to_other_brokers_than_they_were_meant_for_are_told(
             for number in range(events):
                 log.append(*event(number))
             log.close(timeout=0)
-    assert [record.message for record in caplog.records if record.name == "streaming_lab.stream.outbox"] == [
+    assert [record.message for record in caplog.records if record.name == "streaming_lab.delivery.outbox"] == [
         f"{path}: 2 events that were accepted for the brokers at 127.0.0.1:2 go to 127.0.0.1:3"
     ]
 
@@ -331,4 +331,4 @@ def test_a_place_where_no_file_can_be_is_an_error_that_names_it(tmp_path: Path, 
     (tmp_path / "lock.sqlite.lock").write_bytes(b"no database" * 100)
     for _ in range(2):
         with pytest.raises(LabError, match=re.escape(str(tmp_path / place))):
-            OutboxFile(tmp_path / place, "events", quota=1 << 20)
+            OutboxStore(tmp_path / place, "events", quota=1 << 20)

@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 import pytest
 
 from streaming_lab.client.connection import Connection, addresses
+from streaming_lab.delivery.event_log import WAYS, open_log
 from streaming_lab.game.events import COLUMNS, EVENT_TYPES, OWN_FIELDS
 from streaming_lab.report import chapter
 from streaming_lab.report.run import FRAMES
-from streaming_lab.stream.log import WAYS, open_log
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAPERS = {

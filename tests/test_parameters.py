@@ -11,11 +11,11 @@ from unittest.mock import Mock
 import book
 import pytest
 
+from streaming_lab.delivery.ways import DELIVERING
 from streaming_lab.errors import LabError
 from streaming_lab.report import declarations, parameters
 from streaming_lab.report.cli import main
 from streaming_lab.report.parameters import Parameter, ParameterError, check, merge
-from streaming_lab.stream.ways import DELIVERING
 
 SOURCE = """\
 requests: int = 2000      # requests in all, 1..1000000

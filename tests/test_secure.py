@@ -21,14 +21,14 @@ from waiting import eventually, no_new_thread, within
 from streaming_lab.client import topics
 from streaming_lab.client.connection import FRAME_LOGGERS, Connection, kafka_python_settings, librdkafka_settings
 from streaming_lab.client.errors import AccessDenied, UnknownTopic
+from streaming_lab.delivery.event_log import EventLog
+from streaming_lab.delivery.outcome import Counts
+from streaming_lab.delivery.producer import IdempotentProducer
+from streaming_lab.delivery.ways import DELIVERING, log_class, open_log
 from streaming_lab.errors import LabError
-from streaming_lab.stream.delivery import Counts
-from streaming_lab.stream.engine import Engine
-from streaming_lab.stream.log import EventLog
 from streaming_lab.stream.reader import read_text, read_topic
 from streaming_lab.stream.request import Request
 from streaming_lab.stream.tables import read_batches
-from streaming_lab.stream.ways import DELIVERING, log_class, open_log
 
 WRONG = "not-the-password"
 WAYS_IN = [
@@ -160,7 +160,7 @@ def test_librdkafka_does_not_talk_to_a_revoked_broker(doors: Doors, topic: str) 
     """It has a list of its own to read."""
     for name, lets_in in {"none.crl": True, "revoked.crl": False}.items():
         connection = doors.connection("SASL_SSL", ssl_crlfile=str(doors.certificates / name))
-        with closing(Engine(connection, linger=0, events=9, memory=9999)) as engine:
+        with closing(IdempotentProducer(connection, linger=0, events=9, memory=9999)) as engine:
             assert engine.answers(topic, 5) is lets_in
 
 
@@ -248,7 +248,7 @@ def test_an_outbox_that_is_refused(
     doors: Doors, case: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It needs no broker, so it takes the event; why nobody gets it is said once, and nothing is lost."""
-    monkeypatch.setattr("streaming_lab.stream.relay.WORRY", 0.2)
+    monkeypatch.setattr("streaming_lab.delivery.outbox.WARN_AFTER", 0.2)
     topic, file = new_topic(doors.connection()), tmp_path / "outbox.sqlite"
     protocol, changes, reason = REFUSALS[case]
     connection = refused(doors, protocol, changes, "SCRAM-SHA-256" if case == "scram" else "PLAIN")
@@ -256,7 +256,7 @@ def test_an_outbox_that_is_refused(
         log.append("ada", b"{}", "e1")
         assert eventually(lambda: reason in caplog.text, 10)
         assert log.close(0.5) == 1
-    assert [record.name for record in caplog.records if reason in record.message] == ["streaming_lab.stream.relay"]
+    assert [record.name for record in caplog.records if reason in record.message] == ["streaming_lab.delivery.outbox"]
     assert_silent(caplog.text)
     with open_log("outbox", doors.connection("SASL_SSL"), topic, path=file) as log:
         log.connect()

@@ -16,6 +16,7 @@ from streaming_lab.analysis.ledger import Ledger, close_ledger
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import Cluster
+from streaming_lab.delivery.ways import arguments, open_log
 from streaming_lab.faults.crowds import Crowds, Load
 from streaming_lab.faults.plan import LINEUP, WAIT, Contender, Fault
 from streaming_lab.faults.plan import PATIENCE as GIVE_UP
@@ -29,7 +30,6 @@ from streaming_lab.game.web import create_app
 from streaming_lab.paths import lab_home
 from streaming_lab.stream.frames import TopicFrame
 from streaming_lab.stream.reader import read_topic
-from streaming_lab.stream.ways import arguments, open_log
 
 PARTITIONS = 3
 LONGEST = 300.0  # seconds that a crowd may take beyond its own pace

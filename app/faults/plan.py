@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from streaming_lab.cluster.base import BrokerVerb
+from streaming_lab.delivery.event_log import EventLog
+from streaming_lab.delivery.ways import DELIVERING, log_class
 from streaming_lab.errors import LabError
-from streaming_lab.stream.log import EventLog
-from streaming_lab.stream.ways import DELIVERING, log_class
 
 # What can befall the broker and the games in each state, and the state after it.
 BROKER: Mapping[str, Mapping[BrokerVerb, str]] = {

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streaming_lab.client.connection import Connection, addresses
+from streaming_lab.delivery.ways import arguments, log_class
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
-from streaming_lab.stream.ways import arguments, log_class
 from streaming_lab.waiting import wait_until
 
 # what a game says at its end of events that it did not deliver: how many, and their ids

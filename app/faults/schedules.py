@@ -4,13 +4,13 @@ import random
 from dataclasses import dataclass
 
 from streaming_lab.cluster import Cluster
+from streaming_lab.delivery.ways import safe_ways
 from streaming_lab.errors import LabError
 from streaming_lab.faults import evidence
 from streaming_lab.faults.crowds import Load
 from streaming_lab.faults.experiment import run_in, workshop
 from streaming_lab.faults.plan import TARGETS, Contender, Fault, Step
 from streaming_lab.faults.promises import broken
-from streaming_lab.stream.ways import safe_ways
 
 LONGEST_PAUSE = 1.2  # seconds between two steps
 MOST_STEPS = 7

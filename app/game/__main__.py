@@ -17,13 +17,13 @@ from typing import Any
 
 from streaming_lab.cli import positive, run, whole
 from streaming_lab.client.connection import Connection, connection_for
+from streaming_lab.delivery.event_log import EventLog
+from streaming_lab.delivery.ways import DELIVERING, WAYS, log_class, open_log
 from streaming_lab.game.answers import REMEMBERED
 from streaming_lab.game.events import Event
 from streaming_lab.game.server import THREADS, GameServer
 from streaming_lab.game.web import create_app
 from streaming_lab.skipped_imports import skip_pandas
-from streaming_lab.stream.log import EventLog
-from streaming_lab.stream.ways import DELIVERING, WAYS, log_class, open_log
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from streaming_lab.client.connection import Connection
+from streaming_lab.delivery.event_log import EventLog
 from streaming_lab.game.events import EVENT_TYPES, OWN_FIELDS, REQUIRED, Event
 from streaming_lab.game.schema import EVENTS
 from streaming_lab.stream.chunk import Decoded
-from streaming_lab.stream.log import EventLog
 from streaming_lab.stream.tables import read_batches
 
 logger = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
+from streaming_lab.delivery.outcome import Counts, Refused, Undecided
 from streaming_lab.game.answers import REMEMBERED, Answer, Answers
 from streaming_lab.game.events import ACTIONS, EVENT_TYPES, Event
 from streaming_lab.game.rules import Command, RuleBroken, World, decide
 from streaming_lab.game.turns import Turns
-from streaming_lab.stream.delivery import Counts, Refused, Undecided
 
 DONE = {action: Answer(200, one.text) for action, one in ACTIONS.items()}
 

@@ -19,8 +19,8 @@ import tokenize
 from pathlib import Path
 from typing import Any
 
+from streaming_lab.delivery.ways import DELIVERING
 from streaming_lab.report.parameters import TYPES, Parameter, ParameterError, refuse_secret
-from streaming_lab.stream.ways import DELIVERING
 
 RANGE = re.compile(r"(-?[\d_]+(?:\.\d+)?)\.\.(-?[\d_]+(?:\.\d+)?)\s*$")
 TIMES = re.compile(r"\b(\d{1,4}) times\s*$")

@@ -17,9 +17,9 @@ from typing import Any
 from benchmarks import environment
 from benchmarks.logs import AppendAlone, ConfluentEach, FsyncAlone, KafkaPython
 from streaming_lab.client.connection import Connection, addresses, connection_for
+from streaming_lab.delivery.outcome import Counts
+from streaming_lab.delivery.ways import WAYS, log_class, open_log
 from streaming_lab.errors import LabError
-from streaming_lab.stream.delivery import Counts
-from streaming_lab.stream.ways import WAYS, log_class, open_log
 
 PEERS = ("send() linger 0", "send() linger 5", "send().get()", "confluent each")
 FLOORS = ("append alone", "fsync alone")

@@ -26,8 +26,8 @@ from benchmarks.contenders import playing
 from streaming_lab.cli import whole
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, librdkafka_settings
+from streaming_lab.delivery.ways import DELIVERING
 from streaming_lab.errors import LabError
-from streaming_lab.stream.ways import DELIVERING
 
 PATIENCE = 20.0  # seconds for the last row
 WARM = 50  # events before the ones that count, all of them read before those begin

@@ -11,7 +11,7 @@ from typing import Any
 from streaming_lab.client.broker_connection import BrokerConnection
 from streaming_lab.client.connection import Connection, librdkafka_settings
 from streaming_lab.client.metadata import parse_addresses
-from streaming_lab.stream.delivery import Counts
+from streaming_lab.delivery.outcome import Counts
 
 
 class Peer:

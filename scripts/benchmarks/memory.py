@@ -30,10 +30,10 @@ from streaming_lab.cli import whole
 from streaming_lab.client import topics
 from streaming_lab.client.connection import addresses, connection_for
 from streaming_lab.cluster import Cluster, attach
+from streaming_lab.delivery.event_log import MEMORY_LIMIT, EventLog
+from streaming_lab.delivery.outcome import Refused, Undecided
+from streaming_lab.delivery.ways import DELIVERING, log_class, open_log
 from streaming_lab.errors import LabError
-from streaming_lab.stream.delivery import Refused, Undecided
-from streaming_lab.stream.log import MEMORY, EventLog
-from streaming_lab.stream.ways import DELIVERING, log_class, open_log
 
 MB = 1 << 20
 ROOM = 8 * MB  # eight threads, SQLite's page caches, the allocator's slack; not a byte of it for each event
@@ -162,7 +162,7 @@ def _suffer(way: str, servers: str, topic: str, folder: str, events: int, memory
             thread.join()
     total = sum(answers, Counter())
     found = {name: total[name] for name in ("accepted", "unknown", "refused")}
-    found |= {"seconds": round(time.monotonic() - began, 2), "waiting": len(log.held), "queued": log.queued}
+    found |= {"seconds": round(time.monotonic() - began, 2), "waiting": len(log.in_flight), "queued": log.queued}
     found |= {"before": peak.before, "grown": peak.highest - peak.before, "stated": memory + ROOM}
     found |= {"file": sum(file.stat().st_size for file in Path(folder).iterdir()), "stated_file": 0}
     if log.disk:
@@ -176,7 +176,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.py memory", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--events", type=whole(1), default=1_000_000, help="of each way (default: %(default)s)")
     parser.add_argument(
-        "--memory", type=whole(1), default=MEMORY // MB, help="of each log, in MB (default: %(default)s)"
+        "--memory", type=whole(1), default=MEMORY_LIMIT // MB, help="of each log, in MB (default: %(default)s)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser.parse_args(argv)

@@ -26,8 +26,8 @@ from benchmarks.contenders import CONTENDERS, UNLOGGED, playing
 from streaming_lab.cli import whole
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection
+from streaming_lab.delivery.outcome import Counts
 from streaming_lab.errors import LabError
-from streaming_lab.stream.delivery import Counts
 
 SCRIPT = Path(__file__).with_name("eight_players.lua")
 CLIENTS = (1, 8)

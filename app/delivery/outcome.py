@@ -2,18 +2,21 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+
+from streaming_lab.errors import LabError
 
 _ADDING = threading.Lock()  # one for all outcomes: it is held for two instructions
 
 
-class Outcome:
+class DeliveryFuture:
     """The fate of one event; `delivered` is None until it is decided, then True or False for good."""
 
-    __slots__ = ("_callbacks", "_waiting", "delivered", "event_id", "floor", "late", "why")
+    __slots__ = ("_callbacks", "_waiting", "delivered", "event_id", "late", "min_offset", "why")
 
-    def __init__(self, event_id: str, floor: tuple[int, ...] = ()) -> None:
+    def __init__(self, event_id: str, min_offset: tuple[int, ...] = ()) -> None:
         self.event_id = event_id
-        self.floor = floor  # per partition, an offset that the event cannot be below
+        self.min_offset = min_offset  # per partition, an offset that the event cannot be below
         self.delivered: bool | None = None
         self.late = False  # nobody waits for it (any more)
         self.why = ""  # what the delivery report said, when it was not delivered
@@ -24,8 +27,8 @@ class Outcome:
 
     def lower(self, partition: int, offset: int) -> None:
         """The event may be at this offset of this partition, too: the log was cut, or the topic made anew."""
-        if 0 <= offset < (self.floor[partition] if partition < len(self.floor) else 0):
-            self.floor = (*self.floor[:partition], offset, *self.floor[partition + 1 :])
+        if 0 <= offset < (self.min_offset[partition] if partition < len(self.min_offset) else 0):
+            self.min_offset = (*self.min_offset[:partition], offset, *self.min_offset[partition + 1 :])
 
     def wait(self, seconds: float) -> bool | None:
         """Wait for the decision; None when there is none after `seconds`. For one thread only."""
@@ -55,3 +58,37 @@ class Outcome:
                 self._callbacks.append(callback)
                 return
         callback(self.delivered)
+
+
+# What can become of an event: accepted, refused, or unknown for the moment; and the counts of each.
+
+
+class Refused(LabError):
+    """The event was certainly not accepted: it is in no queue and will not reach the topic. The game answers 503."""
+
+
+class Undecided(LabError):
+    """The wait is over and nobody knows yet: the event may reach the topic. `outcome` is told, however late."""
+
+    def __init__(self, outcome: DeliveryFuture, waited: float) -> None:
+        super().__init__(f"no acknowledgement after {waited:g} s: unknown", "Ask again with the same request id.")
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the events: appended = refused + accepted + unknown = refused + acknowledged + failed + queued.
+
+    accepted: `append` returned. unknown: `append` raised `Undecided`, whatever came later. acknowledged: the broker has
+    it (late ones included). failed: a delivery that was reported as failed, or that the topic does not have after the
+    producer was replaced. queued: handed over and not decided yet. relayed: rows of an outbox that the broker
+    acknowledged, those of an earlier process included.
+    """
+
+    accepted: int = 0
+    acknowledged: int = 0
+    failed: int = 0
+    unknown: int = 0
+    queued: int = 0
+    relayed: int = 0
+    refused: int = 0

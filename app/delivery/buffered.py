@@ -3,11 +3,11 @@
 from collections import deque
 from typing import Any
 
-from streaming_lab.stream.confirmed import Confirmed
-from streaming_lab.stream.log import EventLog
-from streaming_lab.stream.outcome import Outcome
+from streaming_lab.delivery.confirmed import Confirmed
+from streaming_lab.delivery.event_log import EventLog
+from streaming_lab.delivery.outcome import DeliveryFuture
 
-NAMED = 10_000  # lost events whose ids are kept; `counts.failed` has them all
+MOST_NAMED = 10_000  # lost events whose ids are kept; `counts.failed` has them all
 
 
 class Buffered(Confirmed):
@@ -26,19 +26,19 @@ class Buffered(Confirmed):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self._lost: deque[str] = deque(maxlen=NAMED)
+        self._lost: deque[str] = deque(maxlen=MOST_NAMED)
 
     def ready(self) -> bool:
         """Is there room in the queue? The broker may be away: once connected, the queue waits for it."""
-        return super().ready() if self._engine is None else EventLog.ready(self)
+        return super().ready() if self._producer is None else EventLog.ready(self)
 
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:
         self._produce(key, value, event_id).late = True
 
-    def _bury(self, outcome: Outcome, delivered: bool) -> None:
+    def _bury(self, outcome: DeliveryFuture, delivered: bool) -> None:
         super()._bury(outcome, delivered)
         if not delivered:
-            self.unnamed += len(self._lost) == NAMED
+            self.unnamed += len(self._lost) == MOST_NAMED
             self._lost.append(outcome.event_id)
 
     def _close(self, deadline: float) -> list[str]:

@@ -14,7 +14,7 @@ Report: TypeAlias = Callable[[Any, Any], None]  # (KafkaError or None, Message),
 
 logger = logging.getLogger(__name__)
 
-SERVE = 0.05  # seconds that the engine's thread waits for reports before it looks up
+POLL_INTERVAL = 0.05  # seconds that the engine's thread waits for reports before it looks up
 _NEVER = 0  # librdkafka: message.timeout.ms 0 is infinite
 
 
@@ -38,7 +38,7 @@ class Acknowledged:
         return offset >= ends[partition]
 
 
-class Engine:
+class IdempotentProducer:
     """An idempotent producer that never gives up, and its poll thread.
 
     `linger` is in seconds. At most `memory` bytes of values and keys and `events` events wait in it: beyond that
@@ -128,8 +128,8 @@ class Engine:
 
     def _serve_reports(self) -> None:
         if self._hurrying.is_set():
-            self._producer.flush(SERVE)
+            self._producer.flush(POLL_INTERVAL)
             with self._served:
                 self._served.notify_all()
         else:
-            self._producer.poll(SERVE)
+            self._producer.poll(POLL_INTERVAL)

@@ -12,8 +12,8 @@ from streaming_lab.client import topics
 from streaming_lab.client.connection import kafka_python_settings
 from streaming_lab.client.errors import BrokerUnavailable
 from streaming_lab.client.topics import ADMIN_TIMEOUT
-from streaming_lab.stream.delivery import Refused
-from streaming_lab.stream.log import EventLog, Option
+from streaming_lab.delivery.event_log import EventLog, Option
+from streaming_lab.delivery.outcome import Refused
 
 GIVE_UP = 120.0  # seconds; kafka-python's own default
 
@@ -79,7 +79,7 @@ class FireAndForget(EventLog):
         try:
             future = self._producer.send(self.topic, value, key.encode())
         except KafkaError as error:
-            self.held.drop(ticket)
+            self.in_flight.release(ticket)
             raise Refused(f"send() failed: {error}", "Ask again later.") from error
         future.add_callback(lambda _: self._settle(ticket, True))
         future.add_errback(lambda _: self._settle(ticket, False))
@@ -88,7 +88,7 @@ class FireAndForget(EventLog):
         assert self._producer is not None
         with suppress(KafkaTimeoutError):
             self._producer.flush(timeout=max(0.0, deadline - time.monotonic()))
-        unsent = self.held.ids()
+        unsent = self.in_flight.ids()
         if unsent:
             # close() flushes first, whatever its time-out, and so raises and leaves its thread alive: kafka-python 3.0
             # has no public way to end a producer whose broker is away.

@@ -13,15 +13,15 @@ from streaming_lab.errors import LabError
 
 if TYPE_CHECKING:
     from streaming_lab.client.connection import Connection
-    from streaming_lab.stream.log import EventLog
+    from streaming_lab.delivery.event_log import EventLog
 
 # Not imported here: each way brings its own client library.
 WAYS: Mapping[str, str] = {
-    "none": "streaming_lab.stream.log:NoLog",
-    "fire-and-forget": "streaming_lab.stream.forget:FireAndForget",
-    "buffered": "streaming_lab.stream.buffered:Buffered",
-    "confirmed": "streaming_lab.stream.confirmed:Confirmed",
-    "outbox": "streaming_lab.stream.outbox:Outbox",
+    "none": "streaming_lab.delivery.event_log:NoLog",
+    "fire-and-forget": "streaming_lab.delivery.fire_and_forget:FireAndForget",
+    "buffered": "streaming_lab.delivery.buffered:Buffered",
+    "confirmed": "streaming_lab.delivery.confirmed:Confirmed",
+    "outbox": "streaming_lab.delivery.outbox:Outbox",
 }
 DELIVERING = tuple(way for way in WAYS if way != "none")
 

@@ -1,24 +1,78 @@
 """Confirmed: an answer only after the broker's acknowledgement. The wait is bounded, the delivery is not."""
 
+import json
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streaming_lab.client import topics
+from streaming_lab.client.connection import Connection, librdkafka_settings
 from streaming_lab.client.errors import UnknownTopic
+from streaming_lab.delivery.event_log import EventLog
+from streaming_lab.delivery.outcome import DeliveryFuture, Refused, Undecided
+from streaming_lab.delivery.producer import Acknowledged, IdempotentProducer
 from streaming_lab.errors import LabError
-from streaming_lab.stream.delivery import Refused, Undecided
-from streaming_lab.stream.engine import Acknowledged, Engine
-from streaming_lab.stream.log import EventLog
-from streaming_lab.stream.outcome import Outcome
-from streaming_lab.stream.readback import find
 
-SETTLE = 1.0  # seconds; a request that a dead producer had sent may still be in the hands of a broker that woke up
-RETRY = 0.2  # seconds between two questions to a broker that does not answer
+# What became of events whose delivery ended without an answer: the topic itself knows.
+
+
+def find_event_ids(
+    connection: Connection, topic: str, wanted: set[str], start: Mapping[int, int], timeout: float = 10.0
+) -> set[str]:
+    """Those of the wanted event ids that are in the topic at or after `start` (partition -> offset).
+
+    Reads up to the end offsets of this moment; raises a `LabError` when they are not reached within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    ends = topics.end_offsets(connection, topic)
+    # a start behind the end: the log was cut or made anew, and the event may be anywhere in it
+    begin = {partition: at if (at := start.get(partition, 0)) <= end else 0 for partition, end in ends.items()}
+    missing = {partition: end for partition, end in ends.items() if begin[partition] < end}
+    found: set[str] = set()
+    consumer = Consumer(
+        {
+            **librdkafka_settings(connection),
+            "group.id": "read-back",  # librdkafka wants a name; nothing is joined or committed
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": False,
+            "isolation.level": "read_uncommitted",
+            "log_level": 0,
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(topic, partition, begin[partition]) for partition in missing])
+        while missing:
+            if time.monotonic() > deadline:
+                raise LabError(f"topic {topic!r} was not read to its end in {timeout:g} s: {missing}", "Try again.")
+            for message in consumer.consume(1000, 0.1):
+                if message.error() is not None:
+                    continue
+                found |= {_event_id(message.value())} & wanted
+            for place in consumer.position([TopicPartition(topic, partition) for partition in missing]):
+                if place.offset >= missing[place.partition]:
+                    del missing[place.partition]
+    finally:
+        consumer.close()
+    return found
+
+
+def _event_id(value: bytes | None) -> str:
+    try:
+        return str(json.loads(value or b"{}").get("event_id", ""))
+    except (ValueError, AttributeError):
+        return ""  # not one of the game's events
+
+
+READ_BACK_AFTER = (
+    1.0  # seconds; a request that a dead producer had sent may still be in the hands of a broker that woke up
+)
+READ_BACK_INTERVAL = 0.2  # seconds between two questions to a broker that does not answer
 
 logger = logging.getLogger(__name__)
 
@@ -39,25 +93,25 @@ class Confirmed(EventLog):
         super().__init__(*args, **settings)
         self.replaced = 0  # producers that had to be replaced
         self._acknowledged = Acknowledged()
-        self._engine: Engine | None = None
-        self._dead: list[Outcome] = []
+        self._producer: IdempotentProducer | None = None
+        self._dead: list[DeliveryFuture] = []
         self._repairing: threading.Thread | None = None
         self._stopping = threading.Event()
 
     def ready(self) -> bool:
-        if self._engine is None:
+        if self._producer is None:
             return super().ready() and topics.is_available(self.connection, self.topic)
-        return super().ready() and self._engine.answers(self.topic)
+        return super().ready() and self._producer.answers(self.topic)
 
     def _open(self) -> None:
         ends = topics.end_offsets(self.connection, self.topic)  # a missing topic or broker is said here
         self._acknowledged = Acknowledged(tuple(ends[partition] for partition in sorted(ends)))
-        self._engine = self._new_engine()
-        self._engine.answers(self.topic)  # fetches the metadata, so that the first event finds its partition at once
+        self._producer = self._new_engine()
+        self._producer.answers(self.topic)  # fetches the metadata, so that the first event finds its partition at once
 
-    def _new_engine(self) -> Engine:
-        memory = self.held.memory
-        return Engine(self.connection, linger=self.linger, events=memory >> 10, memory=memory)
+    def _new_engine(self) -> IdempotentProducer:
+        memory = self.in_flight.memory
+        return IdempotentProducer(self.connection, linger=self.linger, events=memory >> 10, memory=memory)
 
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:
         outcome = self._produce(key, value, event_id)
@@ -67,23 +121,23 @@ class Confirmed(EventLog):
         if not delivered:
             raise Refused(f"the broker did not take the event: {outcome.why}", "Ask again.")
 
-    def _produce(self, key: str, value: bytes, event_id: str) -> Outcome:
-        outcome = Outcome(event_id, self._acknowledged.ends)
+    def _produce(self, key: str, value: bytes, event_id: str) -> DeliveryFuture:
+        outcome = DeliveryFuture(event_id, self._acknowledged.ends)
         self._hold(outcome, event_id, value)
-        engine = self._engine
+        engine = self._producer
         assert engine is not None
         try:
             engine.produce(self.topic, value, key, on_delivery=partial(self._report, outcome, engine))
         except (BufferError, KafkaException) as error:
-            self.held.drop(outcome)
+            self.in_flight.release(outcome)
             if isinstance(error, KafkaException) and error.args[0].fatal():
                 self._replace(engine)
             raise Refused(f"the producer did not take the event: {error}", "Ask again later.") from error
-        if engine is not self._engine:  # replaced meanwhile: whatever came after its end is dead, too
+        if engine is not self._producer:  # replaced meanwhile: whatever came after its end is dead, too
             engine.close()
         return outcome
 
-    def _report(self, outcome: Outcome, engine: Engine, error: Any, message: Any) -> None:
+    def _report(self, outcome: DeliveryFuture, engine: IdempotentProducer, error: Any, message: Any) -> None:
         if error is None and not self._acknowledged.moves_on(message.partition(), message.offset()):
             error = f"acknowledged at offset {message.offset()} of partition {message.partition()}, not its own"
         if error is None:
@@ -96,16 +150,16 @@ class Confirmed(EventLog):
             self._dead.append(outcome)
             self._replace(engine)
 
-    def _replace(self, engine: Engine) -> None:
+    def _replace(self, engine: IdempotentProducer) -> None:
         with self._lock:
             if self._repairing is None and not self._stopping.is_set():
                 self._repairing = threading.Thread(target=self._repair, args=(engine,), name="read-back", daemon=True)
                 self._repairing.start()
 
-    def _repair(self, old: Engine) -> None:
+    def _repair(self, old: IdempotentProducer) -> None:
         """Replace the producer, then ask the topic about every dead delivery until each is decided."""
-        if old is self._engine:
-            self._engine = self._new_engine()
+        if old is self._producer:
+            self._producer = self._new_engine()
             self.replaced += 1
         while not self._stopping.is_set():
             old.close()
@@ -120,45 +174,45 @@ class Confirmed(EventLog):
             for outcome in dead:
                 self._bury(outcome, outcome.event_id in found)
 
-    def _read_back(self, dead: list[Outcome]) -> set[str] | None:
+    def _read_back(self, dead: list[DeliveryFuture]) -> set[str] | None:
         """The ids of those that are in the topic; None while no broker answers."""
         try:
             topics.end_offsets(self.connection, self.topic)  # it works again, and so through what it was sent before
-            if self._stopping.wait(SETTLE):
+            if self._stopping.wait(READ_BACK_AFTER):
                 return None
-            return find(self.connection, self.topic, {outcome.event_id for outcome in dead}, _lowest(dead))
+            return find_event_ids(self.connection, self.topic, {outcome.event_id for outcome in dead}, _lowest(dead))
         except UnknownTopic:
             return set()
         except (LabError, KafkaException):
-            self._stopping.wait(RETRY)
+            self._stopping.wait(READ_BACK_INTERVAL)
             return None
 
-    def _bury(self, outcome: Outcome, delivered: bool) -> None:
+    def _bury(self, outcome: DeliveryFuture, delivered: bool) -> None:
         if not delivered:
             logger.warning("event %s was not delivered: %s", outcome.event_id, outcome.why)
         self._dead.remove(outcome)
         if delivered:
             self._settle(outcome, True)
         else:
-            self.held.drop(outcome)
+            self.in_flight.release(outcome)
         if outcome.decide(delivered, outcome.why) and not delivered:  # who waits hears of it: that counts as refused
             self._count("failed")
 
     def _close(self, deadline: float) -> list[str]:
-        assert self._engine is not None
-        self._engine.flush(deadline - time.monotonic())
+        assert self._producer is not None
+        self._producer.flush(deadline - time.monotonic())
         repairing = self._repairing
         if repairing is not None:
             repairing.join(max(0.0, deadline - time.monotonic()))
         self._stopping.set()
-        self._engine.close()
+        self._producer.close()
         if repairing is not None:
             repairing.join(max(0.0, deadline - time.monotonic()))
-        return self.held.ids()
+        return self.in_flight.ids()
 
 
-def _lowest(outcomes: list[Outcome]) -> dict[int, int]:
+def _lowest(outcomes: list[DeliveryFuture]) -> dict[int, int]:
     """Per partition, the offset below which none of the outcomes can be."""
-    width = max(len(outcome.floor) for outcome in outcomes)
-    floors = [outcome.floor + (0,) * (width - len(outcome.floor)) for outcome in outcomes]
+    width = max(len(outcome.min_offset) for outcome in outcomes)
+    floors = [outcome.min_offset + (0,) * (width - len(outcome.min_offset)) for outcome in outcomes]
     return {partition: min(floor[partition] for floor in floors) for partition in range(width)}

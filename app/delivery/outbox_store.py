@@ -13,7 +13,7 @@ from streaming_lab.errors import LabError
 
 Row: TypeAlias = tuple[str, str, bytes]  # event id, key, value
 
-PAGE = 4096  # bytes; SQLite's default
+SQLITE_PAGE = 4096  # bytes; SQLite's default
 READ = 1 << 20  # bytes of values that one read takes, and one row more
 _SMALLEST = 16  # pages; fewer would not hold the tables
 
@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS brokers (addresses TEXT);
 """
 
 
-class OutboxFile:
+class OutboxStore:
     """Undelivered rows of one topic, owned by one process; a second owner raises a `LabError` that names the first.
 
     The file takes `quota` bytes at most (the write-ahead log beside it about 4 MB). One thread at a time, but for
@@ -34,7 +34,7 @@ class OutboxFile:
 
     def __init__(self, path: Path, topic: str, quota: int, servers: str = "") -> None:
         self.path = path
-        self._pages = max(_SMALLEST, quota // PAGE)
+        self._pages = max(_SMALLEST, quota // SQLITE_PAGE)
         self._open = ExitStack()
         with ExitStack() as opening:
             try:

@@ -1,0 +1,291 @@
+"""The event log that a game writes to: one interface for all ways to deliver.
+
+A way is a class of its own, named in `streaming_lab.delivery.ways`. Its `guarantee` says what an `append` that returned, and so a
+200 of the game, means; what else differs from way to way is an attribute of the class, never a question for its name.
+"""
+
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from streaming_lab.cli import positive
+from streaming_lab.client.connection import Connection
+from streaming_lab.delivery.outcome import Counts, Refused, Undecided
+from streaming_lab.errors import LabError
+
+# The events that a log took and no broker has acknowledged yet: counted in bytes, never more than it may hold.
+
+
+OVERHEAD = 1536  # bytes that a waiting event costs beside its value; kafka-python, the dearest, was measured at 1.4 KB
+
+
+class InFlight:
+    """Undelivered events by ticket, in the order of their acceptance; together they stay within `memory` bytes."""
+
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
+        self._bytes = 0
+        self._events: dict[object, tuple[str, int]] = {}
+        self._lock = threading.Lock()  # held for a few instructions only: delivery reports take it, too
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def add(self, token: object, event_id: str, value: bytes) -> bool:
+        """Take one more event; False when it does not fit."""
+        size = len(value) + OVERHEAD
+        with self._lock:
+            if self._bytes + size > self.memory:
+                return False
+            self._bytes += size
+            self._events[token] = event_id, size
+            return True
+
+    def release(self, token: object) -> bool:
+        """Let one event go; False when it was gone already, so that each is counted once."""
+        with self._lock:
+            _, size = self._events.pop(token, ("", 0))
+            self._bytes -= size
+            return size > 0
+
+    def ids(self) -> list[str]:
+        """The ids of the events that are still here, oldest first."""
+        with self._lock:
+            return [event_id for event_id, _ in self._events.values()]
+
+    @property
+    def full(self) -> bool:
+        """Would an event without any value still be refused?"""
+        return self._bytes + OVERHEAD > self.memory
+
+
+# Opens a connection once, in the process that uses it, and closes it once; remembers a failed attempt for a second.
+
+
+FAILURE_REMEMBERED = 1.0  # seconds that the failure of one attempt stands for all who come
+
+
+class ConnectOnce:
+    """The life of an event log: not open yet, open in one process, closed."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.closed = False
+        self._act = act
+        self._turn = threading.Lock()
+        self._pid: int | None = None
+        self._failed_at = -60.0  # monotonic seconds of the last attempt that failed
+        self._failure = LabError("")
+
+    def open(self) -> None:
+        """Open it, unless it was opened or closed before; raises what the opening raises."""
+        with self._turn:
+            self._open()
+
+    def check(self) -> None:
+        """Return when it is open in this process, opening it on first use.
+
+        Raises `Refused` when it is closed or cannot be opened, and a `LabError` in a forked process.
+        """
+        if self._pid == os.getpid() and not self.closed:
+            return
+        if self.closed:
+            raise Refused("the event log is closed", "Open a new one.")
+        if self._pid is not None:
+            raise LabError(
+                f"the event log was connected in process {self._pid} and is used in process {os.getpid()}",
+                "Connect after the fork, in the process that serves: no preloading, or one log for each worker.",
+            )
+        self._open_or_refuse()
+
+    def close(self, act: Callable[[], None]) -> None:
+        """Close it, once; `act` only where it was opened: a forked child owns nothing that it could close."""
+        with self._turn:
+            if not self.closed:
+                self.closed = True
+                if self._pid == os.getpid():
+                    act()
+
+    def _open_or_refuse(self) -> None:
+        # While the broker is away each attempt takes seconds: what one thread learned holds for a moment, also for
+        # those who waited for it, so that requests are refused at once instead of piling up.
+        with self._turn:
+            try:
+                if time.monotonic() - self._failed_at > FAILURE_REMEMBERED:
+                    self._open()
+                    return
+            except LabError as error:
+                self._failed_at, self._failure = time.monotonic(), error
+        raise Refused(self._failure.problem, self._failure.cure) from self._failure
+
+    def _open(self) -> None:
+        if self._pid is None and not self.closed:
+            self._act()
+            self._pid = os.getpid()
+
+
+MEMORY_LIMIT = 32 << 20  # bytes that undelivered events may take, each counted as its value plus 1.5 KB
+LARGEST_EVENT = (
+    512 << 10
+)  # bytes of one event; well below a broker's message.max.bytes, so that no broker refuses it later
+TIMEOUT = 2.0  # seconds that one append waits at most, unless it is told otherwise
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting that a person may give a way: its keyword, how text becomes a value, its default, its meaning."""
+
+    name: str
+    read: Callable[[str], Any]
+    default: Any
+    meaning: str
+    flag: str = ""
+    metavar: str | None = None
+
+    @property
+    def switch(self) -> str:
+        """The option on a command line."""
+        return self.flag or f"--{self.name}"
+
+
+class EventLog(ABC):
+    """Where events go: `append` from any number of threads, `connect` or let the first use connect, `with` closes."""
+
+    guarantee: ClassVar[str]
+    safe: ClassVar[bool] = False  # is no accepted event ever lost, whatever happens to broker and game?
+    awaits_broker: ClassVar[bool] = False  # does `append` wait for the broker's word?
+    survives_restart: ClassVar[bool] = False  # does the next start deliver what this process could not?
+    names_unsent: ClassVar[bool] = False  # does `close` name each accepted event that did not arrive?
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("timeout", positive, TIMEOUT, "seconds that one request waits for its event"),
+    )
+
+    def __init__(
+        self, connection: Connection, topic: str, *, timeout: float = TIMEOUT, memory: int = MEMORY_LIMIT
+    ) -> None:
+        self.connection = connection
+        self.topic = topic
+        self.timeout = timeout  # seconds that one append waits at most
+        self.in_flight = InFlight(memory)
+        self.unsent: list[str] = []
+        self.unnamed = 0  # undelivered events that `unsent` has no room for
+        self._tally = dict.fromkeys(("accepted", "acknowledged", "failed", "unknown", "relayed", "refused"), 0)
+        self._lock = threading.Lock()  # guards the tally; held for a few instructions only
+        self._connect_once = ConnectOnce(self._open)
+
+    def append(self, key: str, value: bytes, event_id: str) -> None:
+        """Deliver one event under its key (the player); returns when `guarantee` holds.
+
+        Waits `timeout` seconds at most, and while there is no connection yet for that, too (five). Raises `Refused` or
+        `Undecided`, and a `LabError` in a forked process.
+        """
+        try:
+            self._check(value)
+            self._deliver(key, value, event_id)
+        except Refused:
+            self._count("refused")
+            raise
+        except Undecided:
+            self._count("unknown")
+            raise
+        self._count("accepted")
+
+    def connect(self) -> None:
+        """Connect now instead of on first use; raises `TopicMissing` or `BrokerGone` within five seconds."""
+        self._connect_once.open()
+
+    @property
+    def counts(self) -> Counts:
+        """The numbers now; while requests run they are a moment's picture."""
+        with self._lock:
+            return Counts(queued=self.queued, **self._tally)
+
+    @property
+    def queued(self) -> int:
+        """Events handed over and not decided yet."""
+        return len(self.in_flight)
+
+    def ready(self) -> bool:
+        """Would an event be accepted now? Takes a second at most."""
+        return not self._connect_once.closed and not self.in_flight.full
+
+    @property
+    def disk(self) -> int:
+        """The bytes that the log's file may take; 0 where a way keeps none."""
+        return 0
+
+    @classmethod
+    def settings_in(cls, folder: Path) -> dict[str, Any]:
+        """Settings that put what the way keeps on disk into `folder`."""
+        del folder
+        return {}
+
+    def pending(self) -> Iterable[tuple[str, str, bytes]]:
+        """(event id, key, value) of events that outlive this process undelivered: the rows of an outbox."""
+        return ()
+
+    def close(self, timeout: float = 10.0) -> int:
+        """Deliver what can be within about `timeout` seconds; returns how many were not, `unsent` names them."""
+        deadline = time.monotonic() + timeout
+
+        def close() -> None:
+            self.unsent = self._close(deadline)
+
+        self._connect_once.close(close)
+        return len(self.unsent) + self.unnamed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Connect; called once, in the process that appends."""
+
+    @abstractmethod
+    def _deliver(self, key: str, value: bytes, event_id: str) -> None:
+        """Hold the guarantee for one event."""
+
+    @abstractmethod
+    def _close(self, deadline: float) -> list[str]:
+        """Drain until `deadline` (monotonic seconds), release everything, return the ids that were not delivered."""
+
+    def _count(self, name: str, by: int = 1) -> None:
+        with self._lock:
+            self._tally[name] += by
+
+    def _hold(self, token: object, event_id: str, value: bytes) -> None:
+        if not self.in_flight.add(token, event_id, value):
+            raise Refused(f"{len(self.in_flight)} events wait for the broker: the queue is full", "Ask again later.")
+
+    def _settle(self, token: object, acknowledged: bool) -> None:
+        if self.in_flight.release(token):
+            self._count("acknowledged" if acknowledged else "failed")
+
+    def _check(self, value: bytes) -> None:
+        if len(value) > LARGEST_EVENT:
+            raise Refused(
+                f"an event of {len(value)} bytes is over the limit of {LARGEST_EVENT}", "Send less in one event."
+            )
+        self._connect_once.check()
+
+
+class NoLog(EventLog):
+    """Nothing is logged: what the other ways are compared with."""
+
+    guarantee = "The game did what was asked, and no event of it is kept anywhere."
+
+    def _open(self) -> None:
+        pass
+
+    def _deliver(self, key: str, value: bytes, event_id: str) -> None:
+        pass
+
+    def _close(self, deadline: float) -> list[str]:
+        return []
