@@ -1,7 +1,7 @@
 """Builds the optional native core beside its source; everything else about the project is in pyproject.toml.
 
 Without a C compiler, or when compiling fails, the install succeeds all the same and the pure-Python decoder is used
-(`streaming_lab.stream.native.status()` says which). The built module carries its source's hash, so that a stale one is noticed.
+(`streaming_lab.reader.decode.native.core_status()` says which). The built module carries its source's hash, so that a stale one is noticed.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ def has_compiler() -> bool:
 
 
 core = Extension(
-    "streaming_lab.stream._columns",
+    "streaming_lab.reader.decode._columns",
     [str(SOURCE)],
     define_macros=[("SOURCE_SHA256", hashlib.sha256(SOURCE.read_bytes()).hexdigest())],
     extra_compile_args=["-O3"],

@@ -23,7 +23,7 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(PROJECT, ".venv")
 STAMP = os.path.join(VENV, "lab-stamp")
 WINDOWS = os.name == "nt"
-NATIVE_SOURCE = "app/stream/_columns.c"
+NATIVE_SOURCE = "app/reader/decode/_columns.c"
 BUILT_FROM = ("requirements.txt", "pyproject.toml", "setup.py", NATIVE_SOURCE)
 PRODUCTS = (".pyc", ".so", ".pyd")
 

@@ -110,12 +110,12 @@ def environment(runtime: Path) -> dict[str, str]:
 
 def cases(options: argparse.Namespace) -> int:
     """Run cases until the time is over, or the asked one."""
-    spec = importlib.util.spec_from_file_location("streaming_lab.stream._columns", options.module)
+    spec = importlib.util.spec_from_file_location("streaming_lab.reader.decode._columns", options.module)
     assert spec is not None
     core = importlib.util.module_from_spec(spec)
-    sys.modules["streaming_lab.stream._columns"] = core
+    sys.modules["streaming_lab.reader.decode._columns"] = core
     sys.path.insert(0, str(PROJECT / "tests"))
-    from streaming_lab.stream import native
+    from streaming_lab.reader.decode import native
 
     native._core = core  # the build has no hash to check
     ends, number = time.monotonic() + 60 * options.minutes, options.case or 0
@@ -139,8 +139,8 @@ def check(dice: random.Random, compared: bool) -> None:
     from fuzzcases import make, mutated, plans
     from recordbatches import result
 
-    from streaming_lab.stream import decode, native
-    from streaming_lab.stream.chunk import Chunk
+    from streaming_lab.reader.decode import native, python
+    from streaming_lab.reader.decode.batches import Chunk
 
     data = mutated(dice, make(dice))
     start = dice.choice([0, 0, 0, dice.randrange(8)])
@@ -148,10 +148,10 @@ def check(dice: random.Random, compared: bool) -> None:
     aborted = ((dice.randrange(3), dice.randrange(8)),) if dice.random() < 0.2 else ()
     plan = dice.choice(plans())
     exact = memoryview(ctypes.create_string_buffer(data, len(data))).cast("B")  # no byte more than the data has
-    found = result(native.decode_chunk, plan, Chunk(3, start, end, exact, aborted, bool(aborted)))
+    found = result(native.decode_chunk_native, plan, Chunk(3, start, end, exact, aborted, bool(aborted)))
     if compared:
         copy = memoryview(bytearray(data))
-        expected = result(decode.decode_chunk, plan, Chunk(3, start, end, copy, aborted, bool(aborted)))
+        expected = result(python.decode_chunk, plan, Chunk(3, start, end, copy, aborted, bool(aborted)))
         assert found == expected, f"native: {found}\npure Python: {expected}\ndata: {data!r}\nplan: {plan}"
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from recordbatches import ODD_VALUES, PLAN, ROW, SCHEMA, batch, signed, with_
 
-from streaming_lab.stream.infer import start, widened
-from streaming_lab.stream.schema import Plan, Schema, compile_plan
+from streaming_lab.reader.decode.infer import empty_plan, widen_plan
+from streaming_lab.reader.decode.schema import Plan, Schema, compile_plan
 
 
 def plans() -> list[Plan]:
     """The tests' plan, one for whatever it can become, one that must know every key, and one that was inferred."""
-    learned = widened(start(ROW), [b'{"price": 0.5, "quantity": 1, "item": [], "id": "x"}'])
+    learned = widen_plan(empty_plan(ROW), [b'{"price": 0.5, "quantity": 1, "item": [], "id": "x"}'])
     some = compile_plan(Schema({"id": "string", "price": "int64", "at": "string", "extra": "json", "item": "null"}))
     return [PLAN, PLAN, compile_plan(SCHEMA, ["price"]), some, replace(some, inferred=True, all_keys=True), learned]
 

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-from streaming_lab.stream import native
+from streaming_lab.reader.decode import native
 
 
 def missing(what: str) -> NoReturn:
@@ -27,5 +27,5 @@ def needs_compiler() -> None:
 
 def needs_native() -> None:
     """The native core, built from the source that is here."""
-    if not native.available():
-        missing(f"the native core ({native.status()})")
+    if not native.core_available():
+        missing(f"the native core ({native.core_status()})")

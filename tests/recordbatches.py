@@ -9,8 +9,8 @@ import cramjam
 from crc32c import crc32c
 from kafka.record.memory_records import MemoryRecordsBuilder
 
-from streaming_lab.stream.chunk import Chunk, Decoded
-from streaming_lab.stream.schema import Plan, Schema, compile_plan
+from streaming_lab.reader.decode.batches import Chunk, Decoded
+from streaming_lab.reader.decode.schema import Plan, Schema, compile_plan
 
 
 class SnappyBlock:

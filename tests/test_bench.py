@@ -13,7 +13,7 @@ from waiting import eventually
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.delivery.event_log import OVERHEAD
 from streaming_lab.errors import LabError
-from streaming_lab.stream import native
+from streaming_lab.reader.decode import native
 
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT / "scripts"))
@@ -43,7 +43,7 @@ def test_tiny_run(kafka: Connection, tmp_path: Path, ways: tuple[str, ...]) -> N
     ran = bench("read", "--cluster", addresses(kafka), *options)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(file.read_text())
-    absent = set() if native.available() else {"ours"}  # asks for the native core by name
+    absent = set() if native.core_available() else {"ours"}  # asks for the native core by name
     assert (set(found["read"]), set(found["failed"])) == (set(ways) - absent, absent)
     assert found["read"]["naive"]["x_naive"] == 1.0
     assert all(each["seconds"] > 0 and each["peak_rss_mb"] > 0 for each in found["read"].values())

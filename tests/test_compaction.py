@@ -15,10 +15,10 @@ from waiting import eventually, within
 
 from streaming_lab.client.connection import Connection, librdkafka_settings
 from streaming_lab.cluster import attach
-from streaming_lab.stream.batches import HEADER
-from streaming_lab.stream.fetch import Fetcher
-from streaming_lab.stream.reader import read_text, read_topic
-from streaming_lab.stream.tables import read_batches
+from streaming_lab.reader.arrow import read_batches
+from streaming_lab.reader.decode.batches import HEADER_BYTES
+from streaming_lab.reader.fetch.fetcher import Fetcher
+from streaming_lab.reader.frames import read_text, read_topic
 
 KEYS = [b"k%d" % number for number in range(6)]
 COMPACT = {
@@ -217,4 +217,4 @@ def empty_batches(connection: Connection, topic: str) -> list[tuple[int, int]]:
 
 def fields(data: bytes, at: int) -> tuple[int, int]:
     """Last offset delta and count of the batch that begins here."""
-    return struct.unpack_from(">i", data, at + 23)[0], struct.unpack_from(">i", data, at + HEADER - 4)[0]
+    return struct.unpack_from(">i", data, at + 23)[0], struct.unpack_from(">i", data, at + HEADER_BYTES - 4)[0]

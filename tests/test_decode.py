@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordbatches import ODD_VALUES, PLAN, batch, chunk, result, signed, transactional, with_
 
-from streaming_lab.stream import native
-from streaming_lab.stream.batches import CorruptBatch, OldFormat, beginning, whole
-from streaming_lab.stream.chunk import Decoded
-from streaming_lab.stream.decode import decode_chunk, decode_records
-from streaming_lab.stream.records import from_values
-from streaming_lab.stream.schema import Schema, compile_plan
+from streaming_lab.reader.decode import native
+from streaming_lab.reader.decode.batches import CorruptBatch, Decoded, OldFormat, complete_prefix, first_batches
+from streaming_lab.reader.decode.python import decode_chunk, decode_records
+from streaming_lab.reader.decode.records import index_values
+from streaming_lab.reader.decode.schema import Schema, compile_plan
 
 COUNT = 57  # where a batch header has its number of records
 
@@ -49,7 +48,7 @@ def test_any_values_in_any_codec(values: list[bytes | None], codec: int, start: 
     wanted = range(start, min(len(values), start + 8))
     accounted = found.table["offset"].to_pylist() + [r.offset for r in found.rejects] + [o for o, _ in found.tombstones]
     assert sorted(accounted) == list(wanted)
-    one_by_one = from_values(*([f(o) for o in wanted] for f in (int, int, lambda _: None, values.__getitem__)))
+    one_by_one = index_values(*([f(o) for o in wanted] for f in (int, int, lambda _: None, values.__getitem__)))
     again = decode_records(PLAN, 3, one_by_one, found.next_offset)
     assert again.rejects == found.rejects
     names = list(PLAN.payload.names)
@@ -85,7 +84,7 @@ def test_the_time_of_the_log() -> None:
 
 def test_records_without_a_time() -> None:
     """Message format v0 has none, which newer formats write as -1."""
-    found = decode_records(PLAN, 3, from_values([7, 8], [None, 5], [None, None], [with_(), with_()]), 9)
+    found = decode_records(PLAN, 3, index_values([7, 8], [None, 5], [None, None], [with_(), with_()]), 9)
     assert found.table["timestamp"].cast("int64").to_pylist() == [-1, 5]
 
 
@@ -94,7 +93,7 @@ def test_what_is_cut_off_waits_for_the_next_fetch() -> None:
     data = batch([with_(id="a")]) + batch([with_(id="b")], base=1)
     found = decode_chunk(PLAN, chunk(data[:-1]))
     assert (found.table["id"].to_pylist(), found.next_offset) == (["a"], 1)
-    assert whole(3, memoryview(data[:-1]), 0) == (len(batch([with_(id="a")])), 1, 0)
+    assert complete_prefix(3, memoryview(data[:-1]), 0) == (len(batch([with_(id="a")])), 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +119,7 @@ def test_old_formats_are_left_to_others() -> None:
     with pytest.raises(OldFormat):
         decode_chunk(PLAN, chunk(bytes(data)))
     with pytest.raises(OldFormat):
-        whole(3, memoryview(data), 0)
+        complete_prefix(3, memoryview(data), 0)
 
 
 @pytest.mark.slow
@@ -140,7 +139,7 @@ def test_aborted_records_of_a_range(start: int, end: int, aborted: int) -> None:
     """Only those in the range are counted, wherever their batch begins and ends."""
     plain, ended = batch([with_()] * 2), transactional(batch([with_()] * 4, base=2), 7)
     data = plain + ended + batch([with_()] * 3, base=6)
-    for decoder in (decode_chunk, native.decode_chunk if native.available() else decode_chunk):
+    for decoder in (decode_chunk, native.decode_chunk_native if native.core_available() else decode_chunk):
         found = decoder(PLAN, chunk(data, start=start, end=end, committed=True, aborted=((7, 2),)))
         assert (found.aborted, len(found.table) + found.aborted) == (aborted, end - start)
 
@@ -165,5 +164,5 @@ def test_a_sample_takes_no_more_batches_than_it_needs() -> None:
     """From the wanted offsets on; all of them when there are too few records."""
     batches = [batch([with_()] * 4, base=base) for base in (0, 4, 8, 12)]
     whole = chunk(b"".join(batches), start=5)
-    sizes = [len(beginning(whole, records).data) for records in (1, 4, 5, 100)]
+    sizes = [len(first_batches(whole, records).data) for records in (1, 4, 5, 100)]
     assert sizes == [sum(map(len, batches[:count])) for count in (2, 2, 3, 4)]

@@ -21,10 +21,9 @@ from streaming_lab.client.connection import Connection
 from streaming_lab.client.errors import OffsetOutOfRange, ReadTimeout, UnknownTopic
 from streaming_lab.client.metadata import parse_addresses
 from streaming_lab.cluster import Cluster, attach
-from streaming_lab.stream.batches import CorruptBatch
-from streaming_lab.stream.fetch import Fetcher
-from streaming_lab.stream.fetched import Fetched
-from streaming_lab.stream.reader import read_topic
+from streaming_lab.reader.decode.batches import CorruptBatch
+from streaming_lab.reader.fetch.fetcher import FetchedChunks, Fetcher
+from streaming_lab.reader.frames import read_topic
 
 LARGE = b'{"n": %d, "pad": "' + b"x" * 50_000 + b'"}'
 MANY = 40  # large records
@@ -46,7 +45,7 @@ def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]],
         taken: list[BrokerConnection] = []
         take = Fetcher._taken
 
-        def taken_then(self: Fetcher, link: BrokerConnection) -> tuple[Fetched, Exception | None]:
+        def taken_then(self: Fetcher, link: BrokerConnection) -> tuple[FetchedChunks, Exception | None]:
             found = take(self, link)
             taken.append(link)
             if len(taken) == answers:
@@ -61,8 +60,8 @@ def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]],
 @pytest.fixture(autouse=True)
 def small_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A read asks for a twentieth of the usual at once, so that two megabytes take several answers."""
-    monkeypatch.setattr("streaming_lab.stream.choice.ANSWER", ANSWER)
-    monkeypatch.setattr("streaming_lab.stream.choice._PURE", ANSWER)
+    monkeypatch.setattr("streaming_lab.reader.pipeline.ANSWER_BYTES", ANSWER)
+    monkeypatch.setattr("streaming_lab.reader.pipeline._PURE", ANSWER)
 
 
 def large(connection: Connection, **config: str) -> str:
@@ -200,7 +199,7 @@ def test_records_are_appended(kafka: Connection, after: Any) -> None:
 
 def test_a_log_that_is_shorter_than_the_range(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after an unclean election: the log ends before the range does, and stays so."""
-    monkeypatch.setattr("streaming_lab.stream.logend._STALL", 0.5)
+    monkeypatch.setattr("streaming_lab.reader.fetch.fetcher._STALL", 0.5)
     topic = values(kafka, b"{}", b"{}")
     with pytest.raises(OffsetOutOfRange, match="partition 0: the log ends at offset 2, not 5"):
         read_topic(kafka, topic, ranges={0: (0, 5)})
@@ -300,7 +299,7 @@ def test_a_fetch_has_room_for_a_large_batch(kafka: Connection, monkeypatch: pyte
     """More than was asked for is an answer, but not any size."""
     topic = values(kafka, b'{"text": "%s"}' % (b"x" * 900_000))
     assert len(read_topic(kafka, topic, limit=1).events) == 1
-    monkeypatch.setattr("streaming_lab.stream.fetch._BATCH", 0)
+    monkeypatch.setattr("streaming_lab.reader.fetch.fetcher._BATCH", 0)
     with pytest.raises(ReadTimeout, match=r"an answer of 9\d+ bytes, where 5 to 262144 are possible"):
         read_topic(kafka, topic, limit=1, timeout=1)
 

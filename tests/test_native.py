@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from peers import needs_native
 from recordbatches import ODD_VALUES, PLAN, ROW, batch, chunk, result, signed, with_
 
-from streaming_lab.stream import decode, native
-from streaming_lab.stream.cells import canonical
-from streaming_lab.stream.infer import start, widened
-from streaming_lab.stream.schema import Schema, compile_plan
+from streaming_lab.reader.decode import native, python
+from streaming_lab.reader.decode.infer import empty_plan, widen_plan
+from streaming_lab.reader.decode.schema import Schema, compile_plan
+from streaming_lab.reader.decode.values import canonical_json
 
 _columns = native._core
 
@@ -31,8 +31,8 @@ def built() -> None:
 
 def check_same(data: bytes, plan: object = PLAN, **of: object) -> None:
     """Both decoders make the same of the bytes: rows, cells, types, rejects, tombstones, errors."""
-    expected = result(decode.decode_chunk, plan, chunk(data, **of))
-    assert result(native.decode_chunk, plan, chunk(data, **of)) == expected
+    expected = result(python.decode_chunk, plan, chunk(data, **of))
+    assert result(native.decode_chunk_native, plan, chunk(data, **of)) == expected
 
 
 def test_odd_values_beside_plain_ones() -> None:
@@ -60,7 +60,7 @@ def test_compressed_batches_stay_native(codec: int, monkeypatch: pytest.MonkeyPa
     """The core has them inflated and reads on, odd rows of memory that is gone by then included."""
     monkeypatch.setattr(native.decode, "decode_chunk", lambda *_: pytest.fail("handed to the pure-Python decoder"))
     data = batch([with_(), b"{", with_(id="é")], codec=codec) + batch([None, with_()], base=3, codec=codec)
-    found = native.decode_chunk(PLAN, chunk(data))
+    found = native.decode_chunk_native(PLAN, chunk(data))
     assert (found.table["offset"].to_pylist(), found.table["id"].to_pylist()) == ([0, 2, 4], ["e-1", "é", "e-1"])
     assert ([reject.raw for reject in found.rejects], found.tombstones) == ([b"{"], [(3, None)])
 
@@ -85,21 +85,23 @@ JSON_PLAN = compile_plan(Schema({"any": "json", "id": "string"}))
 )
 def test_any_value_in_its_canonical_text(text: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A column of type json is read by the core, too: what json.dumps would write of it."""
-    monkeypatch.setattr(native, "patch", lambda *_: pytest.fail("read as an odd row"))
-    found = native.decode_chunk(JSON_PLAN, chunk(batch([f'{{"any": {text}, "id": "e-1"}}'.encode()])))
-    assert found.table["any"].to_pylist() == [expected] == [canonical(json.loads(text))]
+    monkeypatch.setattr(native, "patch_rows", lambda *_: pytest.fail("read as an odd row"))
+    found = native.decode_chunk_native(JSON_PLAN, chunk(batch([f'{{"any": {text}, "id": "e-1"}}'.encode()])))
+    assert found.table["any"].to_pylist() == [expected] == [canonical_json(json.loads(text))]
 
 
-INFERRED = widened(start(["int", "float", "any", "id"]), [b'{"int": 1, "float": 0.5, "any": []}', b'{"id": "x"}'])
+INFERRED = widen_plan(
+    empty_plan(["int", "float", "any", "id"]), [b'{"int": 1, "float": 0.5, "any": []}', b'{"id": "x"}']
+)
 
 
 def test_numbers_of_an_inferred_plan_stay_native(monkeypatch: pytest.MonkeyPatch) -> None:
     """The core has whole numbers in a json column as integers, and exact ones in the others."""
-    monkeypatch.setattr(native, "patch", lambda *_: pytest.fail("read as an odd row"))
+    monkeypatch.setattr(native, "patch_rows", lambda *_: pytest.fail("read as an odd row"))
     rows = [(2**53, float(2**53), "1"), (-(2**53), 1e300, "-7"), (0, -0.0, "-0.0"), (1, -1.0, "0.5")]
     texts = [b'{"int": 9007199254740992, "float": 9007199254740992, "any": 1.0}']
     texts += [b'{"int": -9007199254740992, "float": 1e300, "any": -7.00}', b'{"int": 0, "float": -0.0, "any": -0.0}']
-    table = native.decode_chunk(INFERRED, chunk(batch([*texts, b'{"int": 1, "float": -1, "any": 0.5}']))).table
+    table = native.decode_chunk_native(INFERRED, chunk(batch([*texts, b'{"int": 1, "float": -1, "any": 0.5}']))).table
     assert list(zip(*(table[name].to_pylist() for name in ("int", "float", "any")), strict=True)) == rows
 
 
@@ -253,7 +255,7 @@ def test_any_rows(rows: list[dict[str, object]], ascii_only: bool, indent: int |
 def test_any_number(number: object) -> None:
     """A float64 cell is what json.loads reads, to the last bit."""
     values = [b'{"id": "x", "price": %s}' % str(number).lower().encode()]
-    found = native.decode_chunk(PLAN, chunk(batch(values))).table["price"].to_pylist()
+    found = native.decode_chunk_native(PLAN, chunk(batch(values))).table["price"].to_pylist()
     assert found in ([json.loads(values[0])["price"]], [])
     check_same(batch(values))
 
@@ -287,7 +289,7 @@ def test_a_limit_of_memory_is_no_reason_to_give_up(monkeypatch: pytest.MonkeyPat
     now = int(status.read_text().split()[0]) * resource.getpagesize()
     try:
         resource.setrlimit(resource.RLIMIT_AS, (now + (200 << 20), before[1]))
-        found = native.decode_chunk(compile_plan(Schema(dict.fromkeys("abcdefghijkl", "json"))), chunk(data))
+        found = native.decode_chunk_native(compile_plan(Schema(dict.fromkeys("abcdefghijkl", "json"))), chunk(data))
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
     assert [len(cell) - 2 for cell in found.table["a"].to_pylist()] == [256 << 10, *[64 << 10] * 32]
@@ -311,7 +313,7 @@ def test_threads_share_nothing() -> None:
 
     def work(i: int) -> None:
         for _ in range(20):
-            found[i] = native.decode_chunk(PLAN, chunks[i]).table["id"].to_pylist()
+            found[i] = native.decode_chunk_native(PLAN, chunks[i]).table["id"].to_pylist()
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
     for thread in threads:
@@ -324,7 +326,7 @@ def test_threads_share_nothing() -> None:
 def test_columns_outlive_everything_else() -> None:
     """The table owns its buffers: the chunk's bytes may be reused at once."""
     data = bytearray(batch([with_(id="kept")], keys=[b"key"]))
-    table = native.decode_chunk(PLAN, chunk(data)).table
+    table = native.decode_chunk_native(PLAN, chunk(data)).table
     data[:] = bytes(len(data))
     assert (table["id"].to_pylist(), table["key"].to_pylist()) == (["kept"], [b"key"])
 
@@ -333,7 +335,9 @@ def test_status_names_the_source() -> None:
     """The status carries the first digits of the source's hash."""
     import hashlib
 
-    assert native.status() == f"native core built from {hashlib.sha256(native.SOURCE.read_bytes()).hexdigest()[:8]}"
+    assert (
+        native.core_status() == f"native core built from {hashlib.sha256(native.SOURCE.read_bytes()).hexdigest()[:8]}"
+    )
 
 
 def test_stale_core_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,4 +346,4 @@ def test_stale_core_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     changed.write_bytes(native.SOURCE.read_bytes() + b"\n")
     monkeypatch.setattr(native, "SOURCE", changed)
     with pytest.raises(native.Absent, match=r"stale \(built from [0-9a-f]{8}, the source is [0-9a-f]{8}\)"):
-        native.load()
+        native.load_core()

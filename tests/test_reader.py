@@ -20,17 +20,16 @@ from streaming_lab.client.connection import Connection
 from streaming_lab.client.errors import BrokerUnavailable, UnknownTopic
 from streaming_lab.errors import LabError
 from streaming_lab.game.schema import EVENTS
-from streaming_lab.stream import infer
-from streaming_lab.stream.consumed import Consumed, Consuming
-from streaming_lab.stream.decode import decode_chunk
-from streaming_lab.stream.fetch import Fetcher
-from streaming_lab.stream.fetched import Fetched
-from streaming_lab.stream.pipeline import Pipeline, Planner
-from streaming_lab.stream.reader import read_text, read_topic
-from streaming_lab.stream.records import from_values
-from streaming_lab.stream.request import Request
-from streaming_lab.stream.schema import Schema
-from streaming_lab.stream.tables import read_batches
+from streaming_lab.reader.arrow import read_batches
+from streaming_lab.reader.decode import infer
+from streaming_lab.reader.decode.python import decode_chunk
+from streaming_lab.reader.decode.records import index_values
+from streaming_lab.reader.decode.schema import Schema
+from streaming_lab.reader.fetch.consumer import ConsumerSource, PolledBatch
+from streaming_lab.reader.fetch.fetcher import FetchedChunks, Fetcher
+from streaming_lab.reader.fetch.request import ReadRequest
+from streaming_lab.reader.frames import read_text, read_topic
+from streaming_lab.reader.pipeline import Pipeline, Planner
 
 DECODERS = ["python", "auto"]
 
@@ -73,7 +72,10 @@ def test_a_sample_without_values_is_none() -> None:
     """A schema is learned from the first values, not from the tombstones before them: none of the rows is a stray."""
     first, second = batch([None] * 300), batch([None] * 300 + [b'{"n": 1}'] * 300)
     link = cast(BrokerConnection, None)
-    works = [Fetched([], link, bytearray()), *(Fetched([chunk(data)], link, bytearray()) for data in (first, second))]
+    works = [
+        FetchedChunks([], link, bytearray()),
+        *(FetchedChunks([chunk(data)], link, bytearray()) for data in (first, second)),
+    ]
     planner = Planner.of(None, None)
     for work in works:
         planner.sample(work)
@@ -84,8 +86,8 @@ def test_a_sample_without_values_is_none() -> None:
 def test_strays_come_in_their_places() -> None:
     """What the plan has no room for yet is in the table of its chunk, by offset, with the rejects beside it."""
     lines = [b'{"a": 1}', b'{"b": 2}', b"{", None, b'{"a": 0.5}', b'{"a": 3}']
-    work = Consumed(0, from_values(range(6), [0] * 6, [None] * 6, lines), 6)
-    (part,) = Pipeline(Planner(infer.widened(infer.start(), lines[:1]))).parts(iter([work]))
+    work = PolledBatch(0, index_values(range(6), [0] * 6, [None] * 6, lines), 6)
+    (part,) = Pipeline(Planner(infer.widen_plan(infer.empty_plan(), lines[:1]))).parts(iter([work]))
     columns = {name: part.decoded.table[name].to_pylist() for name in ("offset", "a", "b")}
     assert columns == {"offset": [0, 1, 4, 5], "a": [1.0, None, 0.5, 3.0], "b": [None, 2, None, None]}
     assert ([reject.offset for reject in part.decoded.rejects], part.decoded.tombstones) == ([2], [(3, None)])
@@ -378,7 +380,7 @@ def test_the_way_round_gives_the_same(kafka: Connection, monkeypatch: pytest.Mon
 
     def gives_up(self: Fetcher, link: BrokerConnection) -> object:
         taken.append(link)
-        return fetch(self, link) if len(taken) < 2 else (Fetched([], link, bytearray()), Unsupported("error 99"))
+        return fetch(self, link) if len(taken) < 2 else (FetchedChunks([], link, bytearray()), Unsupported("error 99"))
 
     monkeypatch.setattr(Fetcher, "_taken", gives_up)
     found = read_topic(kafka, topic)
@@ -406,19 +408,21 @@ def test_errors_of_the_consumer(
 
     monkeypatch.setattr(KafkaConsumer, asked, fails)
     topic = values(kafka, b"{}")
-    with Consuming(kafka, topic, committed=False, deadline=time.monotonic() + 10) as source:
-        request = Request(kafka, topic, start=datetime(2020, 1, 1, tzinfo=UTC))
+    with ConsumerSource(kafka, topic, committed=False, deadline=time.monotonic() + 10) as source:
+        request = ReadRequest(kafka, topic, start=datetime(2020, 1, 1, tzinfo=UTC))
         with pytest.raises(LabError, match=f"topic '{topic}': {message}"):
-            list(source.read(request.resolved(source)))
+            list(source.read(request.resolve_offsets(source)))
 
 
 def test_security_is_left_to_the_consumer(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection with TLS or SASL never sees our plain sockets; all of it comes through KafkaConsumer."""
 
-    def plainly(connection: Connection, *names: str, **settings: object) -> Consuming:
-        return Consuming({**connection, "security_protocol": "PLAINTEXT"}, *names, **settings)  # the broker has no SASL
+    def plainly(connection: Connection, *names: str, **settings: object) -> ConsumerSource:
+        return ConsumerSource(
+            {**connection, "security_protocol": "PLAINTEXT"}, *names, **settings
+        )  # the broker has no SASL
 
-    monkeypatch.setattr("streaming_lab.stream.reading.Consuming", plainly)
+    monkeypatch.setattr("streaming_lab.reader.fetch.request.ConsumerSource", plainly)
     topic = values(kafka, b'{"n": 1}', b"{", None, b'{"n": 2}', partitions=2)
     found = read_topic({**kafka, "security_protocol": "SASL_PLAINTEXT"}, topic, start=datetime(2020, 1, 1, tzinfo=UTC))
     assert found.decoder == "consumer: the connection is SASL_PLAINTEXT"

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from recordbatches import batch, chunk
 
-from streaming_lab.stream import decode, native
-from streaming_lab.stream.cells import Misfit, RowRejected
-from streaming_lab.stream.decode import decode_records
-from streaming_lab.stream.infer import start, widened
-from streaming_lab.stream.records import from_values
-from streaming_lab.stream.rows import parse_row
-from streaming_lab.stream.schema import Schema, compile_plan
+from streaming_lab.reader.decode import native, python
+from streaming_lab.reader.decode.infer import empty_plan, widen_plan
+from streaming_lab.reader.decode.python import decode_records
+from streaming_lab.reader.decode.records import index_values
+from streaming_lab.reader.decode.rows import parse_row
+from streaming_lab.reader.decode.schema import Schema, compile_plan
+from streaming_lab.reader.decode.values import NeedsWiderPlan, RowRejected
 
 PLAN = compile_plan(
     Schema(
@@ -82,10 +82,10 @@ def test_reject(value: bytes, reason: str) -> None:
 )
 def test_an_inferred_plan_makes_room(value: bytes) -> None:
     """Another type or a new key is no reject there."""
-    plan = widened(start(), [b'{"a": 1}'])
-    with pytest.raises(Misfit):
+    plan = widen_plan(empty_plan(), [b'{"a": 1}'])
+    with pytest.raises(NeedsWiderPlan):
         parse_row(plan, value)
-    assert set(parse_row(widened(plan, [value]), value)) >= {"a"}
+    assert set(parse_row(widen_plan(plan, [value]), value)) >= {"a"}
 
 
 DEEP = {
@@ -97,7 +97,7 @@ PLANS = {
     "json": compile_plan(Schema({"n": "json"})),
     "another type": compile_plan(Schema({"n": "string"})),
     "not asked for": compile_plan(Schema({"m": "string"})),
-    "inferred": widened(start(), [b'{"n": "x"}', b'{"n": {}}']),
+    "inferred": widen_plan(empty_plan(), [b'{"n": "x"}', b'{"n": {}}']),
 }
 
 
@@ -108,11 +108,11 @@ def test_deep_values(shape: str, levels: int, plan: str) -> None:
     """A reject beyond Python's stack, in a json cell beyond 200 levels: in each decoder, and through a consumer."""
     value = b'{"n": ' + DEEP[shape](levels) + (b"}" if shape != "open" else b"")
     values = [b'{"n": "x"}'] * 20 + [value] + [b'{"n": "y"}'] * 20
-    consumed = from_values(range(41), [0] * 41, [None] * 41, values)
+    consumed = index_values(range(41), [0] * 41, [None] * 41, values)
     ways = [
         decode_records(PLANS[plan], 0, consumed, 41),
-        decode.decode_chunk(PLANS[plan], chunk(batch(values))),
-        *([native.decode_chunk(PLANS[plan], chunk(batch(values)))] if native.available() else []),
+        python.decode_chunk(PLANS[plan], chunk(batch(values))),
+        *([native.decode_chunk_native(PLANS[plan], chunk(batch(values)))] if native.core_available() else []),
     ]
     is_row = shape != "open" and levels <= {"not asked for": 600, "another type": 0}.get(plan, 200)
     assert [way.table.num_rows for way in ways] == [41 if is_row else 40] * len(ways)
@@ -123,5 +123,5 @@ def test_deep_values(shape: str, levels: int, plan: str) -> None:
 
 def test_a_deep_value_does_not_widen_a_plan() -> None:
     """A schema is inferred from what can be read."""
-    plan = widened(start(), [b'{"n": 1}'])
-    assert widened(plan, [b'{"m": ' + b"[" * 100_000]) is plan
+    plan = widen_plan(empty_plan(), [b'{"n": 1}'])
+    assert widen_plan(plan, [b'{"m": ' + b"[" * 100_000]) is plan

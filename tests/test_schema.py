@@ -10,13 +10,12 @@ from recordbatches import batch, chunk
 
 from streaming_lab.errors import LabError
 from streaming_lab.game.schema import EVENTS
-from streaming_lab.stream import decode, native
-from streaming_lab.stream.chunk import Decode, Decoded
-from streaming_lab.stream.frames import TopicFrame, build
-from streaming_lab.stream.gathered import Gathered
-from streaming_lab.stream.infer import cast, join, start, widened
-from streaming_lab.stream.pipeline import Pipeline, Planner
-from streaming_lab.stream.schema import Plan, Schema, compile_plan, key_of, label_of
+from streaming_lab.reader.decode import native, python
+from streaming_lab.reader.decode.batches import Decode, Decoded
+from streaming_lab.reader.decode.infer import cast_table, empty_plan, join_types, widen_plan
+from streaming_lab.reader.decode.schema import Plan, Schema, compile_plan, key_of, label_of
+from streaming_lab.reader.frames import TopicFrame, build_frames
+from streaming_lab.reader.pipeline import Pipeline, Planner, ResultBuilder
 
 
 def test_the_game_is_one_schema() -> None:
@@ -76,7 +75,7 @@ def test_wrong_schemas(build: object, message: str) -> None:
 )
 def test_inferred(values: list[bytes], types: dict[str, str]) -> None:
     """The narrowest type that holds every value exactly."""
-    assert {column.name: column.type for column in widened(start(), values).columns} == types
+    assert {column.name: column.type for column in widen_plan(empty_plan(), values).columns} == types
 
 
 def test_join_does_not_depend_on_the_order() -> None:
@@ -84,9 +83,9 @@ def test_join_does_not_depend_on_the_order() -> None:
     kinds = ["null", "bool", "int53", "int64", "float64", "string", "json"]
     for one in kinds:
         for other in kinds:
-            assert join(one, other) == join(other, one)
+            assert join_types(one, other) == join_types(other, one)
             for third in kinds:
-                assert join(join(one, other), third) == join(one, join(other, third))
+                assert join_types(join_types(one, other), third) == join_types(one, join_types(other, third))
 
 
 @pytest.mark.parametrize(
@@ -100,14 +99,16 @@ def test_join_does_not_depend_on_the_order() -> None:
 def test_no_digit_is_lost_when_a_column_widens(values: list[bytes], expected: list[str]) -> None:
     """Value by value or all at once, in either decoder: the json column in the end holds the same numbers."""
     rows = [b'{"a": %s}' % value for value in values]
-    last = widened(start(), rows)
+    last = widen_plan(empty_plan(), rows)
     for decoder in DECODERS:
         assert decoder(last, chunk(batch(rows))).table["a"].to_pylist() == expected
-        alone = [(plan := widened(start(), [row]), decoder(plan, chunk(batch([row]))).table) for row in rows]
-        assert [cast(table, plan, last)["a"].to_pylist() for plan, table in alone] == [[text] for text in expected]
+        alone = [(plan := widen_plan(empty_plan(), [row]), decoder(plan, chunk(batch([row]))).table) for row in rows]
+        assert [cast_table(table, plan, last)["a"].to_pylist() for plan, table in alone] == [
+            [text] for text in expected
+        ]
 
 
-DECODERS: list[Decode] = [decode.decode_chunk, *([native.decode_chunk] if native.available() else [])]
+DECODERS: list[Decode] = [python.decode_chunk, *([native.decode_chunk_native] if native.core_available() else [])]
 CELLS = """
 null true 0 1 -1 2.0 -2.0 0.5 -0 -0.0 1e3 1e20 100000000000000000000 1234567890123456789 9007199254740992 1e999 []
 9007199254740993 9007199254740992.0 9007199254740993.0 9007199254740994.5 -9007199254740993 9223372036854775808 "" "x"
@@ -141,10 +142,10 @@ def read(log: list[bytes], cuts: list[int], seen: int, decoder: Decode, columns:
     """The log as one frame without a schema, cut into answers at these places."""
     places = sorted({0, len(log), *(cut % (len(log) + 1) for cut in cuts)})
     works = [Answer(low, log[low:high], seen) for low, high in pairwise(places)]
-    pipeline, gathered = Pipeline(Planner.of(None, columns), decoder), Gathered()
+    pipeline, gathered = Pipeline(Planner.of(None, columns), decoder), ResultBuilder()
     for part in pipeline.parts(iter(works)):
         gathered.add(part)
-    return build(gathered, pipeline.planner.plan, {3: (0, len(log))}, "", columns)
+    return build_frames(gathered, pipeline.planner.plan, {3: (0, len(log))}, "", columns)
 
 
 @pytest.mark.slow
@@ -161,7 +162,7 @@ def test_the_frame_does_not_depend_on_the_cuts(
 ) -> None:
     """The same rows without a schema, in any answers and with any sample: columns, cells, rejects and kinds."""
     lines = [b"{" + ",".join(f'"{name}": {cell}' for name, cell in row).encode() + b"}" for row in log]
-    expected = shown(read(lines, [], len(lines), decode.decode_chunk, columns))
+    expected = shown(read(lines, [], len(lines), python.decode_chunk, columns))
     for decoder in DECODERS:
         assert shown(read(lines, cuts, seen, decoder, columns)) == expected
 
@@ -178,7 +179,9 @@ def test_labels_lead_back_to_their_keys() -> None:
     labels = [label_of(key) for key in keys]
     assert labels == ["offset_value", "offset_value_value", "key_value", "key_value_value_value", *keys[4:]]
     assert [key_of(label) for label in labels] == keys
-    assert [(column.name, column.label) for column in start(labels).columns] == list(zip(keys, labels, strict=True))
+    assert [(column.name, column.label) for column in empty_plan(labels).columns] == list(
+        zip(keys, labels, strict=True)
+    )
 
 
 def test_a_column_by_the_name_that_a_whole_read_shows() -> None:

@@ -26,9 +26,9 @@ from streaming_lab.delivery.outcome import Counts
 from streaming_lab.delivery.producer import IdempotentProducer
 from streaming_lab.delivery.ways import DELIVERING, log_class, open_log
 from streaming_lab.errors import LabError
-from streaming_lab.stream.reader import read_text, read_topic
-from streaming_lab.stream.request import Request
-from streaming_lab.stream.tables import read_batches
+from streaming_lab.reader.arrow import read_batches
+from streaming_lab.reader.fetch.request import ReadRequest
+from streaming_lab.reader.frames import read_text, read_topic
 
 WRONG = "not-the-password"
 WAYS_IN = [
@@ -291,7 +291,7 @@ def test_passwords_are_not_shown(doors: Doors, topic: str, unfiltered: None, cap
     connection = doors.connection("SSL") | doors.connection("SASL_SSL")
     read_topic(connection, topic)
     assert "Starting KafkaAdminClient with configuration" in caplog.text
-    assert_silent(caplog.text, repr(Request(connection, topic)), repr(kafka_python_settings(connection)))
+    assert_silent(caplog.text, repr(ReadRequest(connection, topic)), repr(kafka_python_settings(connection)))
     assert {**kafka_python_settings(connection), "ssl_context": None} == {**connection, "ssl_context": None}
     assert librdkafka_settings(connection)["sasl.password"] == PASSWORD
 

@@ -13,7 +13,7 @@ from streaming_lab.cli import VERSION, whole
 from streaming_lab.cluster import embedded, state
 from streaming_lab.cluster.ending import stop
 from streaming_lab.cluster.state import State
-from streaming_lab.stream import native
+from streaming_lab.reader.decode import native
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +75,7 @@ def lines(one: State) -> list[str]:
             f"  user        {user.name}{f', pid {user.process.pid}' if user.process else ', until stop'}"
             for user in one.users
         ),
-        f"  reader      {native.status()}",
+        f"  reader      {native.core_status()}",
         f"  files       {one.run}",
     ]
 

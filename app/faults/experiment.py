@@ -28,8 +28,7 @@ from streaming_lab.game.rules import World
 from streaming_lab.game.schema import EVENTS
 from streaming_lab.game.web import create_app
 from streaming_lab.paths import lab_home
-from streaming_lab.stream.frames import TopicFrame
-from streaming_lab.stream.reader import read_topic
+from streaming_lab.reader.frames import TopicFrame, read_topic
 
 PARTITIONS = 3
 LONGEST = 300.0  # seconds that a crowd may take beyond its own pace

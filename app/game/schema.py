@@ -1,6 +1,6 @@
 """The game's events as a schema for whoever reads its topic."""
 
 from streaming_lab.game.events import COLUMNS, EVENT_TYPES, REQUIRED
-from streaming_lab.stream.schema import Schema
+from streaming_lab.reader.decode.schema import Schema
 
 EVENTS = Schema(COLUMNS, REQUIRED, {"event_type": frozenset(EVENT_TYPES)})

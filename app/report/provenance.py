@@ -79,10 +79,10 @@ def versions() -> dict[str, str]:
 def decoder() -> str | None:
     """Which decoder reads topics here, native or python, and why."""
     try:
-        from streaming_lab.stream import native
+        from streaming_lab.reader.decode import native
     except ImportError:
         return None
-    return str(native.status())
+    return str(native.core_status())
 
 
 def machine() -> str:

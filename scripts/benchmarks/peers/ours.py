@@ -1,10 +1,10 @@
-"""streaming_lab.stream.reader.read_topic; ways: native, python."""
+"""streaming_lab.reader.frames.read_topic; ways: native, python."""
 
 import measure  # first: it starts the clock
 
 # isort: split
-from streaming_lab.stream.reader import read_topic
-from streaming_lab.stream.schema import Schema
+from streaming_lab.reader.decode.schema import Schema
+from streaming_lab.reader.frames import read_topic
 
 SCHEMA = Schema(dict.fromkeys(measure.ROW, "string") | {"at": "timestamp", "price": "float64", "quantity": "int64"})
 

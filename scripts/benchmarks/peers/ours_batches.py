@@ -1,10 +1,10 @@
-"""streaming_lab.stream.tables.read_batches: the same rows as Arrow tables, one after another, none of them kept."""
+"""streaming_lab.reader.arrow.read_batches: the same rows as Arrow tables, one after another, none of them kept."""
 
 import measure  # first: it starts the clock
 
 # isort: split
-from streaming_lab.stream.schema import Schema
-from streaming_lab.stream.tables import read_batches
+from streaming_lab.reader.arrow import read_batches
+from streaming_lab.reader.decode.schema import Schema
 
 SCHEMA = Schema(dict.fromkeys(measure.ROW, "string") | {"at": "timestamp", "price": "float64", "quantity": "int64"})
 

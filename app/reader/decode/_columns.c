@@ -1,9 +1,9 @@
-/* Record batches to Arrow columns: the optional native core below streaming_lab.stream.decode.
+/* Record batches to Arrow columns: the optional native core below streaming_lab.reader.decode.python.
  *
  * What goes in: the bytes of a Fetch answer (record batches, message format v2, whose values are JSON objects).
  * What comes out: for each column of the schema the buffers of one Arrow array, and two lists for Python:
  *   odd         rows that are not plain. They keep an empty place in the columns; Python reads them with json.loads
- *               (streaming_lab.stream.rows) and patches or rejects them. So this file never has to decide a hard case: whatever
+ *               (streaming_lab.reader.decode.rows) and patches or rejects them. So this file never has to decide a hard case: whatever
  *               it is not sure about is odd, and the result is the same as without it.
  *   tombstones  records without a value. They have no row.
  * Whatever is wrong with a batch itself (checksum, lengths, format) is not named here either: the walk stops, and the
@@ -656,7 +656,7 @@ static const uint8_t *skip_value(const uint8_t *p, const uint8_t *end, const uin
 
 /* ---------------------------------------------------------------- any value, as canonical JSON text */
 
-/* What streaming_lab.stream.cells.canonical makes of it: json.dumps(json.loads(value), ensure_ascii=False). The readers write from
+/* What streaming_lab.reader.decode.values.canonical_json makes of it: json.dumps(json.loads(value), ensure_ascii=False). The readers write from
  * *to on and move it: at most two bytes for each that they read, a comma or colon and the space after it. */
 
 /* A character as json.dumps has it within a string. */
@@ -1201,7 +1201,7 @@ static int memory_getbuffer(Memory *self, Py_buffer *view, int flags) {
 static PyBufferProcs memory_buffer = {(getbufferproc)memory_getbuffer, NULL};
 
 static PyTypeObject MemoryType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "streaming_lab.stream._columns.Memory",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "streaming_lab.reader.decode._columns.Memory",
     .tp_doc = "One finished Arrow buffer.",
     .tp_basicsize = sizeof(Memory),
     .tp_flags = Py_TPFLAGS_DEFAULT,
@@ -1397,7 +1397,7 @@ static Outcome read_compressed(Columns *self, const Batch *batch, const Walk *wa
 }
 
 /* Reads the whole batches of a chunk; a partial batch at its end is no batch. HAND_OVER: there is one that may be aborted.
- * Checks and skips as streaming_lab.stream.batches.open_batches does. */
+ * Checks and skips as streaming_lab.reader.decode.batches.scan_batches does. */
 static Outcome walk_batches(Columns *self, const uint8_t *data, int64_t size, Walk *walk) {
     for (int64_t at = 0; size - at >= HEADER;) {
         const uint8_t *batch = data + at;
@@ -1552,7 +1552,7 @@ static PyMethodDef columns_methods[] = {
 };
 
 static PyTypeObject ColumnsType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "streaming_lab.stream._columns.Columns",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "streaming_lab.reader.decode._columns.Columns",
     .tp_doc = "Columns(fields, all_keys, inferred): Arrow columns that are being filled.\n\n"
               "A field is (name, kind, required, allowed | None); all_keys: unknown members make a row odd;\n"
               "inferred: so do integers that float64 would round.",
@@ -1581,7 +1581,7 @@ static PyMethodDef module_methods[] = {
 
 static struct PyModuleDef module_definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "streaming_lab.stream._columns",
+    .m_name = "streaming_lab.reader.decode._columns",
     .m_doc = "Record batches to Arrow columns; see the comment at the top of its source.",
     .m_size = -1,
     .m_methods = module_methods,

@@ -7,14 +7,11 @@ import pyarrow as pa
 
 from streaming_lab.client.connection import Connection
 from streaming_lab.errors import LabError
-from streaming_lab.stream import choice
-from streaming_lab.stream.chunk import Decoded
-from streaming_lab.stream.fetch import ANSWER
-from streaming_lab.stream.gathered import narrowed, placed
-from streaming_lab.stream.pipeline import Part, Pipeline, Planner
-from streaming_lab.stream.reading import Reading
-from streaming_lab.stream.request import Request
-from streaming_lab.stream.schema import Schema
+from streaming_lab.reader.decode.batches import Decoded
+from streaming_lab.reader.decode.schema import Schema
+from streaming_lab.reader.fetch.fetcher import ANSWER_BYTES
+from streaming_lab.reader.fetch.request import ReadRequest, RecordSource
+from streaming_lab.reader.pipeline import Part, Pipeline, Planner, select_columns, select_decoder, with_partition
 
 _LEAST = 64 << 10  # bytes at once, however little memory there may be
 _COPIES = 12  # an answer's inflated bytes are about that often in memory: answers ahead, their columns, work space
@@ -44,16 +41,16 @@ def read_batches(
     and tombstones are passed over in silence.
     """
     columns = None if columns is None else list(columns)
-    answer = min(ANSWER, max(memory // _COPIES, _LEAST))
-    with Reading(Request(connection, topic, **wanted)) as reading:
-        pipeline = Pipeline(Planner.of(schema, columns), choice.of(decoder).decode)
-        for part in pipeline.parts(reading.works(reading.ranges, answer=answer, inflated=True)):
-            _set_aside(part, aside)
+    answer = min(ANSWER_BYTES, max(memory // _COPIES, _LEAST))
+    with RecordSource(ReadRequest(connection, topic, **wanted)) as reading:
+        pipeline = Pipeline(Planner.of(schema, columns), select_decoder(decoder).decode)
+        for part in pipeline.parts(reading.responses(reading.ranges, answer=answer, inflated=True)):
+            _pass_rejects_on(part, aside)
             if part.decoded.table.num_rows:
-                yield narrowed(placed(part.decoded.table, part.partition), part.plan, columns)
+                yield select_columns(with_partition(part.decoded.table, part.partition), part.plan, columns)
 
 
-def _set_aside(part: Part, aside: Callable[[int, Decoded], None] | None) -> None:
+def _pass_rejects_on(part: Part, aside: Callable[[int, Decoded], None] | None) -> None:
     if aside is not None and (part.decoded.rejects or part.decoded.tombstones):
         aside(part.partition, part.decoded)
     elif part.decoded.rejects:

@@ -4,20 +4,111 @@ Source: Kafka's documentation, "Message Format"; https://kafka.apache.org/docume
 """
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeAlias
 
+import cramjam
+import pyarrow as pa
 from crc32c import crc32c
 
 from streaming_lab.errors import LabError
-from streaming_lab.stream.chunk import Chunk
-from streaming_lab.stream.codecs import NOT_INFLATED, inflate
+from streaming_lab.reader.decode.schema import Plan
+
+# What goes into a decoder and what comes out of it, whichever decoder it is.
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Bytes of one partition as a Fetch answer brings them: whole record batches, the last one perhaps cut off.
+
+    Records with offsets in [start, end) are wanted. `aborted` is the answer's list of (producer id, first offset);
+    it only counts when `committed`. `data` is only valid until the decoder returns.
+    """
+
+    partition: int
+    start: int
+    end: int
+    data: memoryview
+    aborted: tuple[tuple[int, int], ...] = ()
+    committed: bool = False
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A record that is no row: where it lies, why, and its bytes."""
+
+    partition: int
+    offset: int
+    reason: str
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class WideRow:
+    """A record that is good JSON and needs a wider schema than the inferred one: `timestamp` in ms UTC."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One chunk decoded: the rows (see `schema.table_schema`), and everything in the chunk that is none.
+
+    `aborted` counts wanted records of aborted transactions, `next_offset` is where the next chunk begins.
+    """
+
+    table: pa.Table
+    next_offset: int
+    rejects: list[Reject] = field(default_factory=list)
+    tombstones: list[tuple[int, bytes | None]] = field(default_factory=list)  # offset, key
+    strays: list[WideRow] = field(default_factory=list)
+    aborted: int = 0
+
+
+Decode: TypeAlias = Callable[[Plan, Chunk], Decoded]  # app.stream.decode and app.stream.native have one each
+
+
+# The codecs of record batches: what a producer compressed is decompressed here.
+
+
+NOT_INFLATED = (cramjam.DecompressionError, struct.error, ValueError)
+_XERIAL = b"\x82SNAPPY\x00"  # the Java client's framing of snappy blocks
+
+
+def inflate(codec: int, data: memoryview) -> memoryview:
+    """The records of a batch, decompressed. Raises one of `NOT_INFLATED` when they cannot be."""
+    match codec:
+        case 1:
+            return memoryview(cramjam.gzip.decompress(data))
+        case 2:
+            return memoryview(_snappy(data))
+        case 3:
+            return memoryview(cramjam.lz4.decompress(data))
+        case 4:
+            return memoryview(cramjam.zstd.decompress(data))
+    raise ValueError(f"unknown codec {codec}")
+
+
+def _snappy(data: memoryview) -> bytes:
+    """Snappy as librdkafka writes it (one raw block) or as the Java client does (blocks with their lengths)."""
+    if data[:8] != _XERIAL:
+        return bytes(cramjam.snappy.decompress_raw(data))
+    blocks, at = [], 16  # magic, version, lowest compatible version
+    while at < len(data):
+        (length,) = struct.unpack_from(">i", data, at)
+        blocks.append(bytes(cramjam.snappy.decompress_raw(data[at + 4 : at + 4 + length])))
+        at += 4 + max(length, 0)
+    return b"".join(blocks)
+
 
 # base offset, batch length, leader epoch, magic, crc, attributes, last offset delta, base and max timestamp,
 # producer id, producer epoch, base sequence, count
 _HEADER = struct.Struct(">qiibIhiqqqhii")
-HEADER = _HEADER.size  # 61
+HEADER_BYTES = _HEADER.size  # 61
 _CRC_FROM = 21  # the checksum covers everything after itself
 _AFTER_LENGTH = 12  # batch length counts the bytes after itself
 
@@ -67,7 +158,7 @@ class Segment(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Opened:
+class ScannedBatches:
     """The batches of a chunk with wanted records, how many more were aborted, and where the next chunk begins."""
 
     segments: list[Segment]
@@ -75,7 +166,7 @@ class Opened:
     next_offset: int
 
 
-def open_batches(chunk: Chunk) -> Opened:
+def scan_batches(chunk: Chunk) -> ScannedBatches:
     """Walk the batch headers, check each CRC-32C, skip control and aborted batches.
 
     Raises `CorruptBatch` for a bad checksum or impossible lengths, `OldFormat` for magic < 2. A batch that is cut off
@@ -96,8 +187,10 @@ def open_batches(chunk: Chunk) -> Opened:
             continue
         append_time = max_time if attributes & _APPEND_TIME else None
         codec = attributes & _CODEC
-        segments.append(Segment(chunk.partition, data, at + HEADER, stop, codec, count, base, base_time, append_time))
-    return Opened(segments, aborted, next_offset)
+        segments.append(
+            Segment(chunk.partition, data, at + HEADER_BYTES, stop, codec, count, base, base_time, append_time)
+        )
+    return ScannedBatches(segments, aborted, next_offset)
 
 
 def _overlap(chunk: Chunk, start: int, stop: int) -> int:
@@ -105,18 +198,18 @@ def _overlap(chunk: Chunk, start: int, stop: int) -> int:
     return max(0, min(stop, chunk.end) - max(start, chunk.start))
 
 
-def whole(partition: int, data: memoryview, offset: int) -> tuple[int, int, int]:
+def complete_prefix(partition: int, data: memoryview, offset: int) -> tuple[int, int, int]:
     """How many bytes of `data` are whole batches, the offset after them (`offset` when there is none), and the leader
     epoch of the last one (-1).
 
     Raises `OldFormat` and `CorruptBatch` for a batch whose end can't be told.
     """
     at, size, epoch = 0, len(data), -1
-    while size - at >= HEADER:
+    while size - at >= HEADER_BYTES:
         base, length = struct.unpack_from(">qi", data, at)
         if data[at + 16] < 2:
             raise OldFormat(f"offset {base}: magic {data[at + 16]}")
-        if length < HEADER - _AFTER_LENGTH:
+        if length < HEADER_BYTES - _AFTER_LENGTH:
             raise CorruptBatch(partition, base, f"impossible header (length {length}, magic {data[at + 16]})")
         if at + _AFTER_LENGTH + length > size:
             break
@@ -126,7 +219,7 @@ def whole(partition: int, data: memoryview, offset: int) -> tuple[int, int, int]
     return at, offset, epoch
 
 
-def beginning(chunk: Chunk, records: int) -> Chunk:
+def first_batches(chunk: Chunk, records: int) -> Chunk:
     """A chunk of the first batches, those that bring it to so many wanted records, or all there are."""
     wanted = 0
     for _, stop, header in _headers(chunk):
@@ -138,9 +231,9 @@ def beginning(chunk: Chunk, records: int) -> Chunk:
     return chunk
 
 
-def inflation(chunk: Chunk) -> float:
+def compression_ratio(chunk: Chunk) -> float:
     """How many bytes a byte of the chunk's first wanted batch becomes, 1 without a codec. Raises `CorruptBatch`."""
-    for segment in open_batches(beginning(chunk, 1)).segments:
+    for segment in scan_batches(first_batches(chunk, 1)).segments:
         if segment.codec:
             return len(segment.inflated().data) / max(1, segment.stop - segment.start)
     return 1.0
@@ -149,13 +242,13 @@ def inflation(chunk: Chunk) -> float:
 def _headers(chunk: Chunk) -> Iterator[tuple[int, int, tuple[int, ...]]]:
     """(start, stop, header fields) of each whole batch, its magic and checksum looked at."""
     data, at, size = chunk.data, 0, len(chunk.data)
-    while size - at >= HEADER:
+    while size - at >= HEADER_BYTES:
         header = _HEADER.unpack_from(data, at)
         base, length, magic, crc, last_delta, count = header[0], header[1], header[3], header[4], header[6], header[12]
         stop = at + _AFTER_LENGTH + length
         if magic < 2:
             raise OldFormat(f"partition {chunk.partition}, offset {base}: magic {magic}")
-        if length < HEADER - _AFTER_LENGTH or magic > 2:
+        if length < HEADER_BYTES - _AFTER_LENGTH or magic > 2:
             raise CorruptBatch(chunk.partition, base, f"impossible header (length {length}, magic {magic})")
         if stop > size:
             return

@@ -30,7 +30,7 @@ _BACKOFF = (0.02, 0.05, 0.1, 0.2, 0.5)  # seconds between looking for leaders; t
 _GRACE = 3.0  # seconds until a silent cluster is believed, when nothing has been read yet
 
 
-class Leaders:
+class LeaderConnections:
     """Links to the leaders of one topic, and what they say about its offsets.
 
     `positions` says at any time which offset comes next, per partition of the ranges that are read. `deadline` is in

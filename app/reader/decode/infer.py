@@ -17,15 +17,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming_lab.stream.cells import EXACT, RowRejected, by_value
-from streaming_lab.stream.rows import check_cells, load_object
-from streaming_lab.stream.schema import ARROW, TEXT, Plan, key_of, table_schema
+from streaming_lab.reader.decode.rows import check_cells, load_object
+from streaming_lab.reader.decode.schema import ARROW, TEXT, Plan, key_of, table_schema
+from streaming_lab.reader.decode.values import EXACT_INTEGERS, RowRejected, canonical_by_value
 
-META = 3  # a decoder's table begins with offset, timestamp, key
+META_COLUMNS = 3  # a decoder's table begins with offset, timestamp, key
 _INT64 = range(-(2**63), 2**63)
 
 
-def start(columns: Iterable[str] | None = None) -> Plan:
+def empty_plan(columns: Iterable[str] | None = None) -> Plan:
     """The plan before anything is known; with `columns`, only those are decoded, named as the whole read has them.
 
     So offset_value is the payload's `offset`. A name that no row has as a key is a column of missing values, not an
@@ -35,7 +35,7 @@ def start(columns: Iterable[str] | None = None) -> Plan:
     return Plan((), inferred=True, all_keys=columns is None).retyped(dict.fromkeys(keys, "null"))
 
 
-def widened(plan: Plan, values: Iterable[bytes]) -> Plan:
+def widen_plan(plan: Plan, values: Iterable[bytes]) -> Plan:
     """The plan that has room for these values, too. Values that are rejects in any plan change nothing."""
     types = {column.name: column.type for column in plan.columns}
     before = dict(types)
@@ -47,11 +47,11 @@ def widened(plan: Plan, values: Iterable[bytes]) -> Plan:
             continue
         for name, cell in found.items():
             if plan.all_keys or name in types:
-                types[name] = join(types.get(name, "null"), _type(cell))
+                types[name] = join_types(types.get(name, "null"), _type(cell))
     return plan if types == before else plan.retyped(types)
 
 
-def join(one: str, other: str) -> str:
+def join_types(one: str, other: str) -> str:
     """The narrowest type that holds the values of both."""
     if one == other or other == "null":
         return one
@@ -63,12 +63,12 @@ def join(one: str, other: str) -> str:
 _JOINED = {frozenset(("int53", "int64")): "int64", frozenset(("int53", "float64")): "float64"}
 
 
-def cast(table: pa.Table, before: Plan, plan: Plan) -> pa.Table:
+def cast_table(table: pa.Table, before: Plan, plan: Plan) -> pa.Table:
     """A table of an earlier plan in the columns and types of a later one."""
     if before is plan:
         return table
     types = {column.label: column.type for column in before.columns}
-    columns = table.columns[:META]
+    columns = table.columns[:META_COLUMNS]
     for column in plan.columns:
         if column.label in types:
             columns.append(_cast(table[column.label], types[column.label], column.type))
@@ -83,16 +83,16 @@ def _cast(cells: pa.ChunkedArray, before: str, kind: str) -> pa.ChunkedArray:
         return cells
     if kind != "json" or before == "null":
         return cells.cast(ARROW[kind])  # int53 to float64 is exact
-    return pa.chunked_array([[None if cell is None else by_value(cell) for cell in cells.to_pylist()]], TEXT)
+    return pa.chunked_array([[None if cell is None else canonical_by_value(cell) for cell in cells.to_pylist()]], TEXT)
 
 
 def _type(cell: Any) -> str:
     if isinstance(cell, int) and not isinstance(cell, bool):
-        return "int53" if abs(cell) <= EXACT else "int64" if cell in _INT64 else "json"
+        return "int53" if abs(cell) <= EXACT_INTEGERS else "int64" if cell in _INT64 else "json"
     return {str: "string", bool: "bool", float: "float64", type(None): "null"}.get(type(cell), "json")
 
 
-def mixed(cells: pa.ChunkedArray) -> dict[str, int]:
+def count_kinds(cells: pa.ChunkedArray) -> dict[str, int]:
     """How many cells of a json column are lists, text, and so on; missing ones, too."""
     first = pc.utf8_slice_codeunits(cells, 0, 1)
     counts: dict[str, int] = {}

@@ -4,14 +4,17 @@ One request is always under way at each leader while the caller decodes the last
 leader any more is looked for again, from the offset that was reached, until the deadline.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
 
 from streaming_lab.client.broker_connection import BrokerConnection, ConnectionBroken
 from streaming_lab.client.connection import Connection
+from streaming_lab.client.errors import OffsetOutOfRange
 from streaming_lab.client.metadata import (
     EARLIEST,
     LATEST,
@@ -22,19 +25,119 @@ from streaming_lab.client.metadata import (
     error_of,
 )
 from streaming_lab.client.topics import Ranges
-from streaming_lab.stream.batches import CorruptBatch, inflation, whole
-from streaming_lab.stream.chunk import Chunk
-from streaming_lab.stream.fetched import Fetched
-from streaming_lab.stream.leaders import Leaders
-from streaming_lab.stream.logend import LogEnd, out_of_range
+from streaming_lab.reader.decode.batches import (
+    Chunk,
+    CorruptBatch,
+    Decode,
+    Decoded,
+    complete_prefix,
+    compression_ratio,
+    first_batches,
+)
+from streaming_lab.reader.decode.records import IndexedRecords, index_records
+from streaming_lab.reader.decode.schema import Plan
+from streaming_lab.reader.fetch.leaders import LeaderConnections
 
-ANSWER = 8 << 20  # bytes asked for at once, over all partitions of a leader
+# A log that ends before the range does: a moment's lag, an open transaction, or records that are gone.
+
+
+_STALL = 5.0  # seconds that a log may end before the range does, as it may after a change of leaders
+
+
+class LogEnd:
+    """What it means that an answer has nothing of a partition. `part` is the partition's part of a FetchResponse."""
+
+    def __init__(self, topic: str, committed: bool) -> None:
+        self._topic, self._committed = topic, committed
+        self._since: dict[int, float] = {}  # partition -> when its log was first found too short, monotonic seconds
+
+    def found_records(self, partition: int) -> None:
+        """There was something: whatever was too short is long enough again."""
+        self._since.pop(partition, None)
+
+    def missing(self, part: Any, at: int, end: int) -> str:
+        """Nothing came of [at, end): why, if that is known ("" if not). Raises `OffsetsGone` when nothing will."""
+        self._check_history(part, at)
+        partition = part.partition_index
+        if part.high_watermark >= end:
+            if self._committed and part.last_stable_offset <= at:
+                return f"partition {partition}: a transaction is open at offset {part.last_stable_offset}"
+            return ""
+        now, found = time.monotonic(), f"partition {partition}: the log ends at offset {part.high_watermark}"
+        if now - self._since.setdefault(partition, now) > _STALL:
+            raise OffsetOutOfRange(
+                f"topic {self._topic!r}, {found}, not {end}",
+                "The log was truncated, or the range ends beyond it: capture the offsets anew.",
+            )
+        return found
+
+    def _check_history(self, part: Any, at: int) -> None:
+        """Is what was read still in the log? After an unclean election other records may have its offsets (KIP-595)."""
+        cut = part.diverging_epoch
+        if cut is not None and cut.end_offset >= 0:
+            raise OffsetOutOfRange(
+                f"topic {self._topic!r}, partition {part.partition_index}: the log was cut at offset {cut.end_offset}, "
+                f"below offset {at} that had been reached",
+                "A leader that lacked records was elected (unclean.leader.election.enable): read the topic anew.",
+            )
+
+
+def out_of_range(topic: str, partition: int, wanted: tuple[int, int], there: tuple[int, int]) -> OffsetOutOfRange:
+    """The error for [at, end) of which the log, which holds `there`, does not have the first offset."""
+    (at, end), (begin, last) = wanted, there
+    gone = f"offsets {at} to {min(begin, end)} were deleted" if at < begin else f"offset {at} was truncated"
+    return OffsetOutOfRange(
+        f"topic {topic!r}, partition {partition}: {gone}; the log holds [{begin}, {last})",
+        "Read from the first offset that is still there, or keep the log longer (retention.ms, retention.bytes).",
+    )
+
+
+# One answer of a leader, with its bytes still in the buffer that they came in.
+
+
+@dataclass(frozen=True)
+class FetchedChunks:
+    """One answer's chunks; `done` must be called when nobody looks at their bytes any more."""
+
+    chunks: list[Chunk]
+    link: BrokerConnection
+    buffer: bytearray
+
+    def walked(self) -> list[tuple[int, IndexedRecords]]:
+        """(partition, its records) for each chunk, not decoded."""
+        return [(chunk.partition, index_records(chunk)) for chunk in self.chunks]
+
+    def sample(self, most: int) -> list[bytes]:
+        """The first values of each chunk, without a look at more of its batches than it takes."""
+        return [value for chunk in self.chunks for value in _first_values(chunk, most)]
+
+    def decoded(self, plan: Plan, decode: Decode) -> list[tuple[int, Decoded]]:
+        """(partition, its rows) for each chunk."""
+        return [(chunk.partition, decode(plan, chunk)) for chunk in self.chunks]
+
+    def done(self) -> None:
+        """Give the answer's buffer back."""
+        self.link.give_back(self.buffer)
+
+
+def _first_values(chunk: Chunk, most: int) -> list[bytes]:
+    """The values among so many records, or among more where those are tombstones, aborted or markers."""
+    records = most
+    while True:
+        part = first_batches(chunk, records)
+        values = index_records(part).records.values(most)
+        if values or part is chunk:
+            return values
+        records *= 4
+
+
+ANSWER_BYTES = 8 << 20  # bytes asked for at once, over all partitions of a leader
 _RATIO = 50.0  # what a codec is trusted with before the first batch has come: lines of JSON shrink to a 5th or a 20th
 _BATCH = 512 << 20  # bytes: a batch comes whole, however little was asked for, but no topic has batches like that
 _WAIT_MS = 500  # how long a broker holds a request that it has no data for
 
 
-class Fetcher(Leaders):
+class Fetcher(LeaderConnections):
     """Reads ranges of one topic. `positions` says at any time which offset comes next, per partition of the ranges.
 
     Everything else is as `Leaders` has it.
@@ -43,11 +146,11 @@ class Fetcher(Leaders):
     def __init__(self, connection: Connection, topic: str, *, committed: bool, deadline: float) -> None:
         super().__init__(connection, topic, committed=committed, deadline=deadline)
         self._turn = 0
-        self._answer, self._inflated, self._ratio = ANSWER, False, 1.0
+        self._answer, self._inflated, self._ratio = ANSWER_BYTES, False, 1.0
         self._epochs: dict[int, int] = {}  # partition -> leader epoch of the last batch that came
         self._log_end = LogEnd(topic, committed)
 
-    def read(self, ranges: Ranges, answer: int = ANSWER, inflated: bool = False) -> Iterator[Fetched]:
+    def read(self, ranges: Ranges, answer: int = ANSWER_BYTES, inflated: bool = False) -> Iterator[FetchedChunks]:
         """Every chunk of the ranges, each partition's in order. `answer` is about how many bytes come at once, as they
         are stored, or `inflated`, as far as the answers before can tell.
 
@@ -63,7 +166,7 @@ class Fetcher(Leaders):
             for link in [link for link in self._links.values() if link.busy]:
                 self._drop(link)
 
-    def _rounds(self) -> Iterator[Fetched]:
+    def _rounds(self) -> Iterator[FetchedChunks]:
         tries = 0
         while self._pending():
             before = dict(self.positions)
@@ -126,7 +229,7 @@ class Fetcher(Leaders):
             raise ConnectionBroken(f"{', '.join(map(str, busy))}: no answer")
         return [link for link in busy if link in ready]
 
-    def _received(self, link: BrokerConnection) -> Iterator[Fetched]:
+    def _received(self, link: BrokerConnection) -> Iterator[FetchedChunks]:
         """Take one answer, put the next request on the wire, hand out the chunks; only then say what went wrong."""
         fetched, trouble = self._taken(link)
         if trouble is None and self._left() > 0:
@@ -138,10 +241,10 @@ class Fetcher(Leaders):
         if trouble is not None:
             raise trouble
 
-    def _taken(self, link: BrokerConnection) -> tuple[Fetched, Exception | None]:
+    def _taken(self, link: BrokerConnection) -> tuple[FetchedChunks, Exception | None]:
         """The chunks of the answer that comes on this link, positions moved behind them, and the first error in it."""
         found, buffer = link.receive()
-        fetched = Fetched([], link, buffer)
+        fetched = FetchedChunks([], link, buffer)
         if found.error_code:
             return fetched, error_of(found.error_code, str(link))
         trouble: Exception | None = None
@@ -161,7 +264,7 @@ class Fetcher(Leaders):
         """What a byte becomes, told by one batch; what earlier ones became is forgotten slowly, the guess at once."""
         before = 0.0 if self._ratio == _RATIO else 0.9 * self._ratio
         with suppress(CorruptBatch):  # the decoder's to tell
-            self._ratio = max(1.0, before, inflation(max(chunks, key=lambda chunk: len(chunk.data))))
+            self._ratio = max(1.0, before, compression_ratio(max(chunks, key=lambda chunk: len(chunk.data))))
 
     def _chunk(self, part: Any) -> Chunk | None:
         partition = part.partition_index
@@ -172,11 +275,11 @@ class Fetcher(Leaders):
         if part.error_code:
             raise error_of(part.error_code, f"partition {partition}")
         data = memoryview(part.records if part.records is not None else b"")
-        size, after, epoch = whole(partition, data, at)
+        size, after, epoch = complete_prefix(partition, data, at)
         if not size:
             self._trouble = self._log_end.missing(part, at, end) or self._trouble
             return None
-        self._log_end.came(partition)
+        self._log_end.found_records(partition)
         self.positions[partition], self._epochs[partition] = after, epoch
         aborted = tuple((each.producer_id, each.first_offset) for each in part.aborted_transactions or ())
         return Chunk(partition, at, end, data[:size], aborted, self._committed)

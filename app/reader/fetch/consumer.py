@@ -15,26 +15,26 @@ from streaming_lab.client.errors import BrokerUnavailable, OffsetOutOfRange, Rea
 from streaming_lab.client.metadata import EARLIEST, LATEST
 from streaming_lab.client.topics import ADMIN_TIMEOUT, Ranges
 from streaming_lab.errors import LabError
-from streaming_lab.stream.chunk import Decode, Decoded
-from streaming_lab.stream.decode import decode_records
-from streaming_lab.stream.records import Records, Walked, from_values
-from streaming_lab.stream.schema import Plan
+from streaming_lab.reader.decode.batches import Decode, Decoded
+from streaming_lab.reader.decode.python import decode_records
+from streaming_lab.reader.decode.records import IndexedRecords, RecordIndex, index_values
+from streaming_lab.reader.decode.schema import Plan
 
 _POLL_MS = 500
 _BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
-class Consumed:
+class PolledBatch:
     """What one poll brought of one partition."""
 
     partition: int
-    records: Records
+    records: RecordIndex
     next_offset: int
 
-    def walked(self) -> list[tuple[int, Walked]]:
+    def walked(self) -> list[tuple[int, IndexedRecords]]:
         """The partition and its records."""
-        return [(self.partition, Walked(self.records, 0, self.next_offset))]
+        return [(self.partition, IndexedRecords(self.records, 0, self.next_offset))]
 
     def sample(self, most: int) -> list[bytes]:
         """The first values."""
@@ -49,7 +49,7 @@ class Consumed:
         """There is no buffer to give back."""
 
 
-class Consuming:
+class ConsumerSource:
     """The same interface as `fetch.Fetcher`, without a group and without commits."""
 
     def __init__(self, connection: Connection, topic: str, *, committed: bool, deadline: float) -> None:
@@ -73,7 +73,7 @@ class Consuming:
                 f"no broker answers at {addresses(connection)}: {error}", "Start one, or correct the address."
             ) from error
 
-    def __enter__(self) -> "Consuming":
+    def __enter__(self) -> "ConsumerSource":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,7 +99,7 @@ class Consuming:
         begin, end = self.offsets(EARLIEST), self.offsets(LATEST)
         return {partition: (begin[partition], end[partition]) for partition in sorted(begin)}
 
-    def read(self, ranges: Ranges, answer: int = _BYTES, inflated: bool = False) -> Iterator[Consumed]:
+    def read(self, ranges: Ranges, answer: int = _BYTES, inflated: bool = False) -> Iterator[PolledBatch]:
         """As `Fetcher.read`, but the consumer was told once and for all how much comes at once."""
         del answer, inflated
         ends = {p: end for p, (start, end) in ranges.items() if start < end}
@@ -116,7 +116,7 @@ class Consuming:
                 polled = self._consumer.poll(timeout_ms=min(_POLL_MS, int(1000 * left) + 1))
             for place, records in polled.items():
                 self.positions[place.partition] = records[-1].offset + 1
-                yield _consumed(place.partition, records, ends[place.partition])
+                yield _polled_batch(place.partition, records, ends[place.partition])
             with self._asking():
                 for partition in late:  # also past what has no record: markers, compacted offsets
                     at = self._consumer.position(places[partition], timeout_ms=1000)
@@ -150,7 +150,7 @@ class Consuming:
         )
 
 
-def _consumed(partition: int, records: list[Any], end: int) -> Consumed:
+def _polled_batch(partition: int, records: list[Any], end: int) -> PolledBatch:
     wanted = [record for record in records if record.offset < end]
     columns = [[getattr(record, name) for record in wanted] for name in ("offset", "timestamp", "key", "value")]
-    return Consumed(partition, from_values(*columns), records[-1].offset + 1)
+    return PolledBatch(partition, index_values(*columns), records[-1].offset + 1)

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
-from streaming_lab.stream.cells import DEEPEST
-from streaming_lab.stream.chunk import Chunk, Decoded
-from streaming_lab.stream.records import Flags, Ints, Records, walk
-from streaming_lab.stream.rows import patch, suspects
-from streaming_lab.stream.schema import Plan, table_schema
+from streaming_lab.reader.decode.batches import Chunk, Decoded
+from streaming_lab.reader.decode.records import Flags, Ints, RecordIndex, index_records
+from streaming_lab.reader.decode.rows import patch_rows, rows_to_recheck
+from streaming_lab.reader.decode.schema import Plan, table_schema
+from streaming_lab.reader.decode.values import DEEPEST_NESTING
 
 _FEW = 16  # rows that are not worth another try of pyarrow
 _TRIES = 256  # failed tries per chunk; after them, the rest is read row by row
@@ -28,11 +28,11 @@ _NONE: Ints = np.empty(0, np.int64)
 
 def decode_chunk(plan: Plan, chunk: Chunk) -> Decoded:
     """The rows of one chunk as columns, and what is no row. Raises `CorruptBatch` and `OldFormat`."""
-    walked = walk(chunk)
+    walked = index_records(chunk)
     return decode_records(plan, chunk.partition, walked.records, walked.next_offset, walked.aborted)
 
 
-def decode_records(plan: Plan, partition: int, records: Records, next_offset: int, aborted: int = 0) -> Decoded:
+def decode_records(plan: Plan, partition: int, records: RecordIndex, next_offset: int, aborted: int = 0) -> Decoded:
     """The same for records that are found already."""
     dead = records.where(records.lengths < 0)
     tombstones = list(zip(dead.offsets.tolist(), dead.keys().to_pylist(), strict=True))
@@ -42,16 +42,16 @@ def decode_records(plan: Plan, partition: int, records: Records, next_offset: in
     if not len(odd):
         return Decoded(table, next_offset, [], tombstones, [], aborted)
     rows = odd.tolist()
-    patched = patch(plan, partition, table, rows, [records.value(row) for row in rows])
+    patched = patch_rows(plan, partition, table, rows, [records.value(row) for row in rows])
     return Decoded(patched.table, next_offset, patched.rejects, tombstones, patched.strays, aborted)
 
 
-def _payload(plan: Plan, records: Records) -> tuple[pa.Table, Ints]:
+def _payload(plan: Plan, records: RecordIndex) -> tuple[pa.Table, Ints]:
     """The payload's columns with a row per record, and the rows in them that have yet to be read one by one."""
     taken, tables, places = np.zeros(len(records), np.bool_), [], [_NONE]
     for rows, table in _parsed(plan, records):
         taken[rows] = True
-        taken[rows[suspects(plan, table)]] = False
+        taken[rows[rows_to_recheck(plan, table)]] = False
         tables.append(table.select(plan.payload.names))
         places.append(rows)
     whole = pa.concat_tables(tables) if tables else plan.payload.empty_table()
@@ -62,7 +62,7 @@ def _payload(plan: Plan, records: Records) -> tuple[pa.Table, Ints]:
     return whole, np.flatnonzero(~taken)
 
 
-def _looks_plain(records: Records) -> Flags:
+def _looks_plain(records: RecordIndex) -> Flags:
     """Which values begin and end like an object, so that none can borrow from its neighbours.
 
     pyarrow crashes on a bare `null` and drops a byte order mark; such values never reach it.
@@ -73,7 +73,7 @@ def _looks_plain(records: Records) -> Flags:
     return plain & (view[starts] == ord("{")) & (view[stops] == ord("}")) if len(view) else plain
 
 
-def _parsed(plan: Plan, records: Records) -> Iterator[tuple[Ints, pa.Table]]:
+def _parsed(plan: Plan, records: RecordIndex) -> Iterator[tuple[Ints, pa.Table]]:
     """(rows, their columns) for the runs of rows that pyarrow and json.loads understand alike."""
     rows = np.flatnonzero(_looks_plain(records)) if not plan.has_json else _NONE
     if not len(rows):
@@ -108,7 +108,7 @@ def _runs(
             runs += [(middle, high), (low, middle)]
 
 
-def _blanked(records: Records, rows: Ints) -> tuple[bytearray, Ints, Ints]:
+def _blanked(records: RecordIndex, rows: Ints) -> tuple[bytearray, Ints, Ints]:
     """The chunk's bytes with spaces and a newline wherever none of these rows has its value; their starts and stops."""
     starts = records.starts[rows]
     stops = starts + records.lengths[rows]
@@ -154,12 +154,12 @@ def _constants(text: bytearray, starts: Ints) -> list[int]:
 
 def _nested(text: bytearray, starts: Ints, stops: Ints) -> list[int]:
     """The rows that may have more levels than json.loads bears: pyarrow reads any, where nobody looks."""
-    if text.count(b"[") + text.count(b"{") <= DEEPEST:
+    if text.count(b"[") + text.count(b"{") <= DEEPEST_NESTING:
         return []
     view = np.frombuffer(text, np.uint8)
     opened = np.flatnonzero((view == ord("[")) | (view == ord("{")))
     counts = np.searchsorted(opened, stops) - np.searchsorted(opened, starts)
-    return [int(row) for row in np.flatnonzero(counts > DEEPEST)]
+    return [int(row) for row in np.flatnonzero(counts > DEEPEST_NESTING)]
 
 
 def _is_utf8(text: bytearray, low: int, high: int) -> bool:

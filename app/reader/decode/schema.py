@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from streaming_lab.errors import LabError
 
-META = ("partition", "offset", "timestamp", "key")  # come from the record itself; always the first columns
+META_NAMES = ("partition", "offset", "timestamp", "key")  # come from the record itself; always the first columns
 
 TEXT = pa.large_string()  # 64-bit positions, as pandas has them: text goes over without a copy
 
@@ -124,12 +124,12 @@ def key_of(label: str) -> str:
     return label.removesuffix("_value") if _OWN.fullmatch(label) else label
 
 
-_OWN = re.compile(rf"({'|'.join(META)})(_value)*")
+_OWN = re.compile(rf"({'|'.join(META_NAMES)})(_value)*")
 
 
 def _label(name: str, taken: set[str]) -> str:
     """The column of a JSON key: the key itself, with `_value` behind it while another column has that name."""
-    while name in META or name in taken:
+    while name in META_NAMES or name in taken:
         name += "_value"
     taken.add(name)
     return name
@@ -141,10 +141,10 @@ def compile_plan(schema: Schema, columns: Iterable[str] | None = None) -> Plan:
     Required and restricted keys are still decoded, and judged. A name that is no column raises a `LabError`.
     """
     taken = set(schema.columns)
-    labels = {name: _label(name, taken) if name in META else name for name in schema.columns}
+    labels = {name: _label(name, taken) if name in META_NAMES else name for name in schema.columns}
     wanted = None if columns is None else set(columns)
-    if unknown := (wanted or set()) - {*META, *labels.values()}:
-        known = ", ".join([*META, *labels.values()])
+    if unknown := (wanted or set()) - {*META_NAMES, *labels.values()}:
+        known = ", ".join([*META_NAMES, *labels.values()])
         raise LabError(f"no such column: {', '.join(sorted(unknown))}", f"The columns are {known}.")
     made = []
     for name, kind in schema.columns.items():

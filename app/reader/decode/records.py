@@ -11,15 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from streaming_lab.stream.batches import CorruptBatch, Segment, open_batches
-from streaming_lab.stream.chunk import Chunk
+from streaming_lab.reader.decode.batches import Chunk, CorruptBatch, Segment, scan_batches
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Records:
+class RecordIndex:
     """Positions in `data`, an entry per record: the value is data[start:stop]; a length of -1 is a null."""
 
     data: bytes
@@ -33,12 +32,12 @@ class Records:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def where(self, wanted: Flags) -> "Records":
+    def where(self, wanted: Flags) -> "RecordIndex":
         """Only the records that are wanted; the same object if all are."""
         if wanted.all():
             return self
         columns = (self.offsets, self.timestamps, self.key_starts, self.key_lengths, self.starts, self.lengths)
-        return Records(self.data, *(column[wanted] for column in columns))
+        return RecordIndex(self.data, *(column[wanted] for column in columns))
 
     def value(self, row: int) -> bytes:
         """The bytes of a value that is not null."""
@@ -67,17 +66,17 @@ class Records:
 
 
 @dataclass(frozen=True)
-class Walked:
+class IndexedRecords:
     """The wanted records of a chunk, how many more were aborted, and where the next chunk begins."""
 
-    records: Records
+    records: RecordIndex
     aborted: int
     next_offset: int
 
 
-def walk(chunk: Chunk) -> Walked:
+def index_records(chunk: Chunk) -> IndexedRecords:
     """Find the wanted records of a chunk; raises what `open_batches` raises, and `CorruptBatch` for broken records."""
-    opened = open_batches(chunk)
+    opened = scan_batches(chunk)
     data, segments = _one_buffer(chunk, [segment.inflated() for segment in opened.segments])
     ats: list[int] = []
     for segment in segments:
@@ -88,15 +87,15 @@ def walk(chunk: Chunk) -> Walked:
         first = segments[0].base_offset
         raise CorruptBatch(chunk.partition, first, f"a record's lengths do not fit ({error})") from error
     wanted = (records.offsets >= chunk.start) & (records.offsets < chunk.end)
-    return Walked(records.where(wanted), opened.aborted, opened.next_offset)
+    return IndexedRecords(records.where(wanted), opened.aborted, opened.next_offset)
 
 
-def from_values(
+def index_values(
     offsets: Sequence[int],
     timestamps: Sequence[int | None],
     keys: Sequence[bytes | None],
     values: Sequence[bytes | None],
-) -> Records:
+) -> RecordIndex:
     """Records of which only the parts are at hand, as a consumer gives them; message format v0 has no timestamps."""
     times = [-1 if time is None else time for time in timestamps]
     texts = [text for pair in zip(keys, values, strict=True) for text in pair]
@@ -106,7 +105,7 @@ def from_values(
     data = b"\n".join(text or b"" for text in texts) + b"\n"
     rows = slice(0, None, 2), slice(1, None, 2)
     parts = [part[row] for row in rows for part in (starts[:-1], lengths)]
-    return Records(data, np.array(offsets, np.int64), np.array(times, np.int64), *parts)
+    return RecordIndex(data, np.array(offsets, np.int64), np.array(times, np.int64), *parts)
 
 
 def _one_buffer(chunk: Chunk, segments: list[Segment]) -> tuple[bytes, list[Segment]]:
@@ -146,7 +145,7 @@ def _record_starts(data: bytes, segment: Segment, partition: int, ats: list[int]
         raise CorruptBatch(partition, segment.base_offset, "its records do not fill it")
 
 
-def _fields(data: bytes, segments: list[Segment], at: Ints) -> Records:
+def _fields(data: bytes, segments: list[Segment], at: Ints) -> RecordIndex:
     counts = np.array([segment.records for segment in segments], np.int64)
     view = np.frombuffer(data, np.uint8)
     ends = np.append(at[1:], 0)  # no record reaches past the place where the next one's fields begin
@@ -159,7 +158,7 @@ def _fields(data: bytes, segments: list[Segment], at: Ints) -> Records:
     if (key_lengths < -1).any() or (lengths < -1).any() or (starts + np.maximum(lengths, 0) >= ends).any():
         raise ValueError("a key or value reaches out of its record")
     base = np.array([segment.base_offset for segment in segments], np.int64)
-    return Records(
+    return RecordIndex(
         data,
         np.repeat(base, counts) + deltas,
         _times(segments, counts, times),

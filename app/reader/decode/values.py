@@ -4,18 +4,18 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from streaming_lab.stream.schema import Column, Plan
+from streaming_lab.reader.decode.schema import Column, Plan
 
 _INT64 = range(-(2**63), 2**63)
-DEEPEST = 200  # levels of lists and objects in a json cell
-EXACT = 2**53  # beyond it a float no longer holds every integer
+DEEPEST_NESTING = 200  # levels of lists and objects in a json cell
+EXACT_INTEGERS = 2**53  # beyond it a float no longer holds every integer
 
 
 class RowRejected(Exception):
     """The value is no row of this plan; the message says why."""
 
 
-class Misfit(RowRejected):
+class NeedsWiderPlan(RowRejected):
     """The value is a JSON object that an inferred plan has no room for yet: a new key, or another type."""
 
 
@@ -40,8 +40,8 @@ class _NoFit(Exception):
 
 
 def _mismatch(plan: Plan, column: Column, found: Any) -> RowRejected:
-    reason = f"{column.name}: {_short(found)} is {kind_of(found)}, not {column.type}"
-    return Misfit(reason) if plan.inferred else RowRejected(reason)
+    reason = f"{column.name}: {_short(found)} is {describe_type(found)}, not {column.type}"
+    return NeedsWiderPlan(reason) if plan.inferred else RowRejected(reason)
 
 
 def _string(found: Any) -> str:
@@ -51,7 +51,7 @@ def _string(found: Any) -> str:
 
 
 def _int64(found: Any) -> int:
-    if isinstance(found, float) and found.is_integer() and abs(found) <= EXACT:
+    if isinstance(found, float) and found.is_integer() and abs(found) <= EXACT_INTEGERS:
         return int(found)  # pandas writes integers with missing values as 2.0
     return _integer(found)
 
@@ -64,7 +64,7 @@ def _integer(found: Any) -> int:
 
 def _int53(found: Any) -> int:
     number = _integer(found)
-    if abs(number) > EXACT:
+    if abs(number) > EXACT_INTEGERS:
         raise _NoFit
     return number
 
@@ -79,7 +79,7 @@ def _float64(found: Any) -> float:
 
 
 def _exact_float64(found: Any) -> float:
-    if isinstance(found, int) and abs(found) > EXACT:
+    if isinstance(found, int) and abs(found) > EXACT_INTEGERS:
         raise _NoFit
     return _float64(found)
 
@@ -100,7 +100,7 @@ def _timestamp(found: Any) -> datetime:
     return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(UTC)
 
 
-def canonical(found: Any) -> str:
+def canonical_json(found: Any) -> str:
     """The one JSON text of a value, as json.dumps writes it; a float that is not finite raises ValueError.
 
     So does a value of more than DEEPEST levels: whoever reads the text again may have less of Python's stack left.
@@ -112,7 +112,7 @@ def canonical(found: Any) -> str:
     except ValueError:
         raise ValueError("a number beyond float64") from None
     _encodable(text)
-    if text.count("[") + text.count("{") > DEEPEST and _is_deeper(found, DEEPEST):
+    if text.count("[") + text.count("{") > DEEPEST_NESTING and _is_deeper(found, DEEPEST_NESTING):
         raise ValueError("nested too deeply")
     return text
 
@@ -120,22 +120,22 @@ def canonical(found: Any) -> str:
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
-def check(found: Any) -> None:
+def check_value(found: Any) -> None:
     """Raise ValueError for a value that no type has room for, not even json; cheap for the usual ones."""
     if isinstance(found, str):
         _encodable(found)
     elif isinstance(found, (float, list, dict)):
-        canonical(found)
+        canonical_json(found)
 
 
-def by_value(found: Any) -> str:
+def canonical_by_value(found: Any) -> str:
     """The canonical text, but a number that is whole and within ±2^53 as an integer: 1.0 is 1, -0.0 stays.
 
     What a float64 column made of 1 is 1.0, so this is the one form that is the same before and after a column widens.
     """
-    if isinstance(found, float) and found.is_integer() and abs(found) <= EXACT and str(found) != "-0.0":
+    if isinstance(found, float) and found.is_integer() and abs(found) <= EXACT_INTEGERS and str(found) != "-0.0":
         return str(int(found))
-    return canonical(found)
+    return canonical_json(found)
 
 
 def _is_deeper(found: Any, levels: int) -> bool:
@@ -156,23 +156,23 @@ _CASTS = {
     "float64": _float64,
     "bool": _bool,
     "timestamp": _timestamp,
-    "json": canonical,
+    "json": canonical_json,
     "null": _null,
 }
-_INFERRED = {**_CASTS, "int53": _int53, "int64": _integer, "float64": _exact_float64, "json": by_value}
+_INFERRED = {**_CASTS, "int53": _int53, "int64": _integer, "float64": _exact_float64, "json": canonical_by_value}
 
 
 def _encodable(text: str) -> str:
-    if unencodable(text):
+    if is_unencodable(text):
         raise ValueError("text with half a surrogate pair")
     return text
 
 
-def unencodable(text: str) -> bool:
+def is_unencodable(text: str) -> bool:
     return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def kind_of(found: Any) -> str:
+def describe_type(found: Any) -> str:
     names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", int: "an integer", float: "a number"}
     return names.get(type(found), "null")
 
@@ -181,5 +181,5 @@ def _short(found: Any) -> str:
     try:
         shown = repr(found)
     except RecursionError:
-        return f"{kind_of(found)} of very many levels"
+        return f"{describe_type(found)} of very many levels"
     return shown if len(shown) <= 60 else f"{shown[:57]}..."

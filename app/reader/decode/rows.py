@@ -10,9 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming_lab.stream.cells import EXACT, Misfit, RowRejected, check, kind_of, read_cell, unencodable
-from streaming_lab.stream.chunk import Reject, Stray
-from streaming_lab.stream.schema import ARROW, TEXT, Column, Plan
+from streaming_lab.reader.decode.batches import Reject, WideRow
+from streaming_lab.reader.decode.schema import ARROW, TEXT, Column, Plan
+from streaming_lab.reader.decode.values import (
+    EXACT_INTEGERS,
+    NeedsWiderPlan,
+    RowRejected,
+    check_value,
+    describe_type,
+    is_unencodable,
+    read_cell,
+)
 
 _DIGITS = 4000  # Python refuses to read longer integers; they are beyond any column, float64 included
 _MICROSECOND_RANGE = (
@@ -33,7 +41,7 @@ def load_object(value: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise RowRejected("nested too deeply") from error
     if not isinstance(found, dict):
-        raise RowRejected(f"not a JSON object but {kind_of(found)}")
+        raise RowRejected(f"not a JSON object but {describe_type(found)}")
     return found
 
 
@@ -56,30 +64,32 @@ def check_cells(plan: Plan, found: Mapping[str, Any]) -> None:
     for name, cell in found.items():
         if not plan.all_keys and name not in plan.names:
             continue
-        if unencodable(name):
+        if is_unencodable(name):
             raise RowRejected("a key with half a surrogate pair")
         try:
-            check(cell)
+            check_value(cell)
         except ValueError as error:
             raise RowRejected(f"{name}: {error}") from error
 
 
 def _cells(plan: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
     if plan.all_keys and not found.keys() <= plan.names:
-        raise Misfit(f"new key: {', '.join(sorted(found.keys() - plan.names))}")
+        raise NeedsWiderPlan(f"new key: {', '.join(sorted(found.keys() - plan.names))}")
     return {column.label: read_cell(plan, column, found.get(column.name)) for column in plan.columns}
 
 
 @dataclass(frozen=True)
-class Patched:
+class PatchedRows:
     """A table with its odd rows in place, and those that are not rows."""
 
     table: pa.Table
     rejects: list[Reject]
-    strays: list[Stray]
+    strays: list[WideRow]
 
 
-def patch(plan: Plan, partition: int, table: pa.Table, rows: Sequence[int], values: Sequence[bytes]) -> Patched:
+def patch_rows(
+    plan: Plan, partition: int, table: pa.Table, rows: Sequence[int], values: Sequence[bytes]
+) -> PatchedRows:
     """Put the odd rows into their places: `values[i]` is the value of row `rows[i]` (ascending) of `table`.
 
     `table` has its offset, timestamp and key for every row; what it has in the payload of an odd row is replaced.
@@ -93,14 +103,14 @@ def patch(plan: Plan, partition: int, table: pa.Table, rows: Sequence[int], valu
         except RowRejected as finding:
             gone.append(row)
             offset = table["offset"][row].as_py()
-            if isinstance(finding, Misfit):
-                strays.append(Stray(offset, table["timestamp"][row].value, table["key"][row].as_py(), value))
+            if isinstance(finding, NeedsWiderPlan):
+                strays.append(WideRow(offset, table["timestamp"][row].value, table["key"][row].as_py(), value))
             else:
                 rejects.append(Reject(partition, offset, str(finding), value))
-    return Patched(_placed(plan, table, parsed, kept, gone), rejects, strays)
+    return PatchedRows(_put_in_place(plan, table, parsed, kept, gone), rejects, strays)
 
 
-def suspects(plan: Plan, table: pa.Table) -> np.ndarray:
+def rows_to_recheck(plan: Plan, table: pa.Table) -> np.ndarray:
     """The rows (ascending) that a fast path took and that must be judged here: `table` has the payload's columns.
 
     A required value is missing, a text is none of those allowed, a float is not finite or is -0.0, or a time is outside
@@ -140,9 +150,9 @@ def _limits(plan: Plan, column: Column) -> tuple[pa.Scalar, pa.Scalar] | None:
     if column.type == "timestamp":
         return _MICROSECOND_RANGE
     if column.type == "int53":
-        return pa.scalar(-EXACT), pa.scalar(EXACT)
+        return pa.scalar(-EXACT_INTEGERS), pa.scalar(EXACT_INTEGERS)
     if column.type == "float64" and plan.inferred:  # 2^53 + 1 is read as 2^53
-        return pa.scalar(1.0 - EXACT), pa.scalar(EXACT - 1.0)
+        return pa.scalar(1.0 - EXACT_INTEGERS), pa.scalar(EXACT_INTEGERS - 1.0)
     return None
 
 
@@ -154,7 +164,9 @@ def _outside(cells: pa.ChunkedArray, low: pa.Scalar, high: pa.Scalar) -> Any:
     return pc.fill_null(outside, False).to_numpy()
 
 
-def _placed(plan: Plan, table: pa.Table, parsed: list[dict[str, Any]], kept: list[int], gone: list[int]) -> pa.Table:
+def _put_in_place(
+    plan: Plan, table: pa.Table, parsed: list[dict[str, Any]], kept: list[int], gone: list[int]
+) -> pa.Table:
     if not kept and not gone:
         return table
     order = np.arange(table.num_rows)

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from streaming_lab.stream import decode
-from streaming_lab.stream.batches import open_batches
-from streaming_lab.stream.chunk import Chunk, Decoded
-from streaming_lab.stream.codecs import inflate
-from streaming_lab.stream.rows import patch
-from streaming_lab.stream.schema import Plan, table_schema
+from streaming_lab.reader.decode import python
+from streaming_lab.reader.decode.batches import Chunk, Decoded, inflate, scan_batches
+from streaming_lab.reader.decode.rows import patch_rows
+from streaming_lab.reader.decode.schema import Plan, table_schema
 
 if TYPE_CHECKING:
-    from streaming_lab.stream._columns import Columns, Field, Filled, Memory
+    from streaming_lab.reader.decode._columns import Columns, Field, Filled, Memory
 
 SOURCE = Path(__file__).with_name("_columns.c")
 
@@ -34,20 +32,20 @@ class Absent(Exception):
     """The native core cannot be used; the message says why."""
 
 
-def status() -> str:
+def core_status() -> str:
     """Which decoder there is, for a person: "native core built from 1a2b3c4d" or "pure Python: <reason>"."""
     return f"pure Python: {_reason}" if _core is None else f"native core built from {_core.SOURCE_SHA256[:8]}"
 
 
-def available() -> bool:
+def core_available() -> bool:
     """Can `decode_chunk` be used here?"""
     return _core is not None
 
 
-def load() -> ModuleType:
+def load_core() -> ModuleType:
     """The built module, if it was built from exactly the source beside it; else `Absent` with the reason."""
     try:
-        core = import_module("streaming_lab.stream._columns")
+        core = import_module("streaming_lab.reader.decode._columns")
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError)
         raise Absent(
@@ -62,7 +60,7 @@ def load() -> ModuleType:
     return core
 
 
-def decode_chunk(plan: Plan, chunk: Chunk) -> Decoded:
+def decode_chunk_native(plan: Plan, chunk: Chunk) -> Decoded:
     """What `decode.decode_chunk` returns and raises, faster. Raises `Absent` if there is no native core."""
     if _core is None:
         raise Absent(_reason)
@@ -70,7 +68,7 @@ def decode_chunk(plan: Plan, chunk: Chunk) -> Decoded:
         read = _read(_core, plan, chunk)
     except MemoryError:  # the core keeps room for every column at once
         read = None
-    return decode.decode_chunk(plan, chunk) if read is None else _decoded(plan, chunk, *read)
+    return python.decode_chunk(plan, chunk) if read is None else _decoded(plan, chunk, *read)
 
 
 def _read(core: ModuleType, plan: Plan, chunk: Chunk) -> "tuple[Columns, int, int] | None":
@@ -87,7 +85,7 @@ def _read(core: ModuleType, plan: Plan, chunk: Chunk) -> "tuple[Columns, int, in
 
 def _read_opened(columns: "Columns", chunk: Chunk) -> tuple[int, int, int]:
     """Read the batches that Python has sorted out: the worst outcome of all, the next offset, records aborted."""
-    opened = open_batches(chunk)
+    opened = scan_batches(chunk)
     outcome = 0
     for segment in (each.inflated() for each in opened.segments):
         appended = segment.append_time is not None
@@ -116,7 +114,7 @@ def _decoded(plan: Plan, chunk: Chunk, columns: "Columns", next_offset: int, abo
     table = pa.Table.from_arrays(arrays, schema=schema)
     if not odd:
         return Decoded(table, next_offset, [], tombstones, [], aborted)
-    patched = patch(plan, chunk.partition, table, [row for row, _ in odd], [value for _, value in odd])
+    patched = patch_rows(plan, chunk.partition, table, [row for row, _ in odd], [value for _, value in odd])
     return Decoded(patched.table, next_offset, patched.rejects, tombstones, patched.strays, aborted)
 
 
@@ -154,6 +152,6 @@ def _fields(plan: Plan) -> "tuple[Field, ...]":
 _core: ModuleType | None
 _reason: str
 try:
-    _core, _reason = load(), ""
+    _core, _reason = load_core(), ""
 except Absent as absent:
     _core, _reason = None, str(absent)

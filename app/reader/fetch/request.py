@@ -1,0 +1,152 @@
+"""An open read: chunks as the brokers' own bytes, or the way round through kafka-python's consumer if need be."""
+
+import logging
+import time
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from streaming_lab.client import preflight
+from streaming_lab.client.broker_connection import Unsupported
+from streaming_lab.client.connection import Connection, security_protocol_of
+from streaming_lab.client.errors import BrokerUnavailable
+from streaming_lab.client.metadata import EARLIEST, LATEST
+from streaming_lab.client.topics import Ranges
+from streaming_lab.errors import LabError
+from streaming_lab.reader.decode.batches import OldFormat
+from streaming_lab.reader.fetch.consumer import ConsumerSource, PolledBatch
+from streaming_lab.reader.fetch.fetcher import FetchedChunks, Fetcher
+
+# What one call of the reader wants, and the offsets that this means now.
+
+
+OffsetSpec: TypeAlias = int | Mapping[int, int] | datetime | None  # an offset, one per partition, or a moment
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ISOLATION = ("read_uncommitted", "read_committed")
+
+
+class OffsetLookup(Protocol):
+    """Whoever knows each partition's offset at EARLIEST, LATEST or a time in ms UTC (-1: no record is that late)."""
+
+    def partitions(self) -> list[int]: ...
+
+    def offsets(self, when: int) -> dict[int, int]: ...
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """What one call of the reader wants; `ranges` wins over `start` and `end`. `timeout` in seconds for all of it."""
+
+    connection: Connection = field(repr=False)  # may hold a password
+    topic: str
+    ranges: Ranges | None = None
+    start: OffsetSpec = None
+    end: OffsetSpec = None
+    isolation: str = "read_uncommitted"
+    timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.isolation not in _ISOLATION:
+            raise LabError(f"isolation {self.isolation!r} is unknown", f"Use one of: {', '.join(_ISOLATION)}.")
+
+    def resolve_offsets(self, source: OffsetLookup) -> Ranges:
+        """The offsets that this means now, none of them outside the log unless `ranges` says so.
+
+        Raises a `LabError` for a partition that the topic has not.
+        """
+        if self.ranges is not None:
+            _check(self.ranges, source.partitions())
+            return {partition: (start, end) for partition, (start, end) in sorted(self.ranges.items())}
+        begin, end = source.offsets(EARLIEST), source.offsets(LATEST)
+        start = _resolve(source, self.start, begin, end)
+        stop = {p: max(min(at, end[p]), begin[p]) for p, at in _resolve(source, self.end, end, end).items()}
+        return {p: (min(max(start[p], begin[p]), stop[p]), stop[p]) for p in sorted(begin)}
+
+
+def _resolve(
+    source: OffsetLookup, place: OffsetSpec, default: Mapping[int, int], end: Mapping[int, int]
+) -> Mapping[int, int]:
+    if place is None:
+        return default
+    if isinstance(place, int):
+        return dict.fromkeys(default, place)
+    if isinstance(place, datetime):
+        found = source.offsets(_milliseconds(place))
+        return {partition: end[partition] if at < 0 else at for partition, at in found.items()}
+    _check(place, default)
+    return {**default, **place}
+
+
+def _check(named: Iterable[int], partitions: Iterable[int]) -> None:
+    if unknown := set(named) - set(partitions):
+        raise LabError(f"there is no partition {sorted(unknown)}", f"The partitions are {sorted(partitions)}.")
+
+
+def _milliseconds(moment: datetime) -> int:
+    """The first millisecond UTC that is not before the moment; 0 for any moment before 1970, as Kafka's times begin."""
+    if moment.tzinfo is None:
+        raise LabError(f"{moment} has no time zone", "Say datetime(..., tzinfo=UTC).")
+    return max(0, -((_EPOCH - moment) // timedelta(milliseconds=1)))
+
+
+logger = logging.getLogger(__name__)
+
+AnySource: TypeAlias = Fetcher | ConsumerSource
+Response: TypeAlias = FetchedChunks | PolledBatch
+Opened = TypeVar("Opened", Fetcher, ConsumerSource)
+
+
+class RecordSource:
+    """An open read: its `ranges` are fixed; `decoder` says which way the bytes came, and why."""
+
+    def __init__(self, request: ReadRequest) -> None:
+        self._request = request
+        self._deadline = time.monotonic() + request.timeout
+        self._open = ExitStack()
+        self.decoder = ""
+        try:
+            self._source, self.ranges = self._begin()
+        except BaseException:
+            self._open.close()
+            raise
+
+    def __enter__(self) -> "RecordSource":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def responses(self, ranges: Ranges, **settings: Any) -> Generator[Response, None, None]:
+        """What the ranges hold, as the source brings it; another source takes over where the first one cannot."""
+        try:
+            yield from self._source.read(ranges, **settings)
+        except (Unsupported, OldFormat) as reason:
+            reached = dict(self._source.positions)
+            self._source = self._consuming(str(reason))
+            yield from self._source.read({p: (at, ranges[p][1]) for p, at in reached.items()}, **settings)
+
+    def _begin(self) -> tuple[AnySource, Ranges]:
+        if security_protocol_of(self._request.connection) != "PLAINTEXT":
+            source: AnySource = self._consuming(f"the connection is {security_protocol_of(self._request.connection)}")
+            return source, self._request.resolve_offsets(source)
+        try:
+            source = self._opened(Fetcher)
+            return source, self._request.resolve_offsets(source)
+        except Unsupported as reason:
+            source = self._consuming(str(reason))
+            return source, self._request.resolve_offsets(source)
+        except BrokerUnavailable:
+            preflight.raise_if_denied(self._request.connection)  # does the port want TLS or SASL?
+            raise
+
+    def _consuming(self, reason: str) -> ConsumerSource:
+        logger.info("topic %s: read through KafkaConsumer: %s", self._request.topic, reason)
+        self.decoder = f"consumer: {reason}"
+        return self._opened(ConsumerSource)
+
+    def _opened(self, kind: type[Opened]) -> Opened:
+        committed = self._request.isolation == "read_committed"
+        connection, topic = self._request.connection, self._request.topic
+        return self._open.enter_context(kind(connection, topic, committed=committed, deadline=self._deadline))

@@ -1,0 +1,221 @@
+"""Topic to DataFrame: one function, one result, whichever way the bytes came.
+
+A read takes a range of offsets per partition, by default from the beginning to the end as it was at the start. It needs
+no group and commits nothing; it reads all of the range, or raises naming what is missing.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from streaming_lab.client.connection import Connection
+from streaming_lab.client.topics import Ranges
+from streaming_lab.reader.decode import infer
+from streaming_lab.reader.decode.batches import Reject
+from streaming_lab.reader.decode.schema import TEXT, Plan, Schema
+from streaming_lab.reader.fetch.request import ReadRequest, RecordSource
+from streaming_lab.reader.pipeline import Part, Pipeline, Planner, ResultBuilder, select_columns, select_decoder
+
+# Arrow tables to pandas: what a read returns.
+
+
+# Missing integers and booleans stay what they are; text is backed by Arrow: quick, and without a copy.
+_PANDAS: Mapping[pa.DataType, Any] = {
+    pa.timestamp("ms", "UTC"): pd.DatetimeTZDtype("ms", "UTC"),
+    pa.timestamp("us", "UTC"): pd.DatetimeTZDtype("us", "UTC"),
+    pa.int64(): pd.Int64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+    TEXT: pd.StringDtype("pyarrow", na_value=np.nan),
+    pa.null(): pd.StringDtype("pyarrow", na_value=np.nan),
+}
+
+
+@dataclass(frozen=True)
+class TopicFrame:
+    """A topic's records as frames. len(events) + len(rejects) + len(tombstones) + aborted is all that `ranges` hold,
+    but for control records and offsets that compaction left empty. `aborted` counts the records of aborted transactions
+    that read_committed leaves out; through the consumer, which tells of none, it is 0, and they are missing as well.
+
+    `events`: partition (int32), offset (int64), timestamp (the broker's, datetime64[ms, UTC]), key (text; where a key
+    is not UTF-8 the column holds objects, and that key its bytes), then the payload's columns: Int64, float64, boolean,
+    str, datetime64[us, UTC], and objects for columns that hold any JSON. Sorted by partition and offset.
+    `rejects`: partition, offset, reason, raw (the first 64 KiB of the value; the reason says when there is more).
+    `tombstones`: partition, offset, key. `mixed`: column -> kind of JSON value -> count, where there are several kinds.
+    `decoder` says how the bytes came: native, python or consumer, and why.
+    """
+
+    events: pd.DataFrame
+    rejects: pd.DataFrame
+    tombstones: pd.DataFrame
+    ranges: Ranges
+    mixed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    aborted: int = 0
+    decoder: str = "python"
+
+
+def build_frames(
+    gathered: ResultBuilder, plan: Plan, ranges: Ranges, decoder: str, columns: Iterable[str] | None
+) -> TopicFrame:
+    """The frames; `gathered` is used up."""
+    table = gathered.table(plan)
+    gathered.parts.clear()
+    table = select_columns(table, plan, columns)
+    anything = [c.label for c in plan.columns if c.type == "json" and c.label in table.schema.names]
+    counts = {name: infer.count_kinds(table[name]) for name in anything}
+    return TopicFrame(
+        _events(table, set(anything)),
+        _rejects(gathered.rejects),
+        _tombstones(gathered.tombstones),
+        ranges,
+        {name: kinds for name, kinds in counts.items() if len(kinds.keys() - {"missing"}) > 1},
+        gathered.aborted,
+        decoder,
+    )
+
+
+def _events(table: pa.Table, anything: set[str]) -> pd.DataFrame:
+    return pd.DataFrame({name: _series(name, table[name], name in anything) for name in table.schema.names}, copy=False)
+
+
+def _series(name: str, cells: pa.ChunkedArray, anything: bool) -> Any:
+    if name in ("partition", "offset"):
+        return pd.Series(cells.to_numpy(), copy=False)
+    if name == "key":
+        return _keys(cells)
+    if anything:
+        return pd.Series([None if cell is None else json.loads(cell) for cell in cells.to_pylist()], dtype=object)
+    dtype = _PANDAS.get(cells.type)
+    return cells.to_pandas() if dtype is None else pd.Series(dtype.__from_arrow__(cells), copy=False)
+
+
+def _keys(cells: pa.ChunkedArray) -> pd.Series:
+    try:
+        return pd.Series(_PANDAS[TEXT].__from_arrow__(cells.cast(TEXT)), copy=False)
+    except pa.ArrowInvalid:
+        return pd.Series([_text(key) for key in cells.to_pylist()], dtype=object)
+
+
+def _text(key: bytes | None) -> str | bytes | None:
+    try:
+        return None if key is None else key.decode()
+    except UnicodeDecodeError:
+        return key
+
+
+def _rejects(found: list[Reject]) -> pd.DataFrame:
+    found.sort(key=lambda reject: (reject.partition, reject.offset))
+    return pd.DataFrame(
+        {
+            "partition": np.array([reject.partition for reject in found], np.int32),
+            "offset": np.array([reject.offset for reject in found], np.int64),
+            "reason": pd.Series([reject.reason for reject in found], dtype="str"),
+            "raw": pd.Series([reject.raw for reject in found], dtype=object),
+        }
+    )
+
+
+def _tombstones(found: list[tuple[int, int, bytes | None]]) -> pd.DataFrame:
+    found.sort(key=lambda tombstone: tombstone[:2])
+    return pd.DataFrame(
+        {
+            "partition": np.array([partition for partition, _, _ in found], np.int32),
+            "offset": np.array([offset for _, offset, _ in found], np.int64),
+            "key": _keys(pa.chunked_array([[key for _, _, key in found]], pa.binary())),
+        }
+    )
+
+
+_LIMITED = 256 << 10  # bytes at once when only the first rows are wanted
+
+
+def read_topic(
+    connection: Connection,
+    topic: str,
+    schema: Schema | None = None,
+    *,
+    columns: Iterable[str] | None = None,
+    limit: int | None = None,
+    decoder: str = "auto",
+    **wanted: Any,
+) -> TopicFrame:
+    """The topic's records as a `TopicFrame`: `events`, `rejects`, `tombstones` and the ranges that they cover.
+
+    `schema` gives columns and types; without one they are inferred (see `infer`). `columns` narrows what is decoded:
+    only these and the required ones are judged. `limit` ends the read, and its ranges, at that many events, partition
+    by partition. `ranges` (partition -> [start, end)) says what to read, or `start` and `end`: an offset, one per
+    partition, or an aware datetime. `isolation` is read_uncommitted or read_committed, `timeout` the seconds for all of
+    it (60). `decoder` is auto, native or python.
+
+    Raises `TopicMissing`, `BrokerGone`, `ReadTimeout`, `OffsetsGone` or `CorruptBatch`, each naming what is missing.
+    """
+    columns = None if columns is None else list(columns)
+    chosen = select_decoder(decoder)
+    with RecordSource(ReadRequest(connection, topic, **wanted)) as reading:
+        pipeline = Pipeline(Planner.of(schema, columns), chosen.decode)
+        gathered, ranges = ResultBuilder(), reading.ranges
+        if limit is None:
+            for part in pipeline.parts(reading.responses(ranges, answer=chosen.answer)):
+                gathered.add(part)
+        else:
+            ranges = _Limited(reading, pipeline, gathered, limit).read()
+        return build_frames(gathered, pipeline.planner.plan, ranges, reading.decoder or chosen.name, columns)
+
+
+def read_text(connection: Connection, topic: str, *, ranges: Ranges | None = None, timeout: float = 60.0) -> list[str]:
+    """The values as lines of text, by partition and offset, as kcat prints them; bytes that are not UTF-8 as \\xNN."""
+    lines: dict[int, list[str]] = {}
+    with RecordSource(ReadRequest(connection, topic, ranges, timeout=timeout)) as reading:
+        for work in reading.responses(reading.ranges):
+            for partition, walked in work.walked():
+                values = walked.records.values(len(walked.records))
+                lines.setdefault(partition, []).extend(value.decode(errors="backslashreplace") for value in values)
+            work.done()
+    return [line for partition in sorted(lines) for line in lines[partition]]
+
+
+@dataclass
+class _Limited:
+    """A read that ends with the last of so many events that are `missing`."""
+
+    reading: RecordSource
+    pipeline: Pipeline
+    gathered: ResultBuilder
+    missing: int
+
+    def read(self) -> Ranges:
+        """One partition after another; the ranges that this covered."""
+        covered = {}
+        for partition, (start, end) in self.reading.ranges.items():
+            at = max(start, min(end, start + self.missing))  # far enough where every offset is an event
+            self._all(partition, start, at)
+            covered[partition] = start, self._further(partition, at, end) if self.missing > 0 else at
+        return covered
+
+    def _further(self, partition: int, at: int, end: int) -> int:
+        """Look on for the last event that is missing; the offset behind it, or `end` if there are too few."""
+        works = self.reading.responses({partition: (at, end)}, answer=_LIMITED)
+        with closing(works), closing(self.pipeline.parts(works)) as parts:
+            for part in parts:
+                if part.decoded.table.num_rows >= self.missing:
+                    end = part.decoded.table["offset"][self.missing - 1].as_py() + 1
+                    break
+                self._add(part)
+                at = part.decoded.next_offset
+            else:
+                return end
+        self._all(partition, at, end)  # that chunk once more, without anything of what lies behind
+        return end
+
+    def _all(self, partition: int, start: int, end: int) -> None:
+        for part in self.pipeline.parts(self.reading.responses({partition: (start, end)}, answer=_LIMITED)):
+            self._add(part)
+
+    def _add(self, part: Part) -> None:
+        self.gathered.add(part)
+        self.missing -= part.decoded.table.num_rows

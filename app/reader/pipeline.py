@@ -1,0 +1,190 @@
+"""From works to decoded parts in order, decoded in threads; a schema that is not declared is learned on the way."""
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from streaming_lab.errors import LabError
+from streaming_lab.reader.decode import infer, native, python
+from streaming_lab.reader.decode.batches import Decode, Decoded, Reject
+from streaming_lab.reader.decode.records import index_values
+from streaming_lab.reader.decode.schema import META_NAMES, Plan, Schema, compile_plan, table_schema
+from streaming_lab.reader.fetch.fetcher import ANSWER_BYTES
+from streaming_lab.reader.fetch.request import Response
+
+# Which decoder reads: the native core where it is there, the Python way elsewhere, or the one that was asked for.
+
+
+_PURE = ANSWER_BYTES // 2  # pyarrow's JSON parser takes several times a chunk while it works
+
+
+class Decoder(NamedTuple):
+    """A way to decode, with what the reader has to know of it."""
+
+    decode: Decode
+    name: str  # what the result says about it
+    answer: int  # bytes at once that serve it best
+
+
+def select_decoder(name: str) -> Decoder:
+    """The decoder for auto, native or python; `LabError` for other names, or for a native core that is not there."""
+    if name not in ("auto", "native", "python"):
+        raise LabError(f"decoder {name!r} is unknown", "Use auto, native or python.")
+    if name != "python" and native.core_available():
+        return Decoder(native.decode_chunk_native, "native", ANSWER_BYTES)
+    if name == "native":
+        raise LabError(f"the native decoder is not there: {native.core_status()}", "Use decoder='auto'.")
+    why = "asked for" if name == "python" else native.core_status()
+    return Decoder(python.decode_chunk, f"python: {why}", _PURE)
+
+
+SAMPLE = 200  # values of each chunk of the first answer that has any, to infer a schema; later news widens it
+_THREADS = min(2, os.cpu_count() or 1)  # pyarrow and the C core work without Python's lock
+_AHEAD = _THREADS + 1  # answers that wait for a decoder
+
+
+@dataclass
+class Planner:
+    """The plan in use: fixed for a declared schema, learned from the first chunks and from strays without one."""
+
+    plan: Plan
+    sampled: bool = True
+
+    @classmethod
+    def of(cls, schema: Schema | None, columns: list[str] | None) -> "Planner":
+        if schema is not None:
+            return cls(compile_plan(schema, columns))
+        keys = None if columns is None else [name for name in columns if name not in META_NAMES]
+        return cls(infer.empty_plan(keys), sampled=False)
+
+    def sample(self, work: Response) -> None:
+        """Look at the first values, until some have taught a column: tombstones and rejects teach none."""
+        if not self.sampled:
+            before = self.plan
+            self.learn(work.sample(SAMPLE))
+            self.sampled = self.plan is not before
+
+    def learn(self, values: Iterable[bytes]) -> None:
+        """Make room for these values."""
+        self.plan = infer.widen_plan(self.plan, values)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Decoded rows of one partition, and the plan that they follow."""
+
+    partition: int
+    plan: Plan
+    decoded: Decoded
+
+
+@dataclass
+class Pipeline:
+    """Decodes works in threads, at most a few ahead, and hands out their parts in the order of the works."""
+
+    planner: Planner
+    decode: Decode = python.decode_chunk
+    _running: deque[tuple[Plan, Future[list[tuple[int, Decoded]]]]] = field(default_factory=deque)
+
+    def parts(self, responses: Iterator[Response]) -> Generator[Part, None, None]:
+        """One part per chunk, its rows by offset; close it to stop early."""
+        with ThreadPoolExecutor(_THREADS, "decode") as pool:
+            try:
+                for work in responses:
+                    self.planner.sample(work)
+                    plan = self.planner.plan
+                    self._running.append((plan, pool.submit(_decoded, work, plan, self.decode)))
+                    if len(self._running) > _AHEAD:
+                        yield from self._next()
+                while self._running:
+                    yield from self._next()
+            finally:
+                self._running.clear()
+
+    def _next(self) -> Iterator[Part]:
+        plan, future = self._running.popleft()
+        for partition, decoded in future.result():
+            part = Part(partition, plan, decoded)
+            yield self._with_strays(part) if decoded.strays else part
+
+    def _with_strays(self, part: Part) -> Part:
+        """The same part in a plan that has room for its strays, and those as rows in their places."""
+        strays, others = part.decoded.strays, part.decoded
+        self.planner.learn(stray.value for stray in strays)
+        plan = self.planner.plan
+        columns = [[getattr(stray, name) for stray in strays] for name in ("offset", "timestamp", "key", "value")]
+        found = python.decode_records(plan, part.partition, index_values(*columns), others.next_offset)
+        table = pa.concat_tables([infer.cast_table(others.table, part.plan, plan), found.table])
+        table = table.take(pc.sort_indices(table["offset"]))
+        rejects = [*others.rejects, *found.rejects]
+        return Part(part.partition, plan, replace(others, table=table, rejects=rejects, strays=[]))
+
+
+def _decoded(work: Response, plan: Plan, decoder: Decode) -> list[tuple[int, Decoded]]:
+    try:
+        return work.decoded(plan, decoder)
+    finally:
+        work.done()
+
+
+# What a read has found so far, as Arrow tables: parts in any plan, put together in the last one.
+
+
+REJECT_BYTES = 64 << 10  # bytes of a reject's value that are kept
+
+
+@dataclass
+class ResultBuilder:
+    """Parts as they come, and what they add up to."""
+
+    parts: list[Part] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    tombstones: list[tuple[int, int, bytes | None]] = field(default_factory=list)
+    aborted: int = 0
+
+    def add(self, part: Part) -> None:
+        """Take a part; the values of its rejects are cut to what is kept."""
+        self.parts.append(part)
+        self.rejects += [_cut(reject) for reject in part.decoded.rejects]
+        self.tombstones += [(part.partition, *tombstone) for tombstone in part.decoded.tombstones]
+        self.aborted += part.decoded.aborted
+
+    def table(self, plan: Plan) -> pa.Table:
+        """All rows in the final plan, by partition and offset, the partition in front."""
+        tables = []
+        for partition in sorted({part.partition for part in self.parts}):
+            mine = [p for p in self.parts if p.partition == partition and p.decoded.table.num_rows]
+            table = pa.concat_tables([infer.cast_table(p.decoded.table, p.plan, plan) for p in mine] or [_empty(plan)])
+            tables.append(with_partition(table, partition))
+        return pa.concat_tables(tables or [with_partition(_empty(plan), 0)])
+
+
+def with_partition(table: pa.Table, partition: int) -> pa.Table:
+    """A decoder's table with the partition in front."""
+    return table.add_column(0, "partition", [pa.array(np.full(len(table), partition, np.int32))])
+
+
+def select_columns(table: pa.Table, plan: Plan, columns: Iterable[str] | None) -> pa.Table:
+    """Only the columns that were asked for: all but those that were only judged, when None."""
+    hidden = {column.label for column in plan.columns if not column.shown}
+    wanted = set(table.schema.names) if columns is None else set(columns)
+    return table.select([name for name in table.schema.names if name in wanted - hidden])
+
+
+def _empty(plan: Plan) -> pa.Table:
+    return table_schema(plan).empty_table()
+
+
+def _cut(reject: Reject) -> Reject:
+    size = len(reject.raw)
+    if size <= REJECT_BYTES:
+        return reject
+    reason = f"{reject.reason} (the first {REJECT_BYTES} of {size} bytes are kept)"
+    return Reject(reject.partition, reject.offset, reason, reject.raw[:REJECT_BYTES])
