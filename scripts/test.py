@@ -102,7 +102,8 @@ def main(argv: list[str]) -> int:
 
 def warm_up() -> None:
     """Fetch Kafka and train its start-up cache, once: else every worker would, at the same moment."""
-    from streaming_lab.cluster import ClusterError, attach, jars
+    from streaming_lab.cluster import ClusterError, attach
+    from streaming_lab.cluster.embedded import jars
 
     try:
         jars.class_path()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from waiting import eventually
 
-from streaming_lab.cluster import state
-from streaming_lab.cluster.state import State
+from streaming_lab.cluster.embedded import state
+from streaming_lab.cluster.embedded.state import State
 from streaming_lab.paths import PROJECT
 
 USER = "import time; from streaming_lab.cluster import attach; c = attach(user='driver'); print('up', flush=True); "
@@ -32,20 +32,20 @@ def user(code: str = "time.sleep(120)", **options: object) -> Iterator[subproces
 
 def now(home: Path, instance: str = "") -> State:
     """The state, which must be there."""
-    found = state.read(state.state_file(instance, home))
+    found = state.read_state(state.state_file(instance, home))
     assert found is not None
     return found
 
 
 def pids(found: State) -> list[int]:
     """Keeper and brokers."""
-    return [found.keeper.pid, *(broker.process.pid for broker in found.brokers if broker.process)]
+    return [found.supervisor.pid, *(broker.process.pid for broker in found.brokers if broker.process)]
 
 
 def gone(found: State) -> bool:
     """Are keeper and brokers all gone?"""
-    known = [found.keeper, *(broker.process for broker in found.brokers)]
-    return not any(state.lives(one) for one in known)
+    known = [found.supervisor, *(broker.process for broker in found.brokers)]
+    return not any(state.is_alive(one) for one in known)
 
 
 def leaves_nothing(found: State, home: Path) -> bool:
@@ -58,7 +58,7 @@ def leaves_nothing(found: State, home: Path) -> bool:
 def link_jars(cache: Path) -> None:
     """A cache folder of one's own that has the real jars and nothing else."""
     (cache / "jars").mkdir(parents=True)
-    from streaming_lab.cluster import jars
+    from streaming_lab.cluster.embedded import jars
 
     for jar in jars.class_path():
         (cache / "jars" / jar.name).symlink_to(jar.resolve())

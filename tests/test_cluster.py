@@ -20,12 +20,11 @@ from waiting import within
 
 from streaming_lab.client import preflight, topics
 from streaming_lab.client.errors import BrokerUnavailable
-from streaming_lab.cluster import ClusterError, Description, attach, cli, jars, state
-from streaming_lab.cluster.ending import stop
-from streaming_lab.cluster.jvm import Jvm, StartCache
-from streaming_lab.cluster.properties import Seat, free_ports, properties
-from streaming_lab.cluster.starting import one_at_a_time
-from streaming_lab.cluster.template import META, SNAPSHOT, Template, new_id
+from streaming_lab.cluster import ClusterError, Description, attach, cli
+from streaming_lab.cluster.embedded import jars, state
+from streaming_lab.cluster.embedded.broker import BrokerPorts, free_ports, server_properties
+from streaming_lab.cluster.embedded.jvm import META_FILE, SNAPSHOT, FormatCache, Jvm, StartCache, new_cluster_id
+from streaming_lab.cluster.embedded.start_stop import one_at_a_time, stop_cluster
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
 from streaming_lab.ports import PortTaken
@@ -37,8 +36,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "lab"))
     monkeypatch.setenv("LAB_GRACE", "0.4")
     yield tmp_path / "lab"
-    for name in list(state.instances(tmp_path / "lab")):
-        stop(state.state_file(name, tmp_path / "lab"), lambda line: None)
+    for name in list(state.instance_names(tmp_path / "lab")):
+        stop_cluster(state.state_file(name, tmp_path / "lab"), lambda line: None)
 
 
 def test_the_lock_names_every_jar_with_its_checksum_and_no_host() -> None:
@@ -75,8 +74,8 @@ def test_without_a_network_there_is_one_error_with_the_cure(tmp_path: Path, monk
 
 def test_the_properties_never_name_anything_but_loopback() -> None:
     """The own cluster advertises 127.0.0.1 whatever the host name is, and never says localhost."""
-    seats = (Seat(1, 1001, 2001), Seat(2, 1002, 2002), Seat(3, 1003, 2003))
-    found = properties(seats[1], seats, Path("/data"))
+    seats = (BrokerPorts(1, 1001, 2001), BrokerPorts(2, 1002, 2002), BrokerPorts(3, 1003, 2003))
+    found = server_properties(seats[1], seats, Path("/data"))
     assert found["advertised.listeners"] == "PLAINTEXT://127.0.0.1:1002"
     assert found["controller.quorum.voters"] == "1@127.0.0.1:2001,2@127.0.0.1:2002,3@127.0.0.1:2003"
     assert (found["offsets.topic.replication.factor"], found["transaction.state.log.min.isr"]) == (3, 2)
@@ -95,7 +94,7 @@ def test_a_grace_that_is_no_time_is_refused(home: Path, monkeypatch: pytest.Monk
 
 def test_ids_never_look_like_an_option() -> None:
     """A cluster id with a leading dash made StorageTool print its usage instead."""
-    ids = {new_id() for _ in range(2000)}
+    ids = {new_cluster_id() for _ in range(2000)}
     assert len(ids) == 2000
     assert not [one for one in ids if one.startswith("-") or len(one) != 22]
 
@@ -103,7 +102,7 @@ def test_ids_never_look_like_an_option() -> None:
 def test_a_start_that_waits_in_vain_names_who_is_starting(tmp_path: Path) -> None:
     """Another process's start keeps ours back for a bounded time, and the error has its name and pid."""
     program = f"""
-import sys; from pathlib import Path; from streaming_lab.cluster.starting import one_at_a_time
+import sys; from pathlib import Path; from streaming_lab.cluster.embedded.client.start_stop import one_at_a_time
 with one_at_a_time(Path({str(tmp_path)!r}, "home", "cluster.lock"), 5.0): print("held", flush=True); sys.stdin.read()
 """
     command = [sys.executable, "-c", program]
@@ -290,17 +289,17 @@ def test_the_cache_key_follows_jdk_jars_order_and_flags() -> None:
 
 def test_a_template_formats_as_the_tool_does(tmp_path: Path) -> None:
     """It learns from a folder with exactly the two files, and gives a folder with them, with new ids."""
-    template = Template.of(("kafka.jar",), tmp_path)
+    template = FormatCache.of(("kafka.jar",), tmp_path)
     tool = tmp_path / "tool"
     (tool / SNAPSHOT).parent.mkdir(parents=True)
     (tool / SNAPSHOT).write_bytes(b"levels")
     template.keep(tool)
     assert not template.apply(tmp_path / "none", "id", 2)
-    (tool / META).write_text("version=1\n")
+    (tool / META_FILE).write_text("version=1\n")
     template.keep(tool)
     assert template.apply(tmp_path / "data", "id", 2)
     assert (tmp_path / "data" / SNAPSHOT).read_bytes() == b"levels"
-    lines = (tmp_path / "data" / META).read_text().splitlines()
+    lines = (tmp_path / "data" / META_FILE).read_text().splitlines()
     assert [lines[0], lines[2], lines[3]] == ["cluster.id=id", "node.id=2", "version=1"]
     assert re.fullmatch(r"directory\.id=[\w-]{22}", lines[1])
 

@@ -17,12 +17,12 @@ from peers import missing, needs
 
 from streaming_lab.client import topics
 from streaming_lab.client.connection import librdkafka_settings
-from streaming_lab.cluster import compose, docker
 from streaming_lab.cluster.base import BROKER_VERBS
-from streaming_lab.cluster.compose import ComposeCluster
-from streaming_lab.cluster.composefile import explain
+from streaming_lab.cluster.compose import cluster, docker
+from streaming_lab.cluster.compose.cluster import ComposeCluster
+from streaming_lab.cluster.compose.docker import ComposeProject
+from streaming_lab.cluster.compose.explain import explain_compose_file
 from streaming_lab.cluster.history import Line, beside_today
-from streaming_lab.cluster.project import Project
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
 from streaming_lab.ports import PortTaken
@@ -35,7 +35,7 @@ OWN = f"lab-test-{os.getpid()}"  # no container of the user's is called that
 def engine() -> None:
     """A Docker engine, or a skip with the reason; in CI its absence is a failure."""
     try:
-        docker.check()
+        docker.check_docker()
     except LabError as error:
         if sys.platform == "darwin":  # GitHub's machines have none
             pytest.skip(f"needs a Docker engine ({error.problem})")
@@ -84,12 +84,12 @@ def boxed(request: pytest.FixtureRequest, box: ComposeCluster, ports: dict[str, 
 
 
 def own(name: str, ports: dict[str, str], project: str = OWN) -> ComposeCluster:
-    return compose.attach(name, project=project, ports=ports)
+    return cluster.attach_compose(name, project=project, ports=ports)
 
 
-def built(cluster: ComposeCluster) -> Project:
+def built(cluster: ComposeCluster) -> ComposeProject:
     """The project, with the tools box built from what is here now."""
-    done = docker.run(cluster.project.command("build", "lab"), 600, cluster.project.environment)
+    done = docker.run_docker(cluster.project.command("build", "lab"), 600, cluster.project.environment)
     assert done.returncode == 0, done.stderr
     return cluster.project
 
@@ -98,7 +98,7 @@ def leftovers(name: str) -> str:
     """Whatever container, volume or network of a project is still there."""
     mine = ["--filter", f"name={name}", "--quiet"]
     kinds = (["ps", "--all"], ["volume", "ls"], ["network", "ls"])
-    return "".join(docker.run(["docker", *kind, *mine]).stdout for kind in kinds)
+    return "".join(docker.run_docker(["docker", *kind, *mine]).stdout for kind in kinds)
 
 
 @pytest.mark.docker
@@ -106,7 +106,7 @@ def leftovers(name: str) -> str:
 def test_a_file_has_no_warning(engine: None, file: str) -> None:
     """`docker compose config` has nothing to say, with every profile on."""
     command = ["docker", "compose", "--file", str(PROJECT / file), "--profile", "*", "config", "--quiet"]
-    done = docker.run(command)
+    done = docker.run_docker(command)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -151,7 +151,7 @@ def test_the_assignments_commands_give_the_assignments_output(boxed: ComposeClus
     # ... and the claims about 2019's lines are true of the tools in these images
     tool = "kafka-topics" if boxed.name == "compose:2019" else "/opt/kafka/bin/kafka-topics.sh"
     old = boxed.project.command("exec", "-T", "kafka", tool, "--list", "--zookeeper", "zookeeper:32181")
-    assert "zookeeper is not a recognized option" in docker.run(old).stderr
+    assert "zookeeper is not a recognized option" in docker.run_docker(old).stderr
 
 
 @pytest.mark.docker
@@ -293,7 +293,7 @@ def test_the_chapters_run_on_containers(box: ComposeCluster, tmp_path: Path) -> 
 
 def test_every_verb_has_its_subcommand() -> None:
     """What can be done to a broker can be done to one in a container."""
-    assert set(compose.SUBCOMMANDS) == set(BROKER_VERBS)
+    assert set(cluster.SUBCOMMANDS) == set(BROKER_VERBS)
 
 
 @pytest.mark.docker
@@ -306,7 +306,7 @@ def test_a_taken_port_is_named(engine: None, ports: dict[str, str]) -> None:
             own("compose", {**ports, "KAFKA_PORT": port}, name)
     assert raised.value.problem.startswith(f"port {port} is taken by ")
     assert "KAFKA_PORT=" in raised.value.cure
-    Project(name, PROJECT / "docker-compose.yml", {**os.environ, **ports}).down(volumes=True)
+    ComposeProject(name, PROJECT / "docker-compose.yml", {**os.environ, **ports}).down(volumes=True)
     assert leftovers(name) == ""
 
 
@@ -316,7 +316,7 @@ def test_an_unhealthy_container_shows_the_end_of_its_log(engine: None, tmp_path:
     """A broker with a broken setting: its own last words are in the error."""
     file = tmp_path / "broken.yml"
     file.write_text((PROJECT / "docker-compose.yml").read_text().replace("1@kafka:29093", "nonsense"))
-    project = Project(f"{OWN}-broken", file, {**os.environ, "KAFKA_PORT": "0", "GAME_PORT": "0"})
+    project = ComposeProject(f"{OWN}-broken", file, {**os.environ, "KAFKA_PORT": "0", "GAME_PORT": "0"})
     try:
         with pytest.raises(docker.Unhealthy) as raised:
             project.up(["kafka"], 60)
@@ -332,13 +332,13 @@ def test_containers_of_another_folder_are_not_touched(engine: None, tmp_path: Pa
     """The same project name, made from another file: an error names that file, and its container stays."""
     (tmp_path / "docker-compose.yml").write_text("services: {kafka: {image: apache/kafka:4.3.1, command: sleep 600}}")
     name = f"{OWN}-theirs"
-    theirs = Project(name, tmp_path / "docker-compose.yml")
+    theirs = ComposeProject(name, tmp_path / "docker-compose.yml")
     try:
         theirs.tell("up", "--detach")
-        before = docker.run(["docker", "ps", "--quiet", "--filter", f"name={name}"]).stdout
+        before = docker.run_docker(["docker", "ps", "--quiet", "--filter", f"name={name}"]).stdout
         with pytest.raises(LabError, match=re.escape(str(tmp_path))):
             own("compose", ports, name)
-        assert docker.run(["docker", "ps", "--quiet", "--filter", f"name={name}"]).stdout == before != ""
+        assert docker.run_docker(["docker", "ps", "--quiet", "--filter", f"name={name}"]).stdout == before != ""
     finally:
         theirs.down(volumes=True)
 
@@ -347,7 +347,7 @@ def test_no_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a docker command the error says so, and names the cluster that needs none."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(docker.DockerMissing, match="-p cluster embedded"):
-        compose.attach("compose")
+        cluster.attach_compose("compose")
 
 
 @pytest.mark.docker
@@ -355,17 +355,17 @@ def test_no_daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: None
     """A docker command with nothing behind it."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(docker.DaemonDown, match="Start Docker"):
-        compose.attach("compose")
+        cluster.attach_compose("compose")
 
 
 @pytest.mark.docker
 def test_no_compose_plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: None) -> None:
     """A real docker that finds no plugin; where one is installed for the whole machine there is nothing to hide."""
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    if docker.run(["docker", "compose", "version"]).returncode == 0:
+    if docker.run_docker(["docker", "compose", "version"]).returncode == 0:
         pytest.skip("needs a compose plugin that is not installed for the whole machine")
     with pytest.raises(docker.ComposeMissing, match="docker-compose-plugin"):
-        compose.attach("compose")
+        cluster.attach_compose("compose")
 
 
 @pytest.mark.docker
@@ -374,8 +374,8 @@ def test_no_permission(engine: None) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, who can become another user")
     nobody = [needs("setpriv"), "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-    words = docker.run([*nobody, "docker", "version"]).stderr
-    assert isinstance(docker.known(words), docker.NotAllowed)
+    words = docker.run_docker([*nobody, "docker", "version"]).stderr
+    assert isinstance(docker.explain_failure(words), docker.NotAllowed)
 
 
 @pytest.mark.parametrize(
@@ -397,12 +397,12 @@ def test_dockers_words_are_told_apart(
 ) -> None:
     """What engines of several years and systems say, sorted by what a person can do about it."""
     monkeypatch.setattr(docker, "_holder", lambda port: "")
-    assert isinstance(docker.known(words), error)
+    assert isinstance(docker.explain_failure(words), error)
 
 
 def test_the_assignments_file_is_explained() -> None:
     """Its two images with the version that ended them and what replaces them; its other lines of the past, too."""
-    found = {finding.line: finding for finding in explain(SEED)}
+    found = {finding.line: finding for finding in explain_compose_file(SEED)}
     assert [(n, f.text) for n, f in found.items()] == [
         (2, "version: '2'"),
         (4, "zookeeper:"),
@@ -421,7 +421,7 @@ def test_the_assignments_file_is_explained() -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_our_own_files_need_no_explanation(file: str) -> None:
     """The checker has nothing to say about a file of today, nor about 2019 when it is pinned."""
-    assert explain((PROJECT / file).read_text()) == []
+    assert explain_compose_file((PROJECT / file).read_text()) == []
 
 
 # The assignment's file, as it stands there: without its indentation (and without the lines that no rule looks at).

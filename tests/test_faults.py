@@ -150,11 +150,11 @@ def test_a_step_that_fails_leaves_nothing_behind(breakable: Cluster, monkeypatch
 PROGRAM = """
 import sys
 from streaming_lab.cluster.base import BROKER_VERBS
-from streaming_lab.cluster.embedded import attach
+from streaming_lab.cluster.embedded.client import attach_embedded
 from streaming_lab.faults import plan
 from streaming_lab.faults.crowds import Load
 from streaming_lab.faults.experiment import run
-with attach(instance="breakable") as cluster:
+with attach_embedded(instance="breakable") as cluster:
     print("begins", flush=True)
     run(plan.NO_FAULT, cluster, plan.LINEUP[2:3], Load(requests=100_000, rate=20.0))
 """

@@ -16,8 +16,9 @@ from clusters import gone, leaves_nothing, now, pids, user
 from java import stand_in
 from waiting import eventually
 
-from streaming_lab.cluster import ClusterError, attach, running, state
-from streaming_lab.cluster.ending import stop
+from streaming_lab.cluster import ClusterError, attach, running
+from streaming_lab.cluster.embedded import state
+from streaming_lab.cluster.embedded.start_stop import stop_cluster
 from streaming_lab.paths import PROJECT
 
 REAL = pytest.mark.parametrize("home", ["a real JVM"], indirect=True)
@@ -34,8 +35,8 @@ def home(request: pytest.FixtureRequest, tmp_path: Path, java: Path, monkeypatch
     monkeypatch.setenv("LAB_HOME", str(tmp_path))
     monkeypatch.setenv("LAB_GRACE", "0.4")
     yield tmp_path
-    for name in list(state.instances(tmp_path)):
-        stop(state.state_file(name, tmp_path), lambda line: None)
+    for name in list(state.instance_names(tmp_path)):
+        stop_cluster(state.state_file(name, tmp_path), lambda line: None)
 
 
 def test_a_second_user_attaches_and_the_last_one_to_leave_ends_it(home: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_process_that_attaches_twice_is_two_users(home: Path) -> None:
         with attach("embedded"):
             assert len(now(home).users) == 2
         assert len(now(home).users) == 1
-        assert state.lives(now(home).brokers[0].process)
+        assert state.is_alive(now(home).brokers[0].process)
 
 
 @pytest.mark.parametrize("ending", ["SIGINT", "SIGTERM", "SIGKILL"])
@@ -114,7 +115,7 @@ def test_when_the_keeper_is_killed_its_guard_ends_the_jvm(home: Path) -> None:
     """SIGKILL cannot be caught, so somebody else must notice; the next start finds the rest and begins afresh."""
     with attach("embedded"):
         found = now(home)
-        os.kill(found.keeper.pid, signal.SIGKILL)
+        os.kill(found.supervisor.pid, signal.SIGKILL)
         assert eventually(lambda: gone(found))
         assert running() is None
     with attach("embedded"):
@@ -126,12 +127,12 @@ def test_orphans_of_a_killed_keeper_and_guard_are_ended_by_the_next_start(home: 
     """The state file names the JVM by pid and start time: enough to end it, and to end nothing else."""
     with attach("embedded"):
         found = now(home)
-        guard = [one.pid for one in psutil.Process(found.keeper.pid).children() if one.pid not in pids(found)]
+        guard = [one.pid for one in psutil.Process(found.supervisor.pid).children() if one.pid not in pids(found)]
         assert len(guard) == 1
         os.kill(guard[0], signal.SIGKILL)
-        os.kill(found.keeper.pid, signal.SIGKILL)
-        assert eventually(lambda: not state.lives(found.keeper))
-        assert state.lives(found.brokers[0].process)
+        os.kill(found.supervisor.pid, signal.SIGKILL)
+        assert eventually(lambda: not state.is_alive(found.supervisor))
+        assert state.is_alive(found.brokers[0].process)
     with attach("embedded"):
         assert gone(found)
 
@@ -142,9 +143,9 @@ def test_a_pid_that_is_now_something_else_is_left_alone(home: Path) -> None:
         found = now(home)
         first.close(wait=True)
     sleeper = subprocess.Popen(["sleep", "60"])
-    stranger = state.Known(sleeper.pid, 1.0)
-    stale = replace(found, keeper=stranger, brokers=tuple(replace(b, process=stranger) for b in found.brokers))
-    state.write(state.state_file("", home), stale)
+    stranger = state.ProcessId(sleeper.pid, 1.0)
+    stale = replace(found, supervisor=stranger, brokers=tuple(replace(b, process=stranger) for b in found.brokers))
+    state.write_state(state.state_file("", home), stale)
     try:
         assert running() is None
         with attach("embedded"):
@@ -160,7 +161,7 @@ def test_a_broken_state_file_is_as_good_as_none(home: Path, content: bytes) -> N
     """Half a file, or somebody else's."""
     state.state_file("", home).write_bytes(content)
     assert running() is None
-    assert stop(state.state_file("", home), lambda line: None) is None
+    assert stop_cluster(state.state_file("", home), lambda line: None) is None
 
 
 def test_the_state_file_is_private_and_round_trips(home: Path) -> None:
@@ -173,26 +174,26 @@ def test_the_state_file_is_private_and_round_trips(home: Path) -> None:
 
 def test_the_keeper_answers_nobody_without_the_token(home: Path) -> None:
     """A stranger on loopback cannot stop the cluster, and a silent one does not block it."""
-    from streaming_lab.cluster.channel import ask
+    from streaming_lab.cluster.embedded.rpc import call
 
     with attach("embedded"):
         found = now(home)
         with pytest.raises(OSError, match="without an answer"):
-            ask(found.address, "guess", "stop")
-        assert ask(found.address, found.token, "ping")["users"] == 1
+            call(found.address, "guess", "stop")
+        assert call(found.address, found.token, "ping")["users"] == 1
 
 
 @pytest.mark.slow
 def test_two_starts_at_the_same_moment_end_with_one_cluster(home: Path) -> None:
     """Four processes start together; all get the same brokers."""
-    code = "from streaming_lab.cluster import attach; c = attach('embedded'); print(c.state.keeper.pid, flush=True); input()"
+    code = "from streaming_lab.cluster import attach; c = attach('embedded'); print(c.state.supervisor.pid, flush=True); input()"
     starts = [
         subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(4)
     ]
     keepers = {start.stdout.readline() for start in starts}  # type: ignore[union-attr]
     found = now(home)
-    assert keepers == {f"{found.keeper.pid}\n".encode()}
+    assert keepers == {f"{found.supervisor.pid}\n".encode()}
     assert len(found.users) == 4
     for start in starts:
         start.communicate(b"\n", timeout=60)
@@ -213,7 +214,7 @@ def test_a_keeper_that_is_asked_to_end_ends_its_brokers_first(home: Path) -> Non
     """SIGTERM, as a machine's shutdown sends it."""
     with attach("embedded"):
         found = now(home)
-        os.kill(found.keeper.pid, signal.SIGTERM)
+        os.kill(found.supervisor.pid, signal.SIGTERM)
         assert leaves_nothing(found, home)
 
 
@@ -240,20 +241,20 @@ def test_a_broker_that_dies_is_named_with_the_end_of_its_log(home: Path) -> None
             with pytest.raises(ClusterError, match=r"(?s)broker 1 died.* INFO ") as raised:
                 ask()
             assert "cluster.py stop" in raised.value.cure
-    assert stop(state.state_file("", home), lambda line: None) is not None or gone(found)
+    assert stop_cluster(state.state_file("", home), lambda line: None) is not None or gone(found)
 
 
 def test_a_frozen_keeper_is_ended_by_force_and_stop_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not answer within the deadline, so its pid is among the forced."""
-    from streaming_lab.cluster import channel
+    from streaming_lab.cluster.embedded import rpc
 
-    monkeypatch.setattr(channel.ask, "__defaults__", (1.0,))
+    monkeypatch.setattr(rpc.call, "__defaults__", (1.0,))
     with attach("embedded"):
         found = now(home)
-        os.kill(found.keeper.pid, signal.SIGSTOP)
-        end = stop(state.state_file("", home), lambda line: None)
+        os.kill(found.supervisor.pid, signal.SIGSTOP)
+        end = stop_cluster(state.state_file("", home), lambda line: None)
         assert end is not None
-        assert end.forced[0] == found.keeper.pid
+        assert end.forced[0] == found.supervisor.pid
         assert eventually(lambda: gone(found))
 
 
@@ -262,7 +263,7 @@ def test_stop_by_one_ends_the_cluster_of_another(home: Path) -> None:
     with attach("embedded"):
         found = now(home)
         threads = set(threading.enumerate())
-        end = stop(state.state_file("", home), lambda line: None)
+        end = stop_cluster(state.state_file("", home), lambda line: None)
         assert (end.forced if end else None) == ()
         assert gone(found)
         assert eventually(lambda: not set(threading.enumerate()) - threads)

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from streaming_lab.cluster import ClusterError, attach, cli, ending, running, state
+from streaming_lab.cluster import ClusterError, attach, cli, running
+from streaming_lab.cluster.embedded import start_stop, state
 
 KEEPER = "import sys, time, pathlib; file = pathlib.Path(sys.argv[1])\nwhile file.exists(): time.sleep(0.01)"
 STUBBORN = "import time; time.sleep(60)"
@@ -32,7 +33,7 @@ def stranger(file: Path, program: str = KEEPER) -> Iterator[subprocess.Popen[byt
     file.touch()
     with subprocess.Popen([sys.executable, "-c", program, file], start_new_session=True) as process:
         try:
-            known, ours = (asdict(state.identify(pid)) for pid in (process.pid, os.getpid()))
+            known, ours = (asdict(state.identify_process(pid)) for pid in (process.pid, os.getpid()))
             found = {"supervisor": known, "brokers": [{"id": 1, "process": None}], "users": [{"process": ours}]}
             file.write_text(json.dumps(found))
             yield process
@@ -42,7 +43,7 @@ def stranger(file: Path, program: str = KEEPER) -> Iterator[subprocess.Popen[byt
 
 def known_state(**more: object) -> dict[str, Any]:
     """The state of a running cluster as this version writes it, and more."""
-    keeper = state.identify(os.getpid())
+    keeper = state.identify_process(os.getpid())
     found = state.State(
         "running", keeper, ("127.0.0.1", 9), "token", "run", "id", None, "lesson", False, 1.0, 1.0, 3.0, (), ()
     )
@@ -74,9 +75,9 @@ def test_status_shows_it_and_stop_ends_it(file: Path, capsys: pytest.CaptureFixt
 
 def test_one_that_does_not_end_is_ended_by_force(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the deadline, by pid; the end says whom."""
-    monkeypatch.setattr(ending, "PATIENCE", 0.1)
+    monkeypatch.setattr(start_stop, "STOP_TIMEOUT", 0.1)
     with stranger(file, STUBBORN) as process:
-        assert ending.stop(file, lambda _: None) == ending.End((process.pid,), False)
+        assert start_stop.stop_cluster(file, lambda _: None) == start_stop.StopResult((process.pid,), False)
         assert process.wait(5) == -signal.SIGKILL
 
 
@@ -85,14 +86,14 @@ def test_a_file_whose_processes_are_gone_is_as_good_as_none(file: Path) -> None:
     with stranger(file):
         pass
     assert state.strangers(file) == []
-    assert ending.stop(file, lambda _: None) is None
+    assert start_stop.stop_cluster(file, lambda _: None) is None
     assert not file.exists()
 
 
 def test_what_a_later_version_added_is_ignored(file: Path) -> None:
     """A known state with one field more is a known state."""
     file.write_text(json.dumps(known_state(colour="green")))
-    found = state.read(file)
+    found = state.read_state(file)
     assert found is not None
     assert found.to_json() == {**known_state(), "address": found.address, "brokers": (), "users": ()}
     assert state.strangers(file) == []

@@ -16,7 +16,7 @@ from clusters import now, pids
 from waiting import eventually
 
 from streaming_lab.cluster import Cluster
-from streaming_lab.cluster.embedded import attach
+from streaming_lab.cluster.embedded.client import attach_embedded
 from streaming_lab.faults import cli, evidence, schedules
 from streaming_lab.faults.crowds import Load
 from streaming_lab.faults.plan import ACTIONS, NO_FAULT, TARGETS
@@ -60,7 +60,7 @@ def test_evidence_of_a_broken_promise_is_kept(
     breakable: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A forced violation: what was said and answered, outbox, topics and the broker's log survive in a named place."""
-    monkeypatch.setattr(cli, "attach", lambda *_, **__: attach(instance="breakable"))
+    monkeypatch.setattr(cli, "attach", lambda *_, **__: attach_embedded(instance="breakable"))
     monkeypatch.setattr(cli, "schedule", lambda seed: replace(schedule(seed), fault=NO_FAULT, load=Load(8, 40.0, 2)))
     monkeypatch.setattr(schedules, "broken", lambda _: ["1 event lost"])
     before = {path.name for path in evidence.place(3).parent.glob("*")}  # of kernels that other tests killed
@@ -120,7 +120,7 @@ def test_the_long_run_names_what_was_broken(
     breakable: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A schedule that breaks a promise: its seed, the command that repeats it, exit code 1."""
-    monkeypatch.setattr(cli, "attach", lambda *_, **__: attach(instance="breakable"))
+    monkeypatch.setattr(cli, "attach", lambda *_, **__: attach_embedded(instance="breakable"))
     monkeypatch.setattr(cli, "violations", lambda one, _: ["1 event lost"] if one.seed == 4 else [])
     assert cli.main(["--schedules", "3", "--first", "3"]) == 1
     told = capsys.readouterr().out

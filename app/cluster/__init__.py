@@ -22,27 +22,27 @@ def attach(
     if name == "embedded":
         name = settings.CLUSTER.get()
     if name == "embedded":
-        from streaming_lab.cluster import embedded
+        from streaming_lab.cluster.embedded import client
 
-        return embedded.attach(brokers=brokers, user=user, throughput=throughput, instance=instance)
+        return client.attach_embedded(brokers=brokers, user=user, throughput=throughput, instance=instance)
     if name.startswith("compose"):
         if name not in COMPOSE:
             raise ClusterError(f"there is no cluster {name!r}", f"Use one of {', '.join(COMPOSE)}.")
-        from streaming_lab.cluster import compose
+        from streaming_lab.cluster.compose import cluster
 
-        return compose.attach(name)
+        return cluster.attach_compose(name)
     if ":" not in name:
         raise ClusterError(f"there is no cluster {name!r}", "Use embedded, compose, or host:port[,host:port].")
     from streaming_lab.cluster import external
 
-    return external.attach(name)
+    return external.attach_external(name)
 
 
 def running() -> Connection | None:
     """The connection of the everyday embedded cluster if it runs, without becoming its user."""
-    from streaming_lab.cluster import state
+    from streaming_lab.cluster.embedded import state
 
-    found = state.read(state.state_file())
-    if found is None or found.status != "running" or not state.lives(found.keeper):
+    found = state.read_state(state.state_file())
+    if found is None or found.status != "running" or not state.is_alive(found.supervisor):
         return None
     return {"bootstrap_servers": found.servers}

@@ -10,9 +10,9 @@ import psutil
 
 from streaming_lab import settings
 from streaming_lab.cli import VERSION, whole
-from streaming_lab.cluster import embedded, state
-from streaming_lab.cluster.ending import stop
-from streaming_lab.cluster.state import State
+from streaming_lab.cluster.embedded import client, state
+from streaming_lab.cluster.embedded.start_stop import stop_cluster
+from streaming_lab.cluster.embedded.state import State
 from streaming_lab.reader.decode import native
 
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start(asked: argparse.Namespace) -> int:
-    cluster = embedded.attach(
+    cluster = client.attach_embedded(
         brokers=asked.brokers, throughput=asked.throughput, port=asked.port, user="cluster.py start", hold=True
     )
     ready = f"ready in {cluster.ready_seconds:.1f} s" if cluster.ready_seconds else "it ran already"
@@ -51,8 +51,8 @@ def _start(asked: argparse.Namespace) -> int:
 
 
 def _status() -> int:
-    files = [state.state_file(name) for name in state.instances()]
-    found = [one for file in files if (one := state.read(file)) and state.lives(one.keeper)]
+    files = [state.state_file(name) for name in state.instance_names()]
+    found = [one for file in files if (one := state.read_state(file)) and state.is_alive(one.supervisor)]
     strangers = [file for file in files if state.strangers(file)]
     for one in found:
         _say("\n".join(lines(one)))
@@ -70,7 +70,7 @@ def lines(one: State) -> list[str]:
         f"Kafka {one.version or '?'}, {one.status} for {age}, profile {one.profile}",
         f"  cluster id  {one.cluster_id}",
         *(f"  broker {b.id}    127.0.0.1:{b.port}, {b.status}, {_memory(b.process)}" for b in one.brokers),
-        f"  keeper      {_memory(one.keeper)}; ends {one.grace:g} s after the last user",
+        f"  keeper      {_memory(one.supervisor)}; ends {one.grace:g} s after the last user",
         *(
             f"  user        {user.name}{f', pid {user.process.pid}' if user.process else ', until stop'}"
             for user in one.users
@@ -80,8 +80,8 @@ def lines(one: State) -> list[str]:
     ]
 
 
-def _memory(process: state.Known | None) -> str:
-    if process is None or not state.lives(process):
+def _memory(process: state.ProcessId | None) -> str:
+    if process is None or not state.is_alive(process):
         return "no process"
     try:
         return f"pid {process.pid}, {psutil.Process(process.pid).memory_info().rss / 1e6:.0f} MB"
@@ -91,8 +91,8 @@ def _memory(process: state.Known | None) -> str:
 
 def _stop() -> int:
     ended = 0
-    for name in list(state.instances()):
-        end = stop(state.state_file(name), _say)
+    for name in list(state.instance_names()):
+        end = stop_cluster(state.state_file(name), _say)
         if end is None:
             continue
         ended += 1

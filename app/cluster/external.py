@@ -14,12 +14,12 @@ class ExternalCluster(Cluster):
 
     def describe(self) -> Description:
         """As the brokers tell it."""
-        from streaming_lab.cluster.inquiry import describe
+        from streaming_lab.cluster.base import describe_brokers
 
-        return describe(self.connection)
+        return describe_brokers(self.connection)
 
 
-def attach(servers: str) -> ExternalCluster:
+def attach_external(servers: str) -> ExternalCluster:
     """The cluster at `host:port[,host:port]`.
 
     Of a name with several addresses (localhost is ::1 and 127.0.0.1) the first at which Kafka answers is taken. Raises

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from streaming_lab.client import topics
 from streaming_lab.cluster.base import Cluster
-from streaming_lab.cluster.compose import ComposeCluster
+from streaming_lab.cluster.compose.cluster import ComposeCluster
 from streaming_lab.cluster.seats import Answer, Box, Host, answer, typed
 from streaming_lab.waiting import wait_until
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from streaming_lab.client.connection import addresses
 from streaming_lab.cluster.base import Cluster
-from streaming_lab.cluster.broker import listens
-from streaming_lab.cluster.compose import ComposeCluster
-from streaming_lab.cluster.properties import free_ports
+from streaming_lab.cluster.compose.cluster import ComposeCluster
+from streaming_lab.cluster.embedded.broker import free_ports, is_listening
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
 from streaming_lab.waiting import wait_until
@@ -59,7 +58,7 @@ class Host:
         environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self._servers}
         with _process([sys.executable, "-m", "flask", *arguments], environment) as process:
             game = Game(f"flask {' '.join(arguments)}", f"http://127.0.0.1:{port}", process)
-            _wait(lambda: listens(port), game)
+            _wait(lambda: is_listening(port), game)
             try:
                 yield game
             finally:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from streaming_lab.cluster import Cluster
-from streaming_lab.cluster.embedded import EmbeddedCluster
+from streaming_lab.cluster.embedded.client import EmbeddedCluster
 from streaming_lab.faults.experiment import Result
 from streaming_lab.paths import lab_home
 

@@ -123,12 +123,12 @@ class _Crew:
             bar.update(len(self._replies) - bar.n)
         bar.update(len(self._replies) - bar.n)
 
-    def _sit(self, seat: Sequence[Turn]) -> None:
+    def _sit(self, ports: Sequence[Turn]) -> None:
         with http.Session() as session:
             session.trust_env = False  # loopback needs no proxy, and looking for one costs a third of the time
             # prepared once: only the target and the id change, and both need no quoting
             request = http.Request("GET", self._url, {"User-Agent": USER_AGENT}).prepare()
-            for due, move in seat:
+            for due, move in ports:
                 if self._stopped.wait(max(0.0, self._began + due - time.perf_counter()) if due else 0.0):
                     return
                 request.url = self._url + move.target

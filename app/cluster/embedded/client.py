@@ -8,15 +8,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from streaming_lab.cluster import state
 from streaming_lab.cluster.base import BrokerVerb, Cluster, ClusterError, Description
-from streaming_lab.cluster.channel import Answer, answered, ask
-from streaming_lab.cluster.ending import STOP_CURE, sweep, wait_gone
-from streaming_lab.cluster.starting import check_ports_free, one_at_a_time, order_of, start
-from streaming_lab.cluster.state import State
+from streaming_lab.cluster.embedded import state
+from streaming_lab.cluster.embedded.rpc import Reply, call, raise_problem
+from streaming_lab.cluster.embedded.start_stop import (
+    STOP_CURE,
+    check_ports_free,
+    clean_up_orphans,
+    make_start_request,
+    one_at_a_time,
+    start_supervisor,
+    wait_until_gone,
+)
+from streaming_lab.cluster.embedded.state import State
 from streaming_lab.waiting import wait_until
 
-SETTLE = 150.0  # seconds for another process's start or stop, which may train the start-up cache
+SETTLE_TIMEOUT = 150.0  # seconds for another process's start or stop, which may train the start-up cache
 
 
 class EmbeddedCluster(Cluster):
@@ -32,17 +39,17 @@ class EmbeddedCluster(Cluster):
     @property
     def state(self) -> State:
         """What the keeper says now; raises `ClusterError` when the cluster is gone."""
-        now = state.read(self._file)
+        now = state.read_state(self._file)
         if now is None or now.token != self._found.token:
             raise ClusterError("the embedded cluster is gone", "Start it again: attach('embedded').")
         return now
 
     def describe(self) -> Description:
         """As the brokers tell it; the version is the one in their log."""
-        from streaming_lab.cluster.inquiry import describe
+        from streaming_lab.cluster.base import describe_brokers
 
         check_alive(self.state)
-        return replace(describe(self.connection, role="broker,controller"), version=self.version())
+        return replace(describe_brokers(self.connection, role="broker,controller"), version=self.version())
 
     def version(self, timeout: float = 2.0) -> str | None:
         """Kafka's version as the first broker logs it, just after its port opens; None when it did not in time."""
@@ -63,7 +70,7 @@ class EmbeddedCluster(Cluster):
             if wait and answer["ending"]:
                 if answer["training"] and say is not None:
                     say("training Kafka's start-up cache (once, some seconds)")
-                wait_gone(self._found)
+                wait_until_gone(self._found)
 
     def command(self, verb: BrokerVerb, broker: int = 1) -> None:
         """The keeper does it; a broker that runs is ended before it is restarted."""
@@ -72,11 +79,11 @@ class EmbeddedCluster(Cluster):
         except (OSError, ValueError) as error:
             raise ClusterError(f"cannot {verb} broker {broker}: the cluster's keeper is gone", STOP_CURE) from error
 
-    def _ask(self, command: str, timeout: float = 5.0, **arguments: object) -> Answer:
-        return answered(ask(self._found.address, self._found.token, command, timeout, **arguments))
+    def _ask(self, command: str, timeout: float = 5.0, **arguments: object) -> Reply:
+        return raise_problem(call(self._found.address, self._found.token, command, timeout, **arguments))
 
 
-def attach(
+def attach_embedded(
     *,
     brokers: int = 1,
     user: str = "",
@@ -90,46 +97,46 @@ def attach(
     `hold` keeps it until `stop`, whoever comes and goes; `port` asks for a fixed one (the next brokers take the
     following).
     """
-    file = state.state_file(name_of(brokers, throughput, instance))
+    file = state.state_file(instance_name(brokers, throughput, instance))
     user, pid = user or Path(sys.argv[0] or "python").name, None if hold else os.getpid()
-    with one_at_a_time(file.with_suffix(".lock"), SETTLE):
+    with one_at_a_time(file.with_suffix(".lock"), SETTLE_TIMEOUT):
         ready = None
-        found = settled(file)
+        found = wait_until_settled(file)
         if found is not None:
             found = _join(found, file, user, pid)
         if found is None:
             if port is not None:
                 check_ports_free(port, brokers)
-            found = start(order_of(file, brokers, throughput, port, user, pid))
+            found = start_supervisor(make_start_request(file, brokers, throughput, port, user, pid))
             ready = found.ready_seconds
     if port is not None and found.brokers[0].port != port:
         raise ClusterError(f"the cluster runs already, at port {found.brokers[0].port} and not {port}", STOP_CURE)
     return EmbeddedCluster(found, file, user, pid, ready)
 
 
-def name_of(brokers: int = 1, throughput: bool = False, instance: str = "") -> str:
+def instance_name(brokers: int = 1, throughput: bool = False, instance: str = "") -> str:
     """The name in the state file's name; the everyday cluster of one broker has none."""
     parts = [instance, f"{brokers}-brokers" if brokers != 1 else "", "throughput" if throughput else ""]
     return "-".join(part for part in parts if part)
 
 
-def settled(file: Path) -> State | None:
+def wait_until_settled(file: Path) -> State | None:
     """The running cluster of this state file, once a start or stop in progress is over; None when there is none.
 
     A state file whose keeper is gone is cleaned up with everything it names. Raises `ClusterError` when a broker died
     on its own, or when another version's cluster runs.
     """
-    found = state.read(file)
+    found = state.read_state(file)
 
     def at_rest() -> bool:
         nonlocal found
-        found = state.read(file)
-        return found is None or found.status == "running" or not state.lives(found.keeper)
+        found = state.read_state(file)
+        return found is None or found.status == "running" or not state.is_alive(found.supervisor)
 
     def late() -> ClusterError:
-        return ClusterError(f"the cluster has been {found and found.status} for {SETTLE:.0f} s", STOP_CURE)
+        return ClusterError(f"the cluster has been {found and found.status} for {SETTLE_TIMEOUT:.0f} s", STOP_CURE)
 
-    wait_until(at_rest, SETTLE, late)
+    wait_until(at_rest, SETTLE_TIMEOUT, late)
     if found is None:
         if left := state.strangers(file):
             raise ClusterError(
@@ -137,8 +144,8 @@ def settled(file: Path) -> State | None:
                 "End it: python3 scripts/cluster.py stop",
             )
         file.unlink(missing_ok=True)  # nothing, or nothing readable
-    elif not state.lives(found.keeper):
-        sweep(found, file)
+    elif not state.is_alive(found.supervisor):
+        clean_up_orphans(found, file)
         found = None
     else:
         check_alive(found)
@@ -163,9 +170,11 @@ def log_tail(found: State, broker: int, lines: int = 15) -> str:
 def _join(found: State, file: Path, user: str, pid: int | None) -> State | None:
     """Register with a running keeper; None when it ended in this moment."""
     try:
-        answer = ask(found.address, found.token, "attach", user=user, pid=pid)
+        answer = call(found.address, found.token, "attach", user=user, pid=pid)
     except (OSError, ValueError) as error:
-        if state.lives(found.keeper):
-            raise ClusterError(f"the cluster's keeper (pid {found.keeper.pid}) does not answer", STOP_CURE) from error
+        if state.is_alive(found.supervisor):
+            raise ClusterError(
+                f"the cluster's keeper (pid {found.supervisor.pid}) does not answer", STOP_CURE
+            ) from error
         answer = {"ending": True}
-    return settled(file) if answered(answer).get("ending") else found
+    return wait_until_settled(file) if raise_problem(answer).get("ending") else found

@@ -15,7 +15,7 @@ CLOCK_STEP = 2.0  # seconds that a start time may differ between two readers, af
 
 
 @dataclass(frozen=True)
-class Known:
+class ProcessId:
     """A process that cannot be mistaken for a later one with the same pid: pid and start time (Unix seconds)."""
 
     pid: int
@@ -23,11 +23,11 @@ class Known:
 
 
 @dataclass(frozen=True)
-class User:
+class Lease:
     """Someone who needs the cluster; `process` is None for a hold (`cluster.py start`), which lasts until `stop`."""
 
     name: str
-    process: Known | None
+    process: ProcessId | None
     since: float
 
 
@@ -38,7 +38,7 @@ class BrokerState:
     id: int
     port: int
     controller_port: int
-    process: Known | None
+    process: ProcessId | None
     status: str
 
 
@@ -47,7 +47,7 @@ class State:
     """The state file's content; `status` is `starting`, `running` or `stopping`; times are Unix seconds."""
 
     status: str
-    keeper: Known
+    supervisor: ProcessId
     address: tuple[str, int]
     token: str
     run: str
@@ -59,7 +59,7 @@ class State:
     ready_seconds: float | None
     grace: float
     brokers: tuple[BrokerState, ...]
-    users: tuple[User, ...]
+    users: tuple[Lease, ...]
 
     @property
     def servers(self) -> list[str]:
@@ -76,10 +76,10 @@ class State:
         return cls(
             **{
                 **{field.name: data[field.name] for field in fields(cls)},
-                "keeper": Known(**data["keeper"]),
+                "keeper": ProcessId(**data["keeper"]),
                 "address": (data["address"][0], data["address"][1]),
-                "brokers": tuple(BrokerState(**{**b, "process": _known(b["process"])}) for b in data["brokers"]),
-                "users": tuple(User(**{**u, "process": _known(u["process"])}) for u in data["users"]),
+                "brokers": tuple(BrokerState(**{**b, "process": _process_id(b["process"])}) for b in data["brokers"]),
+                "users": tuple(Lease(**{**u, "process": _process_id(u["process"])}) for u in data["users"]),
             }
         )
 
@@ -89,13 +89,13 @@ def state_file(instance: str = "", home: Path | None = None) -> Path:
     return (home or lab_home()) / (f"cluster-{instance}.json" if instance else "cluster.json")
 
 
-def instances(home: Path | None = None) -> Iterator[str]:
+def instance_names(home: Path | None = None) -> Iterator[str]:
     """The names of all clusters that have a state file here."""
     for file in sorted((home or lab_home()).glob("cluster*.json")):
         yield file.stem.removeprefix("cluster").removeprefix("-")
 
 
-def read(file: Path) -> State | None:
+def read_state(file: Path) -> State | None:
     """The state, or None where there is no file or a broken one (which is then as good as none)."""
     try:
         return State.from_json(json.loads(file.read_bytes()))
@@ -103,21 +103,21 @@ def read(file: Path) -> State | None:
         return None
 
 
-def strangers(file: Path) -> list[Known]:
+def strangers(file: Path) -> list[ProcessId]:
     """The living processes of a cluster whose state file this version cannot read: another version has started it.
 
     Whatever the file's fields are called, a process is an object with a pid and its start time; users are left out.
     """
     try:
-        named = list(_processes(json.loads(file.read_bytes()))) if read(file) is None else []
+        named = list(_processes(json.loads(file.read_bytes()))) if read_state(file) is None else []
     except (OSError, ValueError):
         return []
-    return [process for process in named if lives(process)]
+    return [process for process in named if is_alive(process)]
 
 
-def _processes(data: Any) -> Iterator[Known]:
+def _processes(data: Any) -> Iterator[ProcessId]:
     if isinstance(data, dict) and isinstance(data.get("pid"), int) and isinstance(data.get("created"), float):
-        yield Known(data["pid"], data["created"])
+        yield ProcessId(data["pid"], data["created"])
     elif isinstance(data, dict):
         for name, inner in data.items():
             yield from () if name in ("users", "leases") else _processes(inner)
@@ -126,7 +126,7 @@ def _processes(data: Any) -> Iterator[Known]:
             yield from _processes(inner)
 
 
-def write(file: Path, state: State) -> None:
+def write_state(file: Path, state: State) -> None:
     """Replace the state at once, readable by its owner only: it holds the keeper's token."""
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
@@ -134,12 +134,12 @@ def write(file: Path, state: State) -> None:
     os.replace(temporary, file)
 
 
-def identify(pid: int) -> Known:
+def identify_process(pid: int) -> ProcessId:
     """The process that has this pid now; raises psutil.NoSuchProcess."""
-    return Known(pid, psutil.Process(pid).create_time())
+    return ProcessId(pid, psutil.Process(pid).create_time())
 
 
-def lives(known: Known | None) -> bool:
+def is_alive(known: ProcessId | None) -> bool:
     """Is exactly this process still there? A zombie is not, nor is another process that got its pid."""
     if known is None:
         return False
@@ -150,5 +150,5 @@ def lives(known: Known | None) -> bool:
         return False
 
 
-def _known(data: dict[str, Any] | None) -> Known | None:
-    return None if data is None else Known(**data)
+def _process_id(data: dict[str, Any] | None) -> ProcessId | None:
+    return None if data is None else ProcessId(**data)

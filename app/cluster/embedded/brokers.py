@@ -1,5 +1,7 @@
 """The brokers of one embedded cluster: started side by side, commanded one by one, ended together."""
 
+import contextlib
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -7,31 +9,67 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from streaming_lab.cluster.base import BrokerVerb, ClusterError
-from streaming_lab.cluster.broker import BrokerProcess, wait_all
-from streaming_lab.cluster.guard import Guard
-from streaming_lab.cluster.jvm import Jvm, StartCache
-from streaming_lab.cluster.order import Order
-from streaming_lab.cluster.properties import Seat, free_ports
-from streaming_lab.cluster.template import Template, new_id
+from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, free_ports, wait_all
+from streaming_lab.cluster.embedded.jvm import FormatCache, Jvm, StartCache, new_cluster_id
+from streaming_lab.cluster.embedded.start_stop import StartRequest
 
-START = 60.0  # seconds for all ports to open; about one is usual
-CLEAN = 8.0  # seconds for a clean shutdown before force
-TRAIN = 90.0  # seconds for a shutdown that also writes the start-up cache; five to ten are usual
+# Who ends the JVMs when the keeper itself is killed: a shell that waits for the end of a pipe. SIGKILL cannot be
+# caught, and Linux's parent-death signal is Linux's alone. A pipe works on every Unix: the keeper holds its writing
+# end, so the shell's `read` ends when the keeper does, however it ends. Where both are killed at once, the state
+# file still names the JVMs, and the next start, status or stop ends them.
 
 
-class Fleet:
+# The last line read is the list of process groups to end; an empty one means: nothing to do.
+_SHELL = 'groups=; while read -r line; do groups=$line; done; for group in $groups; do kill -9 "-$group"; done'
+
+
+class Watchdog:
+    """Watches over the given process groups as long as it lives."""
+
+    def __init__(self) -> None:
+        self._shell: subprocess.Popen[bytes] | None = subprocess.Popen(
+            ["/bin/sh", "-c", _SHELL],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def watch(self, groups: list[int]) -> None:
+        """From now on it is these."""
+        if self._shell is not None and self._shell.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._shell.stdin.write(" ".join(map(str, groups)).encode() + b"\n")
+                self._shell.stdin.flush()
+
+    def close(self) -> None:
+        """Nothing is left to watch."""
+        self.watch([])
+        if self._shell is not None and self._shell.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._shell.stdin.close()
+            self._shell.wait(timeout=5.0)
+            self._shell = None
+
+
+BROKERS_TIMEOUT = 60.0  # seconds for all ports to open; about one is usual
+CLEAN_END_TIMEOUT = 8.0  # seconds for a clean shutdown before force
+TRAINING_TIMEOUT = 90.0  # seconds for a shutdown that also writes the start-up cache; five to ten are usual
+
+
+class Brokers:
     """One to n brokers under `run`, and the start-up cache that they use or train."""
 
-    def __init__(self, order: Order, run: Path) -> None:
+    def __init__(self, order: StartRequest, run: Path) -> None:
         self.order, self.run = order, run
         self.jvm = Jvm(order.java, order.jars, order.profile, order.heap)
         self.cache = StartCache.of(self.jvm, Path(order.cache))
-        self.template = Template.of(order.jars, Path(order.cache))
-        self.cluster_id = new_id()
+        self.template = FormatCache.of(order.jars, Path(order.cache))
+        self.cluster_id = new_cluster_id()
         self.version: str | None = None  # known when the broker has logged it, just after its port opened
         self.starts = 0
         self.warm = False
-        self.brokers: list[BrokerProcess] = []
+        self.all: list[BrokerProcess] = []
         self.busy = threading.RLock()  # one command at a time
         self._trainee: Path | None = None
         self._alone = ExitStack()  # holds the lock of the one who trains
@@ -39,7 +77,7 @@ class Fleet:
     @property
     def training(self) -> bool:
         """Will the next clean end write a start-up cache?"""
-        return self._trainee is not None and bool(self.brokers) and self.brokers[0].status in ("running", "paused")
+        return self._trainee is not None and bool(self.all) and self.all[0].status in ("running", "paused")
 
     def start(self, on_change: Callable[[], None]) -> None:
         """Format and start all brokers and wait for their ports.
@@ -47,12 +85,12 @@ class Fleet:
         What made the start fast but made it fail is left aside in a second try, and so is a port that somebody took
         meanwhile.
         """
-        self.guard = Guard()
+        self.watchdog = Watchdog()
         warm = self.cache.usable() or self.template.file.exists()
         try:
             self._start(on_change, warm)
         except ClusterError as error:
-            taken = any("Address already in use" in broker.tail() for broker in self.brokers)
+            taken = any("Address already in use" in broker.tail() for broker in self.all)
             if "out of memory" in error.problem or not (warm or (taken and self.order.port is None)):
                 raise
             self.end_now()
@@ -61,25 +99,25 @@ class Fleet:
                 self.cache.discard()
 
     def _start(self, on_change: Callable[[], None], warm: bool) -> None:
-        deadline = time.monotonic() + START
+        deadline = time.monotonic() + BROKERS_TIMEOUT
         seats = self._seats()
         self.starts += 1
         self.warm = warm and self.cache.usable()
         folder = self.run / f"start-{self.starts}"
-        self.brokers = [BrokerProcess(self.jvm, seat, seats, folder / f"broker-{seat.id}") for seat in seats]
-        for broker in self.brokers:
-            if not (warm and self.template.apply(broker.data, self.cluster_id, broker.seat.id)):
+        self.all = [BrokerProcess(self.jvm, seat, seats, folder / f"broker-{seat.id}") for seat in seats]
+        for broker in self.all:
+            if not (warm and self.template.apply(broker.data, self.cluster_id, broker.ports.id)):
                 broker.format(self.cluster_id, *self._flags(None))
         self._formatted(deadline)
-        for broker in self.brokers:
+        for broker in self.all:
             broker.start(*self._flags(broker))
         self._watch()
         on_change()
-        for broker in self.brokers:
+        for broker in self.all:
             broker.wait_for_port(deadline)
 
     def _formatted(self, deadline: float) -> None:
-        formats = [broker for broker in self.brokers if broker.process]
+        formats = [broker for broker in self.all if broker.process]
         if not wait_all([broker.process for broker in formats if broker.process], deadline):
             raise ClusterError("formatting the data folder took too long", "Is the machine very busy? Try again.")
         for broker in formats:
@@ -90,19 +128,19 @@ class Fleet:
 
     def find(self, number: int) -> BrokerProcess:
         """The broker with this id."""
-        for broker in self.brokers:
-            if broker.seat.id == number:
+        for broker in self.all:
+            if broker.ports.id == number:
                 return broker
-        raise ClusterError(f"there is no broker {number}", f"Brokers are numbered 1 to {len(self.brokers)}.")
+        raise ClusterError(f"there is no broker {number}", f"Brokers are numbered 1 to {len(self.all)}.")
 
     def command(self, verb: BrokerVerb, number: int) -> None:
         """Do to one broker what the verb says; a restart waits for its port."""
         broker = self.find(number)
         if verb == "restart":
-            self._end([broker], CLEAN)
+            self._end([broker], CLEAN_END_TIMEOUT)
             broker.start(*self._flags(broker))
             self._watch()
-            broker.wait_for_port(time.monotonic() + START)
+            broker.wait_for_port(time.monotonic() + BROKERS_TIMEOUT)
         else:
             getattr(broker, verb)()
             self._watch()
@@ -112,33 +150,33 @@ class Fleet:
         if not self.busy.acquire(blocking=False):
             return False  # a command is at work: what ends now was asked to
         try:
-            fallen = [broker for broker in self.brokers if broker.status in ("running", "paused") and not broker.runs]
+            fallen = [broker for broker in self.all if broker.status in ("running", "paused") and not broker.runs]
             for broker in fallen:
                 broker.status = "dead"
             if fallen:
                 self._watch()
-            news = self.version is None and (version := self.brokers[0].version()) is not None
+            news = self.version is None and (version := self.all[0].version()) is not None
             if news:
                 self.version = version
             return bool(fallen) or news
         finally:
             self.busy.release()
 
-    def end(self, patience: float = CLEAN) -> tuple[list[int], bool]:
+    def end(self, patience: float = CLEAN_END_TIMEOUT) -> tuple[list[int], bool]:
         """End all brokers; returns the ids of those that had to be forced, and whether a start-up cache was written."""
         with self.busy:
             training = self.training and patience > 0
-            forced = self._end(self.brokers, TRAIN if training else patience)
+            forced = self._end(self.all, TRAINING_TIMEOUT if training else patience)
             trained = training and self._trainee is not None and self.cache.accept(self._trainee)
             if self._trainee is not None:
                 self._trainee.unlink(missing_ok=True)
             self._alone.close()
-            self.guard.close()
+            self.watchdog.close()
             return forced, trained
 
     def end_now(self) -> None:
         """Kill all brokers."""
-        for broker in self.brokers:
+        for broker in self.all:
             broker.kill()
 
     def _end(self, brokers: list[BrokerProcess], patience: float) -> list[int]:
@@ -147,19 +185,19 @@ class Fleet:
             for broker in running:
                 broker.ask_to_end()
             wait_all([broker.process for broker in running if broker.process], time.monotonic() + patience)
-        forced = [broker.seat.id for broker in running if broker.runs]
+        forced = [broker.ports.id for broker in running if broker.runs]
         for broker in running:
             broker.kill()
         return forced
 
     def _watch(self) -> None:
-        self.guard.watch([broker.process.pid for broker in self.brokers if broker.process and broker.runs])
+        self.watchdog.watch([broker.process.pid for broker in self.all if broker.process and broker.runs])
 
     def _flags(self, broker: BrokerProcess | None) -> tuple[str, ...]:
         """Use the cache where there is one; else one broker on this machine records what the next start will want."""
         if self.warm:
             return (f"-XX:AOTCache={self.cache.file}",)
-        if broker is None or broker is not self.brokers[0]:
+        if broker is None or broker is not self.all[0]:
             return ()
         try:
             if self._trainee is None:
@@ -173,9 +211,9 @@ class Fleet:
             return ()
         return (f"-XX:AOTCacheOutput={self._trainee}",)
 
-    def _seats(self) -> tuple[Seat, ...]:
+    def _seats(self) -> tuple[BrokerPorts, ...]:
         count = self.order.brokers
         ports = free_ports(2 * count)
         if self.order.port is not None:
             ports[:count] = range(self.order.port, self.order.port + count)
-        return tuple(Seat(i + 1, ports[i], ports[count + i]) for i in range(count))
+        return tuple(BrokerPorts(i + 1, ports[i], ports[count + i]) for i in range(count))

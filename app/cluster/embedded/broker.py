@@ -8,33 +8,87 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import psutil
 
 from streaming_lab.cluster.base import ClusterError
-from streaming_lab.cluster.jvm import Jvm
-from streaming_lab.cluster.properties import Seat, properties
-from streaming_lab.cluster.state import Known, identify
+from streaming_lab.cluster.embedded.jvm import Jvm
+from streaming_lab.cluster.embedded.state import ProcessId, identify_process
 from streaming_lab.waiting import wait_until
 
-STEP = 0.005  # seconds between two looks at a port: a broker is up in half a second
+# A broker's place and its configuration.
+
+
+@dataclass(frozen=True)
+class BrokerPorts:
+    """A broker's number and its two ports on 127.0.0.1; they stay the same when it restarts."""
+
+    id: int
+    port: int
+    controller_port: int
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on at this moment, all different."""
+    with contextlib.ExitStack() as sockets:
+        held = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in held]
+
+
+def server_properties(ports: BrokerPorts, seats: tuple[BrokerPorts, ...], data: Path) -> dict[str, object]:
+    """The broker's configuration: KRaft, broker and controller in one process, small and quick to recover."""
+    copies, in_sync = min(3, len(seats)), min(2, len(seats))
+    return {
+        "process.roles": "broker,controller",
+        "node.id": ports.id,
+        "controller.quorum.voters": ",".join(f"{one.id}@127.0.0.1:{one.controller_port}" for one in seats),
+        "listeners": f"PLAINTEXT://127.0.0.1:{ports.port},CONTROLLER://127.0.0.1:{ports.controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": data.as_posix(),
+        "auto.create.topics.enable": "false",  # a typo is an error, not a topic
+        "default.replication.factor": copies,
+        "offsets.topic.replication.factor": copies,
+        "offsets.topic.num.partitions": 1,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": in_sync,
+        "transaction.state.log.num.partitions": 1,
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": in_sync,
+        "share.coordinator.state.topic.num.partitions": 1,
+        "group.initial.rebalance.delay.ms": 0,
+        # A killed broker's restart waits for its old registration: with the default of 9 s clients wait 15 s.
+        "broker.session.timeout.ms": 1500,
+        "broker.heartbeat.interval.ms": 300,
+        "controller.quorum.election.timeout.ms": 500,
+        "controller.quorum.fetch.timeout.ms": 1000,
+        "log.cleaner.dedupe.buffer.size": 16 << 20,  # bytes; the default of 128 MB does not fit into a small heap
+        "num.network.threads": 2,
+    }
+
+
+PORT_CHECK_INTERVAL = 0.005  # seconds between two looks at a port: a broker is up in half a second
 _VERSION = re.compile(r"Kafka version: (\S+)")
 
 
 class BrokerProcess:
     """A broker's seat, its folder, and the JVM that runs there (or does not)."""
 
-    def __init__(self, jvm: Jvm, seat: Seat, seats: tuple[Seat, ...], folder: Path) -> None:
-        self.jvm, self.seat, self.folder = jvm, seat, folder
+    def __init__(self, jvm: Jvm, ports: BrokerPorts, seats: tuple[BrokerPorts, ...], folder: Path) -> None:
+        self.jvm, self.ports, self.folder = jvm, ports, folder
         self.log = folder / "kafka.log"
         self.data = folder / "data"
         self.config = folder / "server.properties"
         self.process: subprocess.Popen[bytes] | None = None
         self.status = "dead"
         (folder / "tmp").mkdir(parents=True)
-        lines = properties(seat, seats, self.data).items()
+        lines = server_properties(ports, seats, self.data).items()
         self.config.write_text("".join(f"{name}={value}\n" for name, value in lines))
 
     def format(self, cluster_id: str, *more: str) -> None:
@@ -54,10 +108,10 @@ class BrokerProcess:
         return self.process is not None and self.process.poll() is None
 
     @property
-    def known(self) -> Known | None:
+    def known(self) -> ProcessId | None:
         """Its JVM as the state file names it."""
         try:
-            return identify(self.process.pid) if self.process is not None and self.runs else None
+            return identify_process(self.process.pid) if self.process is not None and self.runs else None
         except psutil.Error:
             return None
 
@@ -65,14 +119,14 @@ class BrokerProcess:
         """Return when the broker accepts connections; raises `ClusterError` with its last words otherwise."""
 
         def accepts() -> bool:
-            if listens(self.seat.port):
+            if is_listening(self.ports.port):
                 return True
             if not self.runs:
                 raise self.failure("ended while it was starting")
             return False
 
         late = partial(self.failure, "did not open its port in time")
-        wait_until(accepts, deadline - time.monotonic(), late, STEP)
+        wait_until(accepts, deadline - time.monotonic(), late, PORT_CHECK_INTERVAL)
 
     def failure(self, what: str) -> ClusterError:
         """The error for a broker that is not as it should be: exit code, the log's tail, memory if that was it."""
@@ -83,11 +137,11 @@ class BrokerProcess:
             r"OutOfMemory|heap space|Could not reserve|insufficient memory|cannot allocate memory", tail, re.I
         ):
             return ClusterError(
-                f"Kafka's broker {self.seat.id} {what}{ending}: out of memory. The end of its log:\n{tail}",
+                f"Kafka's broker {self.ports.id} {what}{ending}: out of memory. The end of its log:\n{tail}",
                 "A broker needs about 350 MB of memory: free some, or unset LAB_KAFKA_HEAP if it is set.",
             )
         return ClusterError(
-            f"Kafka's broker {self.seat.id} {what}{ending}. The end of its log:\n{tail}",
+            f"Kafka's broker {self.ports.id} {what}{ending}. The end of its log:\n{tail}",
             f"The whole log is {self.log}.",
         )
 
@@ -129,7 +183,7 @@ class BrokerProcess:
 
     def _signal(self, number: signal.Signals) -> None:
         if self.process is None or self.process.poll() is not None:
-            raise ClusterError(f"cannot send {number.name} to broker {self.seat.id}", "Is it running?")
+            raise ClusterError(f"cannot send {number.name} to broker {self.ports.id}", "Is it running?")
         self.process.send_signal(number)
 
     def _run(self, more: tuple[str, ...], *main: str) -> "subprocess.Popen[bytes]":
@@ -145,7 +199,7 @@ class BrokerProcess:
             )
 
 
-def listens(port: int) -> bool:
+def is_listening(port: int) -> bool:
     """Does something accept connections at this port of 127.0.0.1?"""
     with socket.socket() as probe:
         probe.settimeout(0.5)
@@ -161,7 +215,9 @@ def kill_group(pid: int) -> None:
 def wait_all(processes: list["subprocess.Popen[bytes]"], deadline: float) -> bool:
     """Have all these ended before the deadline?"""
     return wait_until(
-        lambda: all(process.poll() is not None for process in processes), deadline - time.monotonic(), step=STEP
+        lambda: all(process.poll() is not None for process in processes),
+        deadline - time.monotonic(),
+        step=PORT_CHECK_INTERVAL,
     )
 
 

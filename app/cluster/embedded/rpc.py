@@ -10,11 +10,11 @@ from typing import Any
 
 from streaming_lab.cluster.base import ClusterError
 
-Answer = dict[str, Any]
-PATIENCE = 5.0  # seconds that the keeper gives a caller to say what it wants
+Reply = dict[str, Any]
+CALL_TIMEOUT = 5.0  # seconds that the keeper gives a caller to say what it wants
 
 
-def ask(address: tuple[str, int], token: str, command: str, timeout: float = 5.0, **arguments: Any) -> Answer:
+def call(address: tuple[str, int], token: str, command: str, timeout: float = 5.0, **arguments: Any) -> Reply:
     """The keeper's answer to one command; raises OSError when none comes in `timeout` s, ValueError for nonsense."""
     with socket.create_connection(address, timeout=timeout) as line:
         line.sendall(json.dumps({"token": token, "command": command, **arguments}).encode() + b"\n")
@@ -25,20 +25,20 @@ def ask(address: tuple[str, int], token: str, command: str, timeout: float = 5.0
     return answer
 
 
-def answered(answer: Answer) -> Answer:
+def raise_problem(answer: Reply) -> Reply:
     """The answer; a problem in it is raised as `ClusterError`."""
     if "problem" in answer:
         raise ClusterError(answer["problem"], answer["cure"])
     return answer
 
 
-class Service(socketserver.ThreadingTCPServer):
+class Server(socketserver.ThreadingTCPServer):
     """Serves `answer(command, arguments)` on a free port of 127.0.0.1 to callers that know the token."""
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, token: str, answer: Callable[[str, dict[str, Any]], Answer]) -> None:
+    def __init__(self, token: str, answer: Callable[[str, dict[str, Any]], Reply]) -> None:
         super().__init__(("127.0.0.1", 0), _Call)
         self.token = token
         self.answer = answer
@@ -52,8 +52,8 @@ class Service(socketserver.ThreadingTCPServer):
 
 
 class _Call(socketserver.StreamRequestHandler):
-    timeout = PATIENCE
-    server: Service
+    timeout = CALL_TIMEOUT
+    server: Server
 
     def handle(self) -> None:
         try:

@@ -79,7 +79,7 @@ _LOST = (
 )
 
 
-def explain(text: str) -> list[Finding]:
+def explain_compose_file(text: str) -> list[Finding]:
     """The findings in a compose file's text, in line order; none for a file of today.
 
     Reads lines and no YAML: the assignment's file lost its indentation, and a parser would stop there.
@@ -111,9 +111,9 @@ def main() -> int:
         text = Path(sys.argv[1]).read_text(encoding="utf8")
     except (IndexError, OSError, UnicodeDecodeError) as error:
         raise LabError(
-            f"no compose file to read: {error}", "Name one: python3 -m streaming_lab.cluster.composefile FILE"
+            f"no compose file to read: {error}", "Name one: python3 -m streaming_lab.cluster.compose.explain FILE"
         ) from error
-    found = explain(text)
+    found = explain_compose_file(text)
     sys.stdout.write("\n".join(map(str, found)) + "\n" if found else "nothing here is out of date\n")
     return 1 if found else 0
 

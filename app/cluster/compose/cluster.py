@@ -10,16 +10,15 @@ from pathlib import Path
 
 from streaming_lab import settings
 from streaming_lab.client.connection import Connection
-from streaming_lab.cluster import docker
-from streaming_lab.cluster.base import BrokerVerb, Cluster, ClusterError, Description
-from streaming_lab.cluster.inquiry import describe
-from streaming_lab.cluster.project import Container, Project
+from streaming_lab.cluster.base import BrokerVerb, Cluster, ClusterError, Description, describe_brokers
+from streaming_lab.cluster.compose import docker
+from streaming_lab.cluster.compose.docker import ComposeProject, Container
 from streaming_lab.paths import PROJECT
 
 logger = logging.getLogger(__name__)
 
-DEADLINE = 300.0  # seconds from `up` to healthy; images that are not here yet are downloaded within it
-INSIDE = 9092  # the port in each broker's container that the file publishes for the host
+COMPOSE_TIMEOUT = 300.0  # seconds from `up` to healthy; images that are not here yet are downloaded within it
+IN_CONTAINER = 9092  # the port in each broker's container that the file publishes for the host
 
 SUBCOMMANDS: Mapping[BrokerVerb, tuple[str, ...]] = {
     "kill": ("kill", "--signal", "SIGKILL"),
@@ -53,7 +52,7 @@ class ComposeCluster(Cluster):
     def __init__(
         self,
         name: str,
-        project: Project,
+        project: ComposeProject,
         services: tuple[str, ...],
         started: frozenset[str] = frozenset(),
         ready_seconds: float | None = None,
@@ -69,7 +68,7 @@ class ComposeCluster(Cluster):
         """The brokers by their addresses on this machine; the version is told by the image's tag."""
         role = "broker" if self.name == "compose:2019" else "broker,controller"
         image = self.project.containers()[self.services[0]].image
-        return replace(describe(self.connection, role), version=_version(image))
+        return replace(describe_brokers(self.connection, role), version=_version(image))
 
     def close(self, wait: bool = False, say: Callable[[str], None] | None = None, *, volumes: bool = False) -> None:
         """Stop what was started for this cluster (`docker compose down`, which waits); its data goes only if `volumes`.
@@ -90,7 +89,7 @@ class ComposeCluster(Cluster):
         service = self._service(broker)
         self.project.tell(*SUBCOMMANDS[verb], service)
         if verb == "restart":
-            self.project.up([service], DEADLINE)
+            self.project.up([service], COMPOSE_TIMEOUT)
 
     def _service(self, broker: int) -> str:
         if not 1 <= broker <= len(self.services):
@@ -100,7 +99,7 @@ class ComposeCluster(Cluster):
         return self.services[broker - 1]
 
 
-def attach(
+def attach_compose(
     name: str = "compose", *, project: str | None = None, ports: Mapping[str, str] | None = None
 ) -> ComposeCluster:
     """A cluster by name: attached to if its containers serve, else started and awaited (at most 300 s).
@@ -113,9 +112,9 @@ def attach(
         raise ClusterError(f"no cluster is called {name!r}", f"Containers come as {', '.join(RECIPES)}.")
     recipe = RECIPES[name]
     environment = {**os.environ, **ports} if ports else None
-    docker.check(environment)
+    docker.check_docker(environment)
     own = project or settings.COMPOSE_PROJECT.get()
-    target = Project(recipe.project.replace("streaming-lab", own), PROJECT / recipe.file, environment)
+    target = ComposeProject(recipe.project.replace("streaming-lab", own), PROJECT / recipe.file, environment)
     before = target.containers()
     _same_file(target, before)
     if all(service in before and before[service].serves for service in recipe.services):
@@ -123,11 +122,11 @@ def attach(
     return ComposeCluster(name, target, recipe.services, *_start(target, recipe.services, frozenset(before)))
 
 
-def _start(project: Project, services: tuple[str, ...], before: frozenset[str]) -> tuple[frozenset[str], float]:
+def _start(project: ComposeProject, services: tuple[str, ...], before: frozenset[str]) -> tuple[frozenset[str], float]:
     """Bring the services up: what that added to the project, and its seconds. Leaves nothing half-way behind."""
     began = time.monotonic()
     try:
-        project.up(services, DEADLINE)
+        project.up(services, COMPOSE_TIMEOUT)
     except BaseException:
         if not before:
             project.down()
@@ -135,7 +134,7 @@ def _start(project: Project, services: tuple[str, ...], before: frozenset[str]) 
     return frozenset(project.containers()) - before, time.monotonic() - began
 
 
-def _same_file(project: Project, containers: Mapping[str, Container]) -> None:
+def _same_file(project: ComposeProject, containers: Mapping[str, Container]) -> None:
     """Containers under our name that another folder's file made are somebody else's."""
     for container in containers.values():
         if container.file and Path(container.file).resolve() != project.file.resolve():
@@ -151,7 +150,9 @@ def _version(image: str) -> str:
     return tag if repository == "apache/kafka" else f"3.9 (Confluent Platform {tag})"
 
 
-def _published(project: Project, services: tuple[str, ...]) -> Connection:
+def _published(project: ComposeProject, services: tuple[str, ...]) -> Connection:
     containers = project.containers()
-    ports = [containers[service].ports[INSIDE] for service in services if INSIDE in containers[service].ports]
+    ports = [
+        containers[service].ports[IN_CONTAINER] for service in services if IN_CONTAINER in containers[service].ports
+    ]
     return {"bootstrap_servers": [f"127.0.0.1:{port}" for port in ports]}

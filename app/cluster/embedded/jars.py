@@ -1,6 +1,6 @@
 """Kafka's jars: named in a committed lock, fetched from Maven by jgo, checked by sha256, kept in the lab's cache.
 
-python -m streaming_lab.cluster.jars lock     resolve jgo.toml again and rewrite jgo.lock.toml
+python -m streaming_lab.cluster.embedded.jars lock     resolve jgo.toml again and rewrite jgo.lock.toml
 """
 
 import hashlib
@@ -145,7 +145,7 @@ def _replace(file: Path, content: bytes) -> None:
     os.replace(temporary, file)
 
 
-def lock() -> None:
+def lock_jars() -> None:
     """Resolve `jgo.toml` and rewrite the lock: only when Kafka's version changes. Needs the network."""
     from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.env import EnvironmentBuilder, EnvironmentSpec
@@ -157,4 +157,4 @@ def lock() -> None:
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["lock"]:
-    lock()
+    lock_jars()
