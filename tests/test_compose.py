@@ -22,10 +22,10 @@ from streaming_lab.cluster.compose import cluster, docker
 from streaming_lab.cluster.compose.cluster import ComposeCluster
 from streaming_lab.cluster.compose.docker import ComposeProject
 from streaming_lab.cluster.compose.explain import explain_compose_file
-from streaming_lab.cluster.history import Line, beside_today
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
 from streaming_lab.ports import PortTaken
+from streaming_lab.seed.then_and_now import Line, beside_today
 
 FILES = ("docker-compose.yml", "compose/trio.yml", "compose/2019.yml")
 OWN = f"lab-test-{os.getpid()}"  # no container of the user's is called that

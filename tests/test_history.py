@@ -9,7 +9,7 @@ from peers import needs
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.cluster import attach
-from streaming_lab.cluster.history import Line, beside_today
+from streaming_lab.seed.then_and_now import Line, beside_today
 
 
 @pytest.fixture(scope="module")

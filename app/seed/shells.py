@@ -17,11 +17,11 @@ from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
 from streaming_lab.waiting import wait_until
 
-PATIENCE = 30.0  # seconds for one line
+COMMAND_TIMEOUT = 30.0  # seconds for one line
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """Today's line and what it printed; `ran` is False if it can't run here, and `output` then says why."""
 
     today: str
@@ -30,7 +30,7 @@ class Answer:
 
 
 @dataclass
-class Game:
+class FlaskProcess:
     """One `flask run`: the line a person types, where it answers, and, when it has stopped, what it logged."""
 
     line: str
@@ -44,72 +44,78 @@ class Game:
         return "\n".join(line for line in self.log.splitlines() if '"GET /' in line)
 
 
-class Host:
+class HostShell:
     """The steps on this machine, against whichever cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._servers = addresses(cluster.connection)
 
     @contextmanager
-    def serving(self, program: str) -> Iterator[Game]:
+    def serving(self, program: str) -> Iterator[FlaskProcess]:
         """`flask run` on a free port, told by KAFKA_BOOTSTRAP_SERVERS where Kafka is."""
         [port] = free_ports(1)
         arguments = ["--app", program, "run", "--port", str(port)]
         environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self._servers}
         with _process([sys.executable, "-m", "flask", *arguments], environment) as process:
-            game = Game(f"flask {' '.join(arguments)}", f"http://127.0.0.1:{port}", process)
+            game = FlaskProcess(f"flask {' '.join(arguments)}", f"http://127.0.0.1:{port}", process)
             _wait(lambda: is_listening(port), game)
             try:
                 yield game
             finally:
                 process.terminate()
-                game.log = process.communicate(timeout=PATIENCE)[0]
+                game.log = process.communicate(timeout=COMMAND_TIMEOUT)[0]
 
-    def get(self, game: Game, path: str) -> Answer:
+    def get(self, game: FlaskProcess, path: str) -> CommandResult:
         """curl, past any proxy."""
         shown = f"curl {game.url}/{path}"
         if shutil.which("curl") is None:
-            return Answer(shown, "there is no curl on this machine", ran=False)
-        return answer(["curl", "--silent", "--noproxy", "127.0.0.1", f"{game.url}/{path}"], shown)
+            return CommandResult(shown, "there is no curl on this machine", ran=False)
+        return run_command(["curl", "--silent", "--noproxy", "127.0.0.1", f"{game.url}/{path}"], shown)
 
-    def read(self, topic: str, offset: int) -> Answer:
+    def read(self, topic: str, offset: int) -> CommandResult:
         """kcat, where it is installed."""
         line = ["kcat", *_consume(self._servers, topic, offset)]
         if shutil.which("kcat") is None:
-            return Answer(" ".join(line), "there is no kcat on this machine (apt or brew install kcat)", ran=False)
-        return answer(line, " ".join(line))
+            return CommandResult(
+                " ".join(line), "there is no kcat on this machine (apt or brew install kcat)", ran=False
+            )
+        return run_command(line, " ".join(line))
 
 
-class Box:
+class ToolsContainer:
     """The steps in the tools box of a compose cluster."""
 
     def __init__(self, cluster: ComposeCluster) -> None:
         self._cluster = cluster
 
     @contextmanager
-    def serving(self, program: str) -> Iterator[Game]:
+    def serving(self, program: str) -> Iterator[FlaskProcess]:
         """`flask run` in the box, on its port 5000."""
         mark = uuid.uuid4().hex  # ending `docker compose exec` does not end what it started: found again by this
         line = ["lab", "env", f"FLASK_APP={program}", "flask", "run"]
         command = self._command("--env", f"LAB_MARK={mark}", *line)
         with _process(command, self._cluster.project.environment) as process:
-            game = Game(typed(self._cluster, f"exec {' '.join(line)}"), "http://localhost:5000", process)
+            game = FlaskProcess(as_typed(self._cluster, f"exec {' '.join(line)}"), "http://localhost:5000", process)
             _wait(self._answers, game)
             try:
                 yield game
             finally:
                 self._exec("python", "-c", _STOP, mark)
-                game.log = process.communicate(timeout=PATIENCE)[0]
+                game.log = process.communicate(timeout=COMMAND_TIMEOUT)[0]
 
-    def get(self, game: Game, path: str) -> Answer:
+    def get(self, game: FlaskProcess, path: str) -> CommandResult:
         """curl, as in 2019."""
         url = f"{game.url}/{path}"
-        return answer(self._command("lab", "curl", "--silent", url), typed(self._cluster, f"exec lab curl {url}"))
+        return run_command(
+            self._command("lab", "curl", "--silent", url), as_typed(self._cluster, f"exec lab curl {url}")
+        )
 
-    def read(self, topic: str, offset: int) -> Answer:
+    def read(self, topic: str, offset: int) -> CommandResult:
         """kcat, as in 2019 under its old name."""
         line = " ".join(["kcat", *_consume("kafka:29092", topic, offset)])
-        return answer(self._command("lab", "bash", "-c", line), typed(self._cluster, f'exec lab bash -c "{line}"'))
+        return run_command(
+            self._command("lab", "bash", "-c", line), as_typed(self._cluster, f'exec lab bash -c "{line}"')
+        )
 
     def _answers(self) -> bool:
         probe = "import socket; socket.create_connection(('127.0.0.1', 5000), 1).close()"
@@ -134,16 +140,16 @@ for process in psutil.process_iter():
 """
 
 
-def typed(cluster: ComposeCluster, rest: str) -> str:
+def as_typed(cluster: ComposeCluster, rest: str) -> str:
     """A docker compose line as a person types it in the project's folder."""
     file = cluster.project.file.relative_to(PROJECT).as_posix()
     return f"docker compose {'' if file == 'docker-compose.yml' else f'-f {file} '}{rest}"
 
 
-def answer(command: Sequence[str], shown: str, environment: Mapping[str, str] | None = None) -> Answer:
+def run_command(command: Sequence[str], shown: str, environment: Mapping[str, str] | None = None) -> CommandResult:
     """Run a line and keep what it printed; what it says on the side only if there is nothing else."""
     done = _done(command, environment)
-    return Answer(shown, done.stdout.strip() or done.stderr.strip() or "(no output)")
+    return CommandResult(shown, done.stdout.strip() or done.stderr.strip() or "(no output)")
 
 
 def _done(command: Sequence[str], environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
@@ -153,7 +159,7 @@ def _done(command: Sequence[str], environment: Mapping[str, str] | None = None) 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=COMMAND_TIMEOUT,
         stdin=subprocess.DEVNULL,
     )
 
@@ -181,7 +187,7 @@ def _process(command: Sequence[str], environment: Mapping[str, str] | None) -> I
             process.kill()
 
 
-def _wait(ready: Callable[[], bool], game: Game) -> None:
+def _wait(ready: Callable[[], bool], game: FlaskProcess) -> None:
     """Wait until the game answers; one that ended, or is silent for 30 s, raises with its last words."""
 
     def silent() -> LabError:
@@ -196,4 +202,4 @@ def _wait(ready: Callable[[], bool], game: Game) -> None:
             raise silent()
         return False
 
-    wait_until(answers, PATIENCE, silent)
+    wait_until(answers, COMMAND_TIMEOUT, silent)

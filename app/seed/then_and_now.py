@@ -3,12 +3,16 @@
 The outputs are not typed in: `beside_today` runs each line on the cluster that is at hand, in the assignment's order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
+from streaming_lab.analysis.measured import marked
+from streaming_lab.analysis.page import bare, prose
 from streaming_lab.client import topics
 from streaming_lab.cluster.base import Cluster
 from streaming_lab.cluster.compose.cluster import ComposeCluster
-from streaming_lab.cluster.seats import Answer, Box, Host, answer, typed
+from streaming_lab.seed.shells import CommandResult, HostShell, ToolsContainer, as_typed, run_command
 from streaming_lab.waiting import wait_until
 
 TOPIC = "events"  # the assignment's programs write to this one
@@ -78,34 +82,36 @@ def beside_today(cluster: Cluster) -> tuple[Line, ...]:
     return tuple(Line(step, old, why, now.today, now.output, now.ran) for (step, old, why), now in then)
 
 
-def _now(cluster: Cluster) -> list[Answer]:
-    seat = Box(cluster) if isinstance(cluster, ComposeCluster) and _has_box(cluster) else Host(cluster)
-    answers = [_start(cluster, isinstance(seat, Box)), _create(cluster)]
+def _now(cluster: Cluster) -> list[CommandResult]:
+    seat = ToolsContainer(cluster) if isinstance(cluster, ComposeCluster) and _has_box(cluster) else HostShell(cluster)
+    answers = [_start(cluster, isinstance(seat, ToolsContainer)), _create(cluster)]
     with seat.serving(GAMES[0]) as game:  # the assignment's six requests, in its order
         sword = "purchase_a_sword"
         asked = [seat.get(game, path) for path in ("", "", sword, "", sword, sword)]
-    answers += [Answer(game.line, game.access_log), asked[0], asked[2]]
+    answers += [CommandResult(game.line, game.access_log), asked[0], asked[2]]
     before = _written(cluster)
     with seat.serving(GAMES[1]) as game:
         asked = [seat.get(game, path) for path in ("", sword, sword)]
         _await_delivery(cluster, before + len(asked))
-    answers += [Answer(game.line, game.access_log), asked[0], asked[1]]
+    answers += [CommandResult(game.line, game.access_log), asked[0], asked[1]]
     return [*answers, seat.read(TOPIC, before)]
 
 
-def _start(cluster: Cluster, boxed: bool) -> Answer:
+def _start(cluster: Cluster, boxed: bool) -> CommandResult:
     """Containers come up by a command; any other cluster is asked what it is."""
     if isinstance(cluster, ComposeCluster):
         line = ["up", "-d", "--wait", *([] if boxed else cluster.services)]
-        return answer(cluster.project.command(*line), typed(cluster, " ".join(line)), cluster.project.environment)
+        return run_command(
+            cluster.project.command(*line), as_typed(cluster, " ".join(line)), cluster.project.environment
+        )
     found = cluster.describe()
     count = len(found.brokers)
     version = f"Apache Kafka {found.version}" if found.version else "Apache Kafka"
     say = f"{version}, {count} broker{'s' * (count != 1)}, cluster {found.cluster_id}"
-    return Answer(f'attach("{cluster.name}").describe()', say)
+    return CommandResult(f'attach("{cluster.name}").describe()', say)
 
 
-def _create(cluster: Cluster) -> Answer:
+def _create(cluster: Cluster) -> CommandResult:
     """By Kafka's own tool in a container, else by the same request from Python."""
     if isinstance(cluster, ComposeCluster):
         tool = "kafka-topics" if cluster.name == "compose:2019" else "/opt/kafka/bin/kafka-topics.sh"
@@ -114,13 +120,13 @@ def _create(cluster: Cluster) -> Answer:
             "--if-not-exists --bootstrap-server kafka:29092"
         )
         command = cluster.project.command("exec", "-T", *line.split())
-        return answer(command, typed(cluster, f"exec {line}"), cluster.project.environment)
+        return run_command(command, as_typed(cluster, f"exec {line}"), cluster.project.environment)
     shown = f'create(connection, "{TOPIC}", partitions=1, replication_factor=1)'
     try:
         made = topics.create_topic(cluster.connection, TOPIC, partitions=1, replication_factor=1)
-        return Answer(shown, f'Created topic "{TOPIC}".' if made else f'Topic "{TOPIC}" was there already.')
+        return CommandResult(shown, f'Created topic "{TOPIC}".' if made else f'Topic "{TOPIC}" was there already.')
     except topics.TopicClash as clash:
-        return Answer(shown, clash.problem)
+        return CommandResult(shown, clash.problem)
 
 
 def _has_box(cluster: ComposeCluster) -> bool:
@@ -135,3 +141,57 @@ def _written(cluster: Cluster) -> int:
 def _await_delivery(cluster: Cluster, end: int) -> None:
     """Return when the topic has what was sent, or after 5 s: then the reading shows what is missing."""
     wait_until(lambda: _written(cluster) >= end, DELIVERY)
+
+
+# 2019 beside today: the assignment's commands, why each fails now, and what its successor just answered.
+
+
+MOST_LINES = 8  # of an output
+
+
+@dataclass(frozen=True)
+class ThenAndNow:
+    """The table of old and new commands; today's carry ports and times, so they are measured."""
+
+    lines: Sequence[Line]
+
+    def _repr_html_(self) -> str:
+        caption = (
+            '<caption><b><span class="no table"></span>2019 beside today</b> '
+            "<span>the assignment’s commands; today’s were run just now, with this output</span></caption>"
+        )
+        heads = "".join(f'<th scope="col">{name}</th>' for name in ("step", "2019", "today"))
+        rows = "\n".join(map(table_row, self.lines))
+        return (
+            '<div class="table" tabindex="0" role="group" aria-label="2019 beside today">\n'
+            f'<table class="then">\n{caption}\n<thead><tr>{heads}</tr></thead>\n'
+            f"<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
+        )
+
+    def __repr__(self) -> str:
+        return "\n\n".join(
+            f"{line.step}\n  2019   {line.old}\n         {bare(line.why)}\n  today  {line.today}\n"
+            + "\n".join(f"         {text}" for text in shown_lines(line.output))
+            for line in self.lines
+        )
+
+
+def then_and_now_table(lines: Sequence[Line]) -> ThenAndNow:
+    """The lines of `streaming_lab.seed.then_and_now.beside_today` as a table."""
+    return ThenAndNow(lines)
+
+
+def table_row(line: Line) -> str:
+    output = escape("\n".join(shown_lines(line.output)), quote=False)
+    today = marked(f"<code>{escape(line.today, quote=False)}</code>\n<pre>{output}</pre>")
+    return (
+        f'<tr><th scope="row">{prose(line.step)}</th>'
+        f"<td><code>{escape(line.old, quote=False)}</code><small>{prose(line.why)}</small></td><td>{today}</td></tr>"
+    )
+
+
+def shown_lines(output: str) -> list[str]:
+    """The output's lines without the blank ones; of a long one the first few and how many more there were."""
+    lines = [text for text in output.splitlines() if text.strip()]
+    left = len(lines) - MOST_LINES
+    return lines if left <= 0 else [*lines[:MOST_LINES], f"({left:,} more lines)"]
