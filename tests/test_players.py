@@ -10,9 +10,8 @@ from fakes import FakeLog
 from flask import Flask, request
 
 from streaming_lab.errors import LabError
-from streaming_lab.game.crowd import moves
 from streaming_lab.game.events import Event
-from streaming_lab.game.players import DTYPES, play
+from streaming_lab.game.players import DTYPES, run_crowd, seeded_moves
 from streaming_lab.game.server import GameServer
 from streaming_lab.game.web import create_app
 
@@ -30,7 +29,7 @@ def game(log: FakeLog) -> Iterator[GameServer]:
 
 def test_every_request_becomes_a_row(game: GameServer, log: FakeLog) -> None:
     """Columns and types as promised; ids distinct; each accepted request is one event under its id."""
-    frame = play(game.url, players=7, requests=200, concurrency=3, progress=False)
+    frame = run_crowd(game.url, players=7, requests=200, concurrency=3, progress=False)
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == DTYPES
     assert (len(frame), frame["request_id"].nunique(), frame["error"].isna().all()) == (200, 200, True)
     accepted = frame.loc[frame["status"] == 200, "request_id"]
@@ -39,7 +38,7 @@ def test_every_request_becomes_a_row(game: GameServer, log: FakeLog) -> None:
 
 def test_each_players_requests_arrive_in_order(game: GameServer, log: FakeLog) -> None:
     """The log holds each player's events in the order of the player's own sequence."""
-    frame = play(game.url, players=7, requests=200, concurrency=3, progress=False)
+    frame = run_crowd(game.url, players=7, requests=200, concurrency=3, progress=False)
     sequence = frame.set_index("request_id")["sequence"]
     arrived: dict[str, list[int]] = {}
     for event in map(Event.from_bytes, log.values):
@@ -54,21 +53,21 @@ def test_a_seed_decides_everything_but_the_times(concurrency: int) -> None:
     frames = []
     for threads in (concurrency, 3):
         with GameServer(create_app(FakeLog())) as server:
-            frames.append(play(server.url, players=9, requests=150, concurrency=threads, progress=False)[same])
+            frames.append(run_crowd(server.url, players=9, requests=150, concurrency=threads, progress=False)[same])
     pd.testing.assert_frame_equal(*frames)
 
 
 @pytest.mark.parametrize(("seed", "run"), [(2020, ""), (2019, "second")])
 def test_another_seed_or_run_has_other_ids(seed: int, run: str) -> None:
     """No id in common; another run of the same seed asks the same things."""
-    first, second = list(moves(5, 100, 2019, "")), list(moves(5, 100, seed, run))
+    first, second = list(seeded_moves(5, 100, 2019, "")), list(seeded_moves(5, 100, seed, run))
     assert {move.request_id for move in first} & {move.request_id for move in second} == set()
     assert ([move.target for move in first] == [move.target for move in second]) == (seed == 2019)
 
 
 def test_the_crowd_of_a_seed_stays_as_it_is() -> None:
     """A report of last year can be played again: neither a new event type nor another order may change the moves."""
-    assert [move.target.replace("?player=player-", " ") for move in moves(50, 8, 2019, "")] == [
+    assert [move.target.replace("?player=player-", " ") for move in seeded_moves(50, 8, 2019, "")] == [
         "/purchase_a_sword 36", "/purchase_a_sword 42", "/sell_a_sword 01", "/purchase_a_sword 04",
         "/purchase_a_sword 19", "/purchase_a_sword 03", "/sell_a_sword 27", "/ 20",
     ]  # fmt: skip
@@ -78,7 +77,7 @@ def test_a_dead_server_becomes_rows() -> None:
     """No exception: no status, and an error that names the cause."""
     server = GameServer(create_app(FakeLog()))
     server.stop()
-    frame = play(server.url, players=2, requests=4, retries=1, progress=False)
+    frame = run_crowd(server.url, players=2, requests=4, retries=1, progress=False)
     assert list(frame["attempts"]) == [2, 2, 2, 2]
     assert frame["status"].isna().all()
     assert frame["error"].str.contains("ConnectionError: .*refused").all()
@@ -90,7 +89,7 @@ def test_a_server_that_does_not_answer_becomes_rows() -> None:
     app.add_url_rule("/<path:path>", view_func=lambda path: str(over.wait(10)))
     app.add_url_rule("/", "root", view_func=lambda: str(over.wait(10)))
     with GameServer(app) as server:
-        frame = play(server.url, players=1, requests=2, timeout=0.1, progress=False)
+        frame = run_crowd(server.url, players=1, requests=2, timeout=0.1, progress=False)
         over.set()
     assert frame["error"].str.startswith("ReadTimeout").all()
 
@@ -109,7 +108,7 @@ def test_a_good_client_asks_again_under_the_same_id() -> None:
         return ("ok", 200) if seen[request.headers["X-Request-Id"]] == 3 else ("later", 503)
 
     with GameServer(app) as server:
-        frame = play(server.url, players=4, requests=12, concurrency=4, retries=5, progress=False)
+        frame = run_crowd(server.url, players=4, requests=12, concurrency=4, retries=5, progress=False)
     rows = frame[["action", "status", "attempts"]].drop_duplicates().sort_values("status")
     assert set(rows[rows["status"] == 200]["attempts"]) == {3}
     assert set(rows[rows["action"] == "sell_a_sword"]["attempts"]) <= {1}
@@ -120,18 +119,18 @@ def test_a_good_client_asks_again_under_the_same_id() -> None:
 def test_too_few_of_anything_is_refused(settings: dict[str, int]) -> None:
     """The error names the setting and its value."""
     with pytest.raises(LabError, match=r"=(0|-1|0) is too few"):
-        play("http://127.0.0.1:1", **settings)  # type: ignore[arg-type]
+        run_crowd("http://127.0.0.1:1", **settings)  # type: ignore[arg-type]
 
 
 def test_no_requests_are_an_empty_frame() -> None:
     """Same columns, same types."""
-    frame = play("http://127.0.0.1:1", requests=0)
+    frame = run_crowd("http://127.0.0.1:1", requests=0)
     assert (len(frame), {name: str(dtype) for name, dtype in frame.dtypes.items()}) == (0, DTYPES)
 
 
 def test_a_rate_is_not_exceeded(game: GameServer) -> None:
     """No request is sent before its turn: 40 at 100 a second take at least 0.39 s."""
-    sent = play(game.url, players=7, requests=40, concurrency=4, rate=100.0, progress=False)["sent_at"]
+    sent = run_crowd(game.url, players=7, requests=40, concurrency=4, rate=100.0, progress=False)["sent_at"]
     assert (sent.max() - sent.min()).total_seconds() >= 0.35
 
 
@@ -139,4 +138,4 @@ def test_a_crowd_can_be_stopped(game: GameServer) -> None:
     """Once `stopped` is set, nobody starts another request: those who had not begun have no row."""
     stopped = threading.Event()
     stopped.set()
-    assert len(play(game.url, players=7, requests=40, stopped=stopped, progress=False)) == 0
+    assert len(run_crowd(game.url, players=7, requests=40, stopped=stopped, progress=False)) == 0

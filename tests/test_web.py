@@ -209,7 +209,7 @@ def test_a_players_commands_are_handled_one_at_a_time(client: FlaskClient, log: 
         assert not log.entered.acquire(timeout=0.2)
         log.gate.set()
         assert [future.result(10) for future in asked] == [200, 200, 200]
-    assert len(client.application.extensions["game"]._turns) == 0
+    assert len(client.application.extensions["game"]._locks) == 0
 
 
 def ask(client: FlaskClient, target: str, request_id: str | None) -> int:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from streaming_lab.errors import LabError
 from streaming_lab.faults.plan import Contender
-from streaming_lab.game.players import play
+from streaming_lab.game.players import run_crowd
 
 TIMEOUT = 15.0  # seconds that a client waits for one answer; longer than any game takes
 
@@ -58,7 +58,7 @@ class Crowds:
 
     def _play(self, contender: Contender, url: str) -> pd.DataFrame:
         load = self._load
-        return play(
+        return run_crowd(
             url,
             players=load.players,
             requests=load.requests,

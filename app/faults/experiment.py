@@ -23,7 +23,7 @@ from streaming_lab.faults.plan import PATIENCE as GIVE_UP
 from streaming_lab.faults.probe import Sight, look
 from streaming_lab.faults.process import Farewell, GameProcess
 from streaming_lab.faults.stage import Stage
-from streaming_lab.game.history import history
+from streaming_lab.game.history import read_history
 from streaming_lab.game.rules import World
 from streaming_lab.game.schema import EVENTS
 from streaming_lab.game.web import create_app
@@ -149,7 +149,7 @@ def _result(
     read = read_topic(connection, topic, EVENTS)
     log = open_log(contender.way, connection, topic, **contender.log.settings_in(game.folder))
     waiting = len(list(log.pending()))
-    app = create_app(log, history=history(connection, topic, log))
+    app = create_app(log, history=read_history(connection, topic, log))
     return Result(
         contender,
         asked,

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import requests
 
 from streaming_lab.errors import LabError
-from streaming_lab.game.crowd import GUILDS
+from streaming_lab.game.players import GUILDS
 from streaming_lab.game.rules import World
 from streaming_lab.waiting import wait_until
 

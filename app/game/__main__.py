@@ -16,12 +16,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from streaming_lab.cli import positive, run, whole
+from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.delivery.event_log import EventLog
 from streaming_lab.delivery.ways import DELIVERING, WAYS, log_class, open_log
-from streaming_lab.game.answers import REMEMBERED
+from streaming_lab.errors import LabError
 from streaming_lab.game.events import Event
-from streaming_lab.game.server import THREADS, GameServer
+from streaming_lab.game.game import ANSWERS_REMEMBERED
+from streaming_lab.game.server import SERVER_THREADS, GameServer
 from streaming_lab.game.web import create_app
 from streaming_lab.skipped_imports import skip_pandas
 
@@ -68,9 +70,9 @@ def _end_with_stdin() -> None:
 def _history(options: argparse.Namespace, connection: Connection, log: EventLog) -> Iterable[Event]:
     if options.fresh or options.way not in DELIVERING:
         return ()
-    from streaming_lab.game.history import history  # brings pyarrow
+    from streaming_lab.game.history import read_history  # brings pyarrow
 
-    return history(connection, options.topic, log)
+    return read_history(connection, options.topic, log)
 
 
 def _farewell(log: EventLog, left: int, way: str) -> int:
@@ -103,13 +105,16 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=whole(0, 65535), default=0, help="0 takes a free one")
     parser.add_argument(
-        "--threads", type=whole(1, 1000), default=THREADS, help="requests in hand at once (default: %(default)s)"
+        "--threads", type=whole(1, 1000), default=SERVER_THREADS, help="requests in hand at once (default: %(default)s)"
     )
     parser.add_argument(
         "--drain", type=positive, default=10.0, help="seconds that the end may take (default: %(default)s)"
     )
     parser.add_argument(
-        "--remember", type=whole(1), default=REMEMBERED, help="answers kept by request id (default: %(default)s)"
+        "--remember",
+        type=whole(1),
+        default=ANSWERS_REMEMBERED,
+        help="answers kept by request id (default: %(default)s)",
     )
     parser.add_argument("--fresh", action="store_true", help="start with an empty world, whatever the topic holds")
     for option in {option.name: option for way in WAYS for option in log_class(way).options}.values():
@@ -124,3 +129,25 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 if __name__ == "__main__":
     skip_pandas()
     raise SystemExit(run(main))
+
+
+# The game in a container (profile `game`): its topic first, then `python -m streaming_lab.game` on every address,
+# port 5000.
+
+
+CONTAINER_TOPIC = "game-events"
+
+
+def serve_container() -> int:
+    """Serve until SIGTERM; 1 if events stayed behind. KAFKA_BOOTSTRAP_SERVERS names the brokers."""
+    servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if not servers:
+        raise LabError("KAFKA_BOOTSTRAP_SERVERS is not set", "Set it to host:port of a broker.")
+    topics.create_topic(connection_for(servers), CONTAINER_TOPIC)
+    # Every address of the container; the compose file publishes it on the host's loopback only.
+    return main(["--bootstrap", servers, "--topic", CONTAINER_TOPIC, "--host", "0.0.0.0", "--port", "5000"])  # noqa: S104
+
+
+if __name__ == "__main__":
+    skip_pandas()
+    raise SystemExit(run(serve_container))

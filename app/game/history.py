@@ -13,18 +13,18 @@ from streaming_lab.reader.decode.batches import Decoded
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = [*REQUIRED, *OWN_FIELDS]  # all that the rules look at
+HISTORY_COLUMNS = [*REQUIRED, *OWN_FIELDS]  # all that the rules look at
 
 
-def history(connection: Connection, topic: str, log: EventLog) -> Iterator[Event]:
+def read_history(connection: Connection, topic: str, log: EventLog) -> Iterator[Event]:
     """All events up to now, each player's in order; an event may come twice. Rows that are no events are passed over.
 
     Connects when the first event is asked for; raises a LabError when the topic cannot be read to its end.
     """
     # first the rows that wait, then the topic: what the relay moves meanwhile is in both, never in neither
     waiting = [Event.from_bytes(value) for _, _, value in log.pending()]
-    for table in read_batches(connection, topic, EVENTS, columns=COLUMNS, aside=_pass_over):
-        yield from map(_event, table.select(COLUMNS).to_pylist())
+    for table in read_batches(connection, topic, EVENTS, columns=HISTORY_COLUMNS, aside=_pass_over):
+        yield from map(_event, table.select(HISTORY_COLUMNS).to_pylist())
     yield from waiting
 
 

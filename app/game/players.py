@@ -3,7 +3,8 @@
 import random
 import threading
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,52 @@ import requests as http
 from tqdm import tqdm
 
 from streaming_lab.errors import LabError
-from streaming_lab.game.crowd import Move, moves
+from streaming_lab.game.events import ACTIONS, EVENT_TYPES
+
+# What a crowd of players does, from its seed alone: the same seed gives the same requests.
+
+
+GUILDS = ("foxes", "owls", "wolves")
+
+_NAMESPACE = uuid.UUID("5c0a6f7e-2019-5205-8000-77323035a9f1")  # any fixed one will do
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One thing that one player asks for; `sequence` counts the player's own requests from 0."""
+
+    request_id: str
+    player: str
+    sequence: int
+    action: str
+    guild: str | None = None
+
+    @property
+    def target(self) -> str:
+        """Path and query of the request."""
+        return f"{ACTIONS[self.action].path}?player={self.player}" + (f"&guild={self.guild}" if self.guild else "")
+
+
+def seeded_moves(players: int, requests: int, seed: int, run: str) -> Iterator[Move]:
+    """The crowd's requests in order. Some players are busier: the k-th as often as 1/sqrt(k).
+
+    A request id is a name-based UUID (RFC 9562, version 5) of seed, run, player and sequence.
+    """
+    dice = random.Random(f"{seed}/{players}")  # noqa: S311  # a game's dice, not a secret
+    width = max(2, len(str(players)))
+    names = [f"player-{number:0{width}}" for number in range(1, players + 1)]
+    often = [1 / number**0.5 for number in range(1, players + 1)]
+    sequences = dict.fromkeys(names, 0)
+    kinds = tuple(EVENT_TYPES.values())
+    weights = [kind.weight for kind in kinds]
+    for player in dice.choices(names, often, k=requests):
+        sequence = sequences[player]
+        sequences[player] += 1
+        kind = dice.choices(kinds, weights)[0]
+        guild = dice.choice(GUILDS) if "guild" in kind.fields else None
+        request_id = str(uuid.uuid5(_NAMESPACE, f"{seed}/{run}/{player}/{sequence}"))
+        yield Move(request_id, player, sequence, kind.action, guild)
+
 
 USER_AGENT = "lab-player/1.0"
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two attempts; the pause doubles, and dice shorten it
@@ -35,11 +81,11 @@ DTYPES = {
 }
 
 
-Turn: TypeAlias = tuple[float, Move]  # seconds after the start, before which the move must not be made
+ScheduledMove: TypeAlias = tuple[float, Move]  # seconds after the start, before which the move must not be made
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class PlayerReply:
     """What became of one request: `status` and `answer`, or the `error`; latency is from first send to last answer."""
 
     request_id: str
@@ -54,7 +100,7 @@ class Reply:
     attempts: int
 
 
-def play(
+def run_crowd(
     url: str,
     *,
     players: int = 50,
@@ -79,21 +125,23 @@ def play(
     for name, value in {"players": players, "requests": requests + 1, "concurrency": concurrency}.items():
         if value < 1:
             raise LabError(f"{name}={value} is too few", "Ask for at least one.")
-    turns = ((number / rate if rate else 0.0, move) for number, move in enumerate(moves(players, requests, seed, run)))
-    crowd = sorted(turns, key=lambda turn: _seat(turn[1], concurrency))
-    seats = [list(group) for _, group in groupby(crowd, key=lambda turn: _seat(turn[1], concurrency))]
-    crew = _Crew(url.rstrip("/"), retries, timeout, stopped or threading.Event())
+    turns = (
+        (number / rate if rate else 0.0, move) for number, move in enumerate(seeded_moves(players, requests, seed, run))
+    )
+    crowd = sorted(turns, key=lambda turn: _work(turn[1], concurrency))
+    seats = [list(group) for _, group in groupby(crowd, key=lambda turn: _work(turn[1], concurrency))]
+    crew = _Workers(url.rstrip("/"), retries, timeout, stopped or threading.Event())
     replies = crew.fire(seats, requests, progress)
     rows = sorted(replies, key=lambda reply: (reply.player, reply.sequence))
     return pd.DataFrame([asdict(reply) for reply in rows], columns=list(DTYPES)).astype(DTYPES)
 
 
-def _seat(move: Move, concurrency: int) -> int:
+def _work(move: Move, concurrency: int) -> int:
     # a player keeps to one seat, so that their requests stay in order
     return int(move.player.rpartition("-")[2]) % concurrency
 
 
-class _Crew:
+class _Workers:
     """As many threads as seats, each with a session and its players' requests."""
 
     def __init__(self, url: str, retries: int, timeout: float, stopped: threading.Event) -> None:
@@ -102,9 +150,9 @@ class _Crew:
         self._timeout = timeout
         self._stopped = stopped
         self._began = time.perf_counter()
-        self._replies: list[Reply] = []  # append is atomic
+        self._replies: list[PlayerReply] = []  # append is atomic
 
-    def fire(self, seats: Sequence[Sequence[Turn]], total: int, progress: bool) -> list[Reply]:
+    def fire(self, seats: Sequence[Sequence[ScheduledMove]], total: int, progress: bool) -> list[PlayerReply]:
         if not seats:
             return []
         with ThreadPoolExecutor(len(seats), "player") as pool, _Bar(total=total, delay=5, disable=not progress) as bar:
@@ -123,7 +171,7 @@ class _Crew:
             bar.update(len(self._replies) - bar.n)
         bar.update(len(self._replies) - bar.n)
 
-    def _sit(self, ports: Sequence[Turn]) -> None:
+    def _sit(self, ports: Sequence[ScheduledMove]) -> None:
         with http.Session() as session:
             session.trust_env = False  # loopback needs no proxy, and looking for one costs a third of the time
             # prepared once: only the target and the id change, and both need no quoting
@@ -135,7 +183,7 @@ class _Crew:
                 request.headers["X-Request-Id"] = move.request_id
                 self._replies.append(self._ask(session, request, move))
 
-    def _ask(self, session: http.Session, request: http.PreparedRequest, move: Move) -> Reply:
+    def _ask(self, session: http.Session, request: http.PreparedRequest, move: Move) -> PlayerReply:
         sent_at, started = datetime.now(UTC), time.perf_counter()
         for attempt in range(1, self._retries + 2):
             status, answer, error = self._try(session, request)
@@ -144,7 +192,7 @@ class _Crew:
             if self._stopped.wait(_pause(move, attempt)):
                 break
         latency = (time.perf_counter() - started) * 1000
-        return Reply(
+        return PlayerReply(
             move.request_id, move.player, move.sequence, move.action, sent_at, status, latency, answer, error, attempt
         )
 

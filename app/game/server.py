@@ -2,12 +2,14 @@
 
 import errno
 import logging
+import sys
 import threading
 import time
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Self
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -16,11 +18,94 @@ from waitress.server import create_server
 from waitress.wasyncore import close_all, dispatcher
 
 from streaming_lab.errors import LabError
-from streaming_lab.game import printed
 from streaming_lab.ports import PortTaken
 
-THREADS = 8  # requests in hand at once
-KEPT = 100_000  # lines of the access log and of what was printed; the oldest go first
+# What request threads print goes to their server's list, and never into whichever notebook cell happens to run.
+
+
+_here = threading.local()  # .lines: where this thread's prints go, while it serves a request
+_installing = threading.Lock()
+_installed: dict[str, "_ByThread"] = {}
+_users = 0
+
+
+class Lines:
+    """A text stream into a list of lines; what has no end of line yet waits for it, or for `flush`."""
+
+    def __init__(self, lines: "list[str] | deque[str]") -> None:
+        self._lines = lines
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *whole, self._rest = (self._rest + text).split("\n")
+        self._lines.extend(whole)
+        return len(text)
+
+    def writelines(self, texts: Iterable[str]) -> None:
+        self.write("".join(texts))
+
+    def flush(self) -> None:
+        if self._rest:
+            self._lines.append(self._rest)
+            self._rest = ""
+
+
+class _ByThread:
+    """A text stream that asks the writing thread where to write; anything else is the real stream's."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        written: int = (getattr(_here, "lines", None) or self.stream).write(text)
+        return written
+
+    def flush(self) -> None:
+        if getattr(_here, "lines", None) is None:  # a line in parts stays one line
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def capture_prints(lines: Lines) -> Iterator[None]:
+    """What this thread prints meanwhile goes to `lines`."""
+    before = getattr(_here, "lines", None)
+    _here.lines = lines
+    try:
+        yield
+    finally:
+        _here.lines = before
+        lines.flush()
+
+
+def install_capture() -> None:
+    """Put the streams that know threads before sys.stdout and sys.stderr; once for all servers."""
+    global _users
+    with _installing:
+        _users += 1
+        for name in ("stdout", "stderr"):
+            # again when somebody (a test, a notebook) has put a stream of their own in its place since
+            if not isinstance(getattr(sys, name), _ByThread):
+                _installed[name] = _ByThread(getattr(sys, name))
+                setattr(sys, name, _installed[name])
+
+
+def uninstall_capture() -> None:
+    """Take them away again with the last server."""
+    global _users
+    with _installing:
+        _users -= 1
+        if _users == 0:
+            for name, stream in _installed.items():
+                if getattr(sys, name) is stream:
+                    setattr(sys, name, stream.stream)
+            _installed.clear()
+
+
+SERVER_THREADS = 8  # requests in hand at once
+ACCESS_LINES_KEPT = 100_000  # lines of the access log and of what was printed; the oldest go first
 
 _by_port: "weakref.WeakValueDictionary[tuple[str, int], GameServer]" = weakref.WeakValueDictionary()
 
@@ -38,13 +123,13 @@ class GameServer:
         host: str = "127.0.0.1",
         port: int = 0,
         *,
-        threads: int = THREADS,
+        threads: int = SERVER_THREADS,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         if predecessor := _by_port.get((host, port)):
             predecessor.stop()
-        self._lines: deque[str] = deque(maxlen=KEPT)
-        self._printed: deque[str] = deque(maxlen=KEPT)
+        self._lines: deque[str] = deque(maxlen=ACCESS_LINES_KEPT)
+        self._printed: deque[str] = deque(maxlen=ACCESS_LINES_KEPT)
         watched = _Watched(app, self._lines, self._printed, clock)
         self._running = _Running(watched, host, port, threads)
         self.port: int = self._running.port
@@ -95,9 +180,9 @@ class _Watched:
             self._lines.append(access_line(environ, status, self._clock()))
             return start_response(status, headers, *rest)
 
-        errors = printed.Lines(self._printed)
+        errors = Lines(self._printed)
         environ["wsgi.errors"] = errors
-        with printed.printing_to(errors):
+        with capture_prints(errors):
             try:
                 return self.app(environ, start)
             except Exception:
@@ -138,7 +223,7 @@ class _Running:
         self._open = True
         self.port = int(self._server.effective_port)
         self._thread = threading.Thread(target=self._server.run, name=f"game-server-{self.port}", daemon=True)
-        printed.install()
+        install_capture()
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
@@ -152,7 +237,7 @@ class _Running:
         server.task_dispatcher.shutdown(cancel_pending=False, timeout=timeout / 2)
         self._pull(self._close_all)
         self._thread.join(max(0.1, timeout - (time.monotonic() - started)))
-        printed.uninstall()
+        uninstall_capture()
 
     def _pull(self, thunk: Callable[[], object] | None = None) -> None:
         """Wake the server's thread, to run `thunk` there.

@@ -2,18 +2,71 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 
 from flask import Flask, Response, jsonify, request
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
-from streaming_lab.game.answers import REMEMBERED, Answer
 from streaming_lab.game.events import ACTIONS, Event
-from streaming_lab.game.metrics import Metrics
-from streaming_lab.game.play import Game, Log, explain
+from streaming_lab.game.game import ANSWERS_REMEMBERED, Answer, Game, Log, explain_broken_rule
 from streaming_lab.game.rules import Command, RuleBroken, World
+
+# What the game counts, for Prometheus: read from the log when it is asked, never kept twice.
+
+
+BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)  # seconds
+
+COUNTED = {
+    "accepted": "Events whose append returned: the player was answered 200.",
+    "acknowledged": "Events that the broker has acknowledged.",
+    "failed": "Events whose delivery was reported as failed.",
+    "unknown": "Events that were undecided when the request's wait was over, whatever came later.",
+    "refused": "Events that the log did not take.",
+    "relayed": "Rows of the outbox that the broker has acknowledged.",
+}
+
+
+class Metrics:
+    """The metrics of one game, in a registry of its own: two games in one process do not mix."""
+
+    def __init__(self, game: Game) -> None:
+        self._game = game
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        self._requests = Counter(
+            "game_requests", "Requests answered, by action and status.", ["action", "status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "game_request_seconds", "From request to answer.", ["action"], buckets=BUCKETS, registry=self._registry
+        )
+
+    def seen(self, action: str, status: int, seconds: float) -> None:
+        """Count one answered request and its time."""
+        self._requests.labels(action, str(status)).inc()
+        self._seconds.labels(action).observe(seconds)
+
+    def collect(self) -> Iterator[Metric]:
+        """The log's counts of this moment (prometheus_client calls it)."""
+        counts = self._game.log.counts
+        for name, meaning in COUNTED.items():
+            yield CounterMetricFamily(f"game_events_{name}", meaning, value=getattr(counts, name))
+        yield GaugeMetricFamily("game_events_queued", "Events handed over and not decided yet.", value=counts.queued)
+        yield GaugeMetricFamily(
+            "game_players_undecided", "Players who wait for a delivery report.", value=self._game.undecided
+        )
+        yield GaugeMetricFamily(
+            "game_answers_remembered", "Request ids whose answer is remembered.", value=len(self._game.answers)
+        )
+
+    def exposition(self) -> Response:
+        """All of it in Prometheus' text format."""
+        return Response(generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)
+
 
 LONGEST_ID = 100  # characters of an X-Request-Id
 LONGEST_HEADER = 200  # characters of Host and User-Agent that an event keeps
@@ -32,7 +85,7 @@ def create_app(
     history: Iterable[Event] = (),
     clock: Callable[[], datetime] = _now,
     ids: Callable[[], object] = uuid.uuid4,
-    remember: int = REMEMBERED,
+    remember: int = ANSWERS_REMEMBERED,
 ) -> Flask:
     """The game as a Flask application that logs to `log`; `app.extensions["game"].world` is its world.
 
@@ -54,7 +107,7 @@ def create_app(
             request_id = command.request_id
             answer = game.preview(command) if request.method == "HEAD" else game.answer(command)
         except RuleBroken as broken:
-            answer = explain(broken)
+            answer = explain_broken_rule(broken)
         metrics.seen(action, answer.status, time.perf_counter() - started)
         return _respond(answer, request_id)
 
@@ -120,7 +173,7 @@ def _respond(answer: Answer, request_id: str | None = None) -> Response:
 
 def _refuse(error: HTTPException) -> Response:
     """What Flask itself refuses, in the game's words."""
-    response = _respond(explain(_in_words(error)))
+    response = _respond(explain_broken_rule(_in_words(error)))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = _methods(error)
     return response

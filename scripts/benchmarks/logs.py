@@ -124,10 +124,10 @@ class FsyncAlone(Peer):
     def __init__(self, connection: Connection, topic: str, folder: Path) -> None:
         super().__init__(connection, topic)
         self.file = (folder / "values").open("wb", buffering=0)
-        self.turn = threading.Lock()
+        self.locked = threading.Lock()
 
     def deliver(self, key: str, value: bytes) -> None:
-        with self.turn:
+        with self.locked:
             self.file.write(value)
             os.fsync(self.file.fileno())
 

@@ -18,10 +18,10 @@ VERSION = 12
 ANSWER, PART = 16 << 20, 4 << 20  # bytes of an answer, and of one partition in it
 
 
-def request(task: measure.Task, positions: dict[int, int], turn: int) -> bytes:
+def request(task: measure.Task, positions: dict[int, int], locked: int) -> bytes:
     topic, place = FetchRequest.FetchTopic, FetchRequest.FetchTopic.FetchPartition
     order = sorted(positions)
-    order = order[turn % len(order) :] + order[: turn % len(order)]
+    order = order[locked % len(order) :] + order[: locked % len(order)]
     places = [
         place(version=VERSION, partition=each, fetch_offset=positions[each], partition_max_bytes=PART) for each in order
     ]
@@ -32,7 +32,7 @@ def request(task: measure.Task, positions: dict[int, int], turn: int) -> bytes:
         max_bytes=ANSWER,
         topics=[topic(version=VERSION, topic=task.topic, partitions=places)],
     )
-    asked.with_header(correlation_id=turn, client_id="roof")
+    asked.with_header(correlation_id=locked, client_id="roof")
     return bytes(asked.encode(framed=True, header=True))
 
 

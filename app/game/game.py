@@ -2,16 +2,112 @@
 
 import heapq
 import threading
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Protocol
 
 from streaming_lab.delivery.outcome import Counts, Refused, Undecided
-from streaming_lab.game.answers import REMEMBERED, Answer, Answers
 from streaming_lab.game.events import ACTIONS, EVENT_TYPES, Event
 from streaming_lab.game.rules import Command, RuleBroken, World, decide
-from streaming_lab.game.turns import Turns
+
+# One at a time for each player: locks that exist only while somebody needs them.
+
+
+class KeyedLocks:
+    """A lock per name; memory grows with the names in use at this moment, not with all that ever came."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}  # with how many hold or await it
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Wait until nobody else has this name's turn, then have it."""
+        with self._guard:
+            lock, users = self._locks.get(name) or (threading.Lock(), 0)
+            self._locks[name] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                lock, users = self._locks.pop(name)
+                if users > 1:
+                    self._locks[name] = (lock, users - 1)
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+
+# What each request id was answered, so that a request that comes twice happens once.
+
+
+ANSWERS_REMEMBERED = 100_000  # answers; the oldest are forgotten first. About 35 MB when full.
+
+Intent = tuple[str, str, str | None]  # player, action, guild
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status and its body; `body` is text for the player, or the fields of an error."""
+
+    status: int
+    body: str | dict[str, str | None]
+
+
+class IdempotencyCache:
+    """The newest final answers by request id, and the ids in hand, each with the intent that it stands for."""
+
+    def __init__(self, limit: int = ANSWERS_REMEMBERED) -> None:
+        self.limit = limit
+        self._lock = threading.Lock()  # held for a few instructions only, never while waiting
+        self._final: OrderedDict[str, tuple[Intent, Answer]] = OrderedDict()
+        self._in_hand: dict[str, tuple[Intent, int]] = {}  # how many hold it
+
+    def claim(self, request_id: str, intent: Intent) -> None:
+        """Hold an id for an intent; RuleBroken (422) when the id stands for another one."""
+        with self._lock:
+            known = self._final.get(request_id) or self._in_hand.get(request_id)
+            if known and known[0] != intent:
+                rule = "a request id stands for one player and one command; take a new id for a new command"
+                raise RuleBroken("X-Request-Id", request_id, rule, 422)
+            self._in_hand[request_id] = (intent, self._in_hand.get(request_id, (intent, 0))[1] + 1)
+
+    def release(self, request_id: str) -> None:
+        """Give one claim back."""
+        with self._lock:
+            intent, holders = self._in_hand.pop(request_id)
+            if holders > 1:
+                self._in_hand[request_id] = (intent, holders - 1)
+
+    @contextmanager
+    def claimed(self, request_id: str, intent: Intent) -> Iterator[None]:
+        """`claim`, and `release` at the end."""
+        self.claim(request_id, intent)
+        try:
+            yield
+        finally:
+            self.release(request_id)
+
+    def remember(self, request_id: str, intent: Intent, answer: Answer) -> None:
+        """Keep a final answer; at the limit the oldest one is forgotten."""
+        with self._lock:
+            self._final[request_id] = (intent, answer)
+            if len(self._final) > self.limit:
+                self._final.popitem(last=False)
+
+    def get(self, request_id: str) -> Answer | None:
+        """The final answer to that id, if it is still remembered."""
+        known = self._final.get(request_id)
+        return known[1] if known else None
+
+    def __len__(self) -> int:
+        return len(self._final)
+
 
 DONE = {action: Answer(200, one.text) for action, one in ACTIONS.items()}
 
@@ -39,11 +135,13 @@ class Game:
     A player's commands are handled one at a time; the world moves only when the log has accepted the event.
     """
 
-    def __init__(self, log: Log, world: World, history: Iterable[Event] = (), remember: int = REMEMBERED) -> None:
+    def __init__(
+        self, log: Log, world: World, history: Iterable[Event] = (), remember: int = ANSWERS_REMEMBERED
+    ) -> None:
         self.log = log
         self.world = world
-        self.answers = Answers(remember)
-        self._turns = Turns()
+        self.answers = IdempotencyCache(remember)
+        self._locks = KeyedLocks()
         self._moving = threading.Lock()  # guards `world`; held for one move, never while waiting
         self._undecided: dict[str, str] = {}  # player -> the request id whose delivery is unknown
         self._rebuild(history)
@@ -53,7 +151,7 @@ class Game:
 
         Raises RuleBroken: 400 for a bad name, 422 for an id that stands for another command.
         """
-        with self.answers.claimed(command.request_id, command.intent), self._turns.turn(command.player):
+        with self.answers.claimed(command.request_id, command.intent), self._locks.locked(command.player):
             # In this order: a late report remembers the answer first and then takes the player off the list.
             undecided = self._undecided.get(command.player)
             known = self.answers.get(command.request_id)
@@ -92,7 +190,7 @@ class Game:
         except RuleBroken as broken:
             if broken.status != 409:
                 raise
-            return (), explain(broken)
+            return (), explain_broken_rule(broken)
 
     def _await_report(self, command: Command, event: Event, late: Undecided) -> Answer:
         self._undecided[command.player] = command.request_id
@@ -128,7 +226,7 @@ class Game:
             self.answers.remember(event.event_id, (event.player, action, event.fields.get("guild")), DONE[action])
 
 
-def explain(broken: RuleBroken) -> Answer:
+def explain_broken_rule(broken: RuleBroken) -> Answer:
     """A broken rule as an answer: field, value (cut to 80 characters) and rule."""
     value = broken.value if broken.value is None or len(broken.value) <= 80 else broken.value[:80] + "…"
     return Answer(broken.status, {"field": broken.field, "value": value, "rule": broken.rule})
