@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from streaming_lab.analysis import charts
-from streaming_lab.analysis.drawing import ledger_drawing
+from streaming_lab.analysis.display import FIGURE, VEGALITE, Figure
 from streaming_lab.analysis.ledger import Ledger, close_ledger
-from streaming_lab.analysis.page import FIGURE, VEGALITE, Figure
-from streaming_lab.analysis.theme import CSS, TOKENS, TYPES, page_svg
+from streaming_lab.analysis.sankey import ledger_sankey
+from streaming_lab.analysis.theme import CSS, EVENT_COLOURS, TOKENS, page_svg
 from streaming_lab.game.rules import Player, World
 
 START = pd.Timestamp("2019-03-16T05:08:40.000Z")
@@ -26,7 +26,7 @@ def run_of(size: int, *, players: int = 4, partitions: int = 2, lost: int = 0) -
     ids = pd.Series([f"id{n}" for n in numbers], dtype="str")
     status = pd.Series([200] * size, dtype="Int64")
     requests = pd.DataFrame({"request_id": ids, "player": who, "sent_at": sent, "status": status, "latency_ms": 2.5})
-    kinds = pd.Series([list(TYPES)[n % 3] for n in numbers], dtype="str")
+    kinds = pd.Series([list(EVENT_COLOURS)[n % 3] for n in numbers], dtype="str")
     rows = pd.DataFrame({"event_id": ids, "player": who, "event_type": kinds, "offset": numbers})
     rows = rows.assign(partition=[n % players % partitions for n in numbers], at=sent, timestamp=sent)
     rejects = pd.DataFrame({"partition": [], "offset": [], "reason": [], "raw": []})
@@ -36,17 +36,17 @@ def run_of(size: int, *, players: int = 4, partitions: int = 2, lost: int = 0) -
 REQUESTS, TOPIC = run_of(120)
 WORLD = World({"ann": Player(3, "red"), "bob": Player(1, "blue"), "cy": Player(1)})
 DRAWN = {
-    "over time": lambda events: charts.events_over_time(events),
-    "by player": lambda events: charts.events_by_player(events),
-    "by partition": lambda events: charts.events_by_partition(events),
-    "latency": lambda events: charts.latency(REQUESTS, events),
+    "over time": lambda events: charts.events_over_time_chart(events),
+    "by player": lambda events: charts.events_by_player_chart(events),
+    "by partition": lambda events: charts.events_by_partition_chart(events),
+    "latency": lambda events: charts.latency_chart(REQUESTS, events),
 }
 
 
 @pytest.fixture(scope="module", params=[*DRAWN, "guilds"])
 def figure(request: pytest.FixtureRequest) -> Figure:
     """Each chart of chapter 03 in turn."""
-    return charts.guilds(WORLD) if request.param == "guilds" else DRAWN[request.param](TOPIC.events)
+    return charts.guild_chart(WORLD) if request.param == "guilds" else DRAWN[request.param](TOPIC.events)
 
 
 def test_each_figure_is_whole(figure: Figure) -> None:
@@ -105,7 +105,7 @@ def test_no_events(name: str) -> None:
 
 def test_nobody_in_the_world() -> None:
     """A world without players gives a figure that says so."""
-    assert "No players." in charts.guilds(World()).html()
+    assert "No players." in charts.guild_chart(World()).html()
 
 
 def test_a_type_has_one_colour_everywhere() -> None:
@@ -119,13 +119,13 @@ def test_a_type_has_one_colour_everywhere() -> None:
 
 def test_readings_are_computed() -> None:
     """Numbers in the words are those of the frame."""
-    assert charts.events_by_player(TOPIC.events).reading == (
+    assert charts.events_by_player_chart(TOPIC.events).reading == (
         "The median player caused 30.0 events; the 4 busiest of 4 caused 100% of all, and player-00 alone 30."
     )
-    assert charts.events_by_partition(TOPIC.events).reading == (
+    assert charts.events_by_partition_chart(TOPIC.events).reading == (
         "Partition 0 holds 50% of the events, 1.00 times its even share: 2 of 4 keys hash to it."
     )
-    assert charts.guilds(WORLD).reading == (
+    assert charts.guild_chart(WORLD).reading == (
         "3 players hold 5 swords; red has 60% of them, and 1 of the players joined no guild."
     )
 
@@ -133,7 +133,7 @@ def test_readings_are_computed() -> None:
 def test_players_beyond_the_chart_are_told() -> None:
     """With more players than bars, the busiest are shown and the rest is said."""
     _, topic = run_of(130, players=60)
-    figure = charts.events_by_player(topic.events)
+    figure = charts.events_by_player_chart(topic.events)
     assert figure.note.startswith("the 50 busiest of 60, ")
     assert figure.data is not None
     assert len(figure.data.rows) == 50
@@ -142,9 +142,9 @@ def test_players_beyond_the_chart_are_told() -> None:
 def test_player_names_cannot_act() -> None:
     """A player's name is text in the drawing and in the words."""
     events = TOPIC.events.assign(player='</text><script>"x"</script>-1')
-    html = charts.events_by_player(events).html()
+    html = charts.events_by_player_chart(events).html()
     assert "<script" not in html
-    ET.fromstring(charts.events_by_player(events).wide)
+    ET.fromstring(charts.events_by_player_chart(events).wide)
 
 
 def test_recolouring_leaves_unknown_colours_alone() -> None:
@@ -161,7 +161,7 @@ def account(size: int, **planted: int) -> Ledger:
 
 def test_the_ledger_is_drawn_twice() -> None:
     """Both drawings are XML, the ribbon has a band for each partition and the alt text every number."""
-    html = ledger_drawing(account(120, partitions=3))
+    html = ledger_sankey(account(120, partitions=3))
     wide, narrow = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
     for svg in (wide, narrow):
         assert len(ET.fromstring(svg).findall("path[@class='band']")) == 3
@@ -173,7 +173,7 @@ def test_the_ledger_is_drawn_twice() -> None:
 
 def test_what_is_lost_falls_off_in_red() -> None:
     """An open ledger is marked as failed, and only the broken sign is off."""
-    html = ledger_drawing(account(100, lost=12))
+    html = ledger_sankey(account(100, lost=12))
     assert html.startswith('<figure class="figure ledger failed">')
     assert len(re.findall(r'class="fall"', html)) == len(re.findall(r'class="fall tail"', html)) == 2
     assert re.findall(r'<text class="gap off"[^>]*>([^<]*)', html) == ["12 lost", "12 lost"]
@@ -184,7 +184,7 @@ def test_what_was_refused_turns_away() -> None:
     requests, topic = run_of(20)
     requests.loc[:4, "status"] = 409
     ledger = close_ledger(requests, SimpleNamespace(events=topic.events.iloc[5:], rejects=topic.rejects))
-    html = ledger_drawing(ledger)
+    html = ledger_sankey(ledger)
     assert ledger.closed
     assert html.count('class="fall turned"') == 2
     assert html.count(">5 refused<") == 3
@@ -193,7 +193,7 @@ def test_what_was_refused_turns_away() -> None:
 
 def test_an_empty_ledger_is_drawn() -> None:
     """Nothing asked and nothing written: five stations with 0 and no ribbon."""
-    html = ledger_drawing(account(0))
+    html = ledger_sankey(account(0))
     assert "No requests and no events." in html
     assert 'class="band"' not in html
     assert html.count(">0</text>") == 8
@@ -201,7 +201,7 @@ def test_an_empty_ledger_is_drawn() -> None:
 
 def test_the_ribbon_keeps_its_breadth() -> None:
     """Whatever is lost or refused, all strips together are as broad as the ribbon."""
-    html = ledger_drawing(account(100, lost=30))
+    html = ledger_sankey(account(100, lost=30))
     low, high = re.findall(r'<path class="gate" d="M1 ([\d.]+)L1 ([\d.]+)"/>', html)[0]
     assert float(high) - float(low) == pytest.approx(104 + 14)
 

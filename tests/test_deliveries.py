@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from streaming_lab.analysis import deliveries, timeline
+from streaming_lab.analysis import chart_specs, deliveries
 from streaming_lab.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, LOST, PROMISES, answer_kind
-from streaming_lab.analysis.deliveries import COLUMNS, Mark
-from streaming_lab.analysis.page import FIGURE
+from streaming_lab.analysis.deliveries import OUTCOME_COLUMNS, Mark
+from streaming_lab.analysis.display import FIGURE
 
 MOMENTS = [Mark("kill broker", 1.0, 1.1), Mark("restart broker", 2.0, 4.5)]
 
@@ -18,7 +18,7 @@ def row(contender: str, **numbers: float) -> dict[str, object]:
         "contender": contender,
         "safe": contender == "confirmed",
         "requests": 10,
-        **dict.fromkeys(COLUMNS.values(), 0),
+        **dict.fromkeys(OUTCOME_COLUMNS.values(), 0),
         "again": 0,
         "stall": 0.5,
         **numbers,
@@ -56,17 +56,17 @@ def test_repetitions_are_one_row() -> None:
 
 def test_only_promises_are_not_measured() -> None:
     """A zero that was promised must repeat from run to run; what fire-and-forget lost need not."""
-    html = deliveries.lost(COUNTS)._repr_html_()
+    html = deliveries.lost_table(COUNTS)._repr_html_()
     assert '<th scope="row">forget</th><td class=n><span class="measured">4</span></td>' in html
     assert '<th scope="row">confirmed</th><td class=n>0</td>' in html
-    n = deliveries.spoken(COUNTS)
+    n = deliveries.count_formatter(COUNTS)
     assert (f"{n('confirmed', 'lost')}", f"{n('forget', 'lost')}") == ("0", '<span class="measured">4</span>')
 
 
 def test_a_fault_in_which_a_way_took_no_part_is_empty() -> None:
     """Ways x faults has a cell for each, an empty one where there was no experiment."""
     other = pd.DataFrame([{**row("forget"), "fault": "broker frozen"}])
-    table = deliveries.lost(pd.concat([COUNTS, other]))
+    table = deliveries.lost_table(pd.concat([COUNTS, other]))
     assert [column.name for column in table.columns] == ["way", "broker killed", "broker frozen"]
     assert table.rows[1] == ("confirmed", 0, None)
 
@@ -77,8 +77,10 @@ def test_lost_events_are_named_and_bounded() -> None:
     found = pd.DataFrame(
         [("f", c, f"{c}-{n}", "ann", n, "default", "") for c in "ab" for n in range(9)], columns=columns
     )
-    assert [line[2] for line in deliveries.lost_events(found).rows] == [f"{c}-{n}" for c in "ab" for n in range(6)]
-    assert "nothing was lost" in repr(deliveries.lost_events(found[:0]))
+    assert [line[2] for line in deliveries.lost_events_table(found).rows] == [
+        f"{c}-{n}" for c in "ab" for n in range(6)
+    ]
+    assert "nothing was lost" in repr(deliveries.lost_events_table(found[:0]))
 
 
 def test_the_longest_time_without_a_200() -> None:
@@ -88,7 +90,7 @@ def test_the_longest_time_without_a_200() -> None:
 
 def test_answers_over_time_are_drawn_with_the_fault() -> None:
     """A panel for each way, every moment named, the same numbers as a table, measured as a whole."""
-    drawn = deliveries.over_time(PLAYED, MOMENTS, "broker killed")
+    drawn = deliveries.answers_over_time(PLAYED, MOMENTS, "broker killed")
     assert drawn.measured
     assert drawn.data is not None
     assert [column.name for column in drawn.data.columns][2:] == ["200", LOST, "503 refused", "503 unknown"]
@@ -100,7 +102,7 @@ def test_answers_over_time_are_drawn_with_the_fault() -> None:
 
 def test_bars_stand_on_each_other() -> None:
     """In each bin of a panel the bars lie between 0 and the number of its requests, without gap or overlap."""
-    drawn = deliveries.over_time(PLAYED, MOMENTS, "broker killed")
+    drawn = deliveries.answers_over_time(PLAYED, MOMENTS, "broker killed")
     assert drawn.spec is not None
     layers = [panel["layer"][0] for panel in drawn.spec["vconcat"] if panel.get("title")]
     bars = [drawn.spec["datasets"][layer["data"]["name"]] for layer in layers]
@@ -112,8 +114,8 @@ def test_bars_stand_on_each_other() -> None:
 
 def test_no_fault_and_no_requests_can_be_drawn() -> None:
     """Nothing happened, or nobody asked: a figure all the same."""
-    assert "nothing happened" in deliveries.over_time(PLAYED, [], "no fault").note
-    assert "no requests" in deliveries.over_time(PLAYED[:0], [], "no fault").wide
+    assert "nothing happened" in deliveries.answers_over_time(PLAYED, [], "no fault").note
+    assert "no requests" in deliveries.answers_over_time(PLAYED[:0], [], "no fault").wide
 
 
 @pytest.mark.parametrize(
@@ -134,5 +136,5 @@ def test_each_answer_has_its_kind(status: int | None, delivery: str | None, kind
 
 def test_each_kind_of_answer_has_a_colour_of_its_own() -> None:
     """Kinds are told apart by their colours, and only a 200 promised something, also one whose event is lost."""
-    assert len(set(timeline.COLOURS.values())) == len(ANSWER_KINDS)
+    assert len(set(chart_specs.ANSWER_COLOURS.values())) == len(ANSWER_KINDS)
     assert PROMISES == ("200", LOST)

@@ -225,9 +225,9 @@ def test_every_token_of_the_stylesheet_is_defined_once() -> None:
 
 def test_a_figure_is_drawn_as_the_page_has_it_and_numbered() -> None:
     """A chart in a notebook is a figure on the page, with its data; no placeholder of Vega's."""
-    from streaming_lab.analysis.page import FIGURE, Column, Figure, Table, number
+    from streaming_lab.analysis.display import FIGURE, Figure, Table, TableColumn, number
 
-    data = Table("Events", (Column("type"), number("n")), (("default", 3),))
+    data = Table("Events", (TableColumn("type"), number("n")), (("default", 3),))
     figure = Figure(
         "Events", "in all", "A bar of 3.", "<svg class='wide'></svg>", "<svg class='narrow'></svg>", "Three.", data
     )

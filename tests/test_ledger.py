@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from streaming_lab.analysis.gaps import Gap
-from streaming_lab.analysis.ledger import Ledger, Thread, close_ledger
+from streaming_lab.analysis.ledger import Gap, Ledger, RequestThread, close_ledger
 
 
 def answered(*statuses: int | None, ids: list[str] | None = None) -> pd.DataFrame:
@@ -61,7 +60,7 @@ def test_a_whole_run_closes() -> None:
     assert ledger == Ledger(
         requests=6, accepted=3, refused=1, failed=1, unanswered=1, retried=0, retried_accepted=0, acknowledged=3,
         rows=3, rejects=0, duplicates=0, lost=0, rejected=0, unread=0, unexpected=0, unconfirmed=0, players=2,
-        threads=(Thread(0, "ann", 1), Thread(1, "bob", 2)), entries=(),
+        threads=(RequestThread(0, "ann", 1), RequestThread(1, "bob", 2)), entries=(),
     )  # fmt: skip
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 from IPython.core.formatters import DisplayFormatter
 
+from streaming_lab.analysis.display import Figure, Table, TableColumn, number
 from streaming_lab.analysis.measured import BLANK, comparable, measured
-from streaming_lab.analysis.page import Column, Figure, Table, number
 
 
 def code(*outputs: dict[str, Any], tags: tuple[str, ...] = (), id_: str = "fire") -> dict[str, Any]:
@@ -69,7 +69,7 @@ def test_measured_columns_are_compared_without_their_values() -> None:
     """A table's other cells still count, and the widths of its plain text do not."""
 
     def table(events: int, latency: float) -> Any:
-        columns = (Column("player"), number("events"), number("p50 (ms)", 2, measured=True))
+        columns = (TableColumn("player"), number("events"), number("p50 (ms)", 2, measured=True))
         return outputs_of(shown(Table("Players", columns, (("ann", events, latency),))))
 
     assert table(7, 1.25) == table(7, 1234.5)
@@ -78,7 +78,7 @@ def test_measured_columns_are_compared_without_their_values() -> None:
 
 def test_plain_tables_are_compared_whole() -> None:
     """Without measured cells the plain text counts, too."""
-    (output,) = outputs_of(shown(Table("T", (Column("a"),), (("x",),))))
+    (output,) = outputs_of(shown(Table("T", (TableColumn("a"),), (("x",),))))
     assert output["data"]["text/plain"] == "T\na\nx"
 
 

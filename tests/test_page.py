@@ -13,9 +13,8 @@ from peers import needs
 from playwright.sync_api import Browser, Page, sync_playwright
 from pypdf import PdfReader
 
-from streaming_lab.analysis.gaps import Gap
-from streaming_lab.analysis.ledger import Ledger, Thread
-from streaming_lab.analysis.page import FIGURE, Column, Figure, Table, number
+from streaming_lab.analysis.display import FIGURE, Figure, Table, TableColumn, number
+from streaming_lab.analysis.ledger import Gap, Ledger, RequestThread
 from streaming_lab.report.record import Chapter, Failure
 
 pytestmark = pytest.mark.slow  # a browser
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.slow  # a browser
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
-THREADS = tuple(Thread(index % 3, f"player-{index:02d}", 5 + index % 7) for index in range(1, 25))
+THREADS = tuple(RequestThread(index % 3, f"player-{index:02d}", 5 + index % 7) for index in range(1, 25))
 ROWS = sum(thread.rows for thread in THREADS)
 LEDGER: dict[str, Any] = {
     **{"requests": ROWS + 12, "accepted": ROWS, "refused": 12, "failed": 0, "unanswered": 0, "retried": 0},
@@ -50,7 +49,7 @@ def drawing(size: str, width: int) -> str:
 
 def figure(title: str) -> Any:
     """A figure with its data."""
-    data = Table(title, (Column("type"), number("events")), (("default", 3), ("sold_sword", 4)))
+    data = Table(title, (TableColumn("type"), number("events")), (("default", 3), ("sold_sword", 4)))
     made = Figure(title, "in all", "Two bars, 3 and 4.", drawing("wide", 736), drawing("narrow", 342), "Seven.", data)
     return shown({FIGURE: made.html(), "text/plain": "figure"})
 
@@ -66,7 +65,7 @@ def wide_frame() -> Any:
 
 def body() -> list[Any]:
     """A chapter with one of everything."""
-    events = Table("Events", (Column("type", "code"), number("n")), (("default", 3), (EVIL, 4)), "in all")
+    events = Table("Events", (TableColumn("type", "code"), number("n")), (("default", 3), (EVIL, 4)), "in all")
     return [
         code("import pandas as pd\nfrom streaming_lab.analysis import charts", "imports", "machinery"),
         code("seed: int = 205  # of all chance", "parameters", "parameters"),

@@ -7,7 +7,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming_lab.analysis.replay import differences, replay
+from streaming_lab.analysis.replay import replay_events, world_differences
 from streaming_lab.game.rules import Command, Player, RuleBroken, World, decide
 
 NOW = datetime(2019, 3, 16, 5, 8, 40, tzinfo=UTC)
@@ -42,15 +42,15 @@ def test_replay_equals_the_game(moves: list[tuple[str, str, str]], seed: int) ->
     """Any play, its rows in any order: the folded log is the game's world."""
     world, rows = played(moves)
     shuffled = rows.sample(frac=1, random_state=Random(seed).randrange(2**32))
-    assert replay(shuffled) == world
-    assert differences(replay(shuffled), world).empty
+    assert replay_events(shuffled) == world
+    assert world_differences(replay_events(shuffled), world).empty
 
 
 def test_a_duplicate_counts_once() -> None:
     """A row that is there twice is one event."""
     world, rows = played([("ann", "purchase_a_sword", "red"), ("ann", "purchase_a_sword", "red")])
     doubled = pd.concat([rows, rows.tail(1).assign(offset=9)])
-    assert replay(doubled) == world == World({"ann": Player(2)})
+    assert replay_events(doubled) == world == World({"ann": Player(2)})
 
 
 def test_a_lost_row_is_a_named_difference() -> None:
@@ -58,7 +58,7 @@ def test_a_lost_row_is_a_named_difference() -> None:
     world, rows = played(
         [("ann", "purchase_a_sword", ""), ("bob", "join_a_guild", "red"), ("cy", "purchase_a_sword", "")]
     )
-    found = differences(replay(rows.iloc[2:]), world)
+    found = world_differences(replay_events(rows.iloc[2:]), world)
     assert found.to_dict("records") == [
         {"player": "ann", "what": "swords", "left": "0", "right": "1"},
         {"player": "bob", "what": "guild", "left": "None", "right": "red"},
@@ -68,5 +68,5 @@ def test_a_lost_row_is_a_named_difference() -> None:
 def test_an_empty_log_is_the_world_before_the_game() -> None:
     """No rows, no players."""
     world, rows = played([])
-    assert replay(rows) == world == World()
-    assert list(differences(world, world).columns) == ["player", "what", "left", "right"]
+    assert replay_events(rows) == world == World()
+    assert list(world_differences(world, world).columns) == ["player", "what", "left", "right"]

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from streaming_lab.analysis import tables
+from streaming_lab.analysis.display import Figure, Table, TableColumn, number, numbered
 from streaming_lab.analysis.ledger import close_ledger
 from streaming_lab.analysis.measured import measured
-from streaming_lab.analysis.page import Column, Figure, Table, number, numbered
-from streaming_lab.analysis.theme import TYPES
+from streaming_lab.analysis.theme import EVENT_COLOURS
 from streaming_lab.game.events import EVENT_TYPES
 from streaming_lab.game.rules import Player, World
 
@@ -46,13 +46,15 @@ def cells(table: Table) -> list[list[str]]:
 
 def test_each_type_has_a_colour_of_its_own() -> None:
     """Colours follow the game's own table of event types, in its order, and no two types share one."""
-    assert tuple(TYPES) == tuple(EVENT_TYPES)
-    assert len(set(TYPES.values())) == len(TYPES)
+    assert tuple(EVENT_COLOURS) == tuple(EVENT_TYPES)
+    assert len(set(EVENT_COLOURS.values())) == len(EVENT_COLOURS)
 
 
 def test_markup_of_a_table() -> None:
     """A table is the page's markup: a scrolling box with a name, a caption, scopes, numbers to the right."""
-    table = Table("Topic `events`", (Column("station"), number("count")), (("rows", 2000),), "in records", total=True)
+    table = Table(
+        "Topic `events`", (TableColumn("station"), number("count")), (("rows", 2000),), "in records", total=True
+    )
     assert table._repr_html_() == (
         '<div class="table" tabindex="0" role="group" aria-label="Topic events">\n<table>\n'
         '<caption><b><span class="no table"></span>Topic <code>events</code></b> <span>in records</span></caption>\n'
@@ -64,7 +66,7 @@ def test_markup_of_a_table() -> None:
 def test_plain_text_of_a_table() -> None:
     """In a terminal the columns are aligned, numbers to the right."""
     table = Table(
-        "Topic `events`", (Column("station"), number("count")), (("requests", 2000), ("rows", 7)), "in records"
+        "Topic `events`", (TableColumn("station"), number("count")), (("requests", 2000), ("rows", 7)), "in records"
     )
     assert repr(table).splitlines() == [
         "Topic events (in records)",
@@ -77,14 +79,14 @@ def test_plain_text_of_a_table() -> None:
 @pytest.mark.parametrize("kind", ["text", "long", "code", "raw"])
 def test_every_cell_is_escaped(kind: Any) -> None:
     """What comes from outside cannot act on the page, nor become code by backticks."""
-    html = Table("t", (Column("c", kind),), ((EVIL,),))._repr_html_()
+    html = Table("t", (TableColumn("c", kind),), ((EVIL,),))._repr_html_()
     assert "<script" not in html
     assert "&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;`x`" in html
 
 
 def test_labels_and_titles_are_escaped() -> None:
     """A quote in a title does not end the label."""
-    html = Table('a "quoted" <title>', (Column("<c>"),), (), '"<note>"')._repr_html_()
+    html = Table('a "quoted" <title>', (TableColumn("<c>"),), (), '"<note>"')._repr_html_()
     assert 'aria-label="a &quot;quoted&quot; &lt;title&gt;"' in html
     assert "<title>" not in html
     assert "<note>" not in html
@@ -93,13 +95,13 @@ def test_labels_and_titles_are_escaped() -> None:
 
 def test_missing_values_are_empty_cells() -> None:
     """None, NaN and NA show as nothing."""
-    table = Table("t", (Column("a"), number("b"), number("c", 2)), ((None, pd.NA, float("nan")),))
+    table = Table("t", (TableColumn("a"), number("b"), number("c", 2)), ((None, pd.NA, float("nan")),))
     assert cells(table)[1] == ["", "", ""]
 
 
 def test_measured_cells_are_marked() -> None:
     """A measured column and a measured value are spans that a comparison blanks."""
-    table = Table("t", (Column("a"), number("ms", 2, measured=True)), ((measured(7), 1.234),))
+    table = Table("t", (TableColumn("a"), number("ms", 2, measured=True)), ((measured(7), 1.234),))
     html = table._repr_html_()
     assert (
         '<th scope="row"><span class="measured">7</span></th><td class=n><span class="measured">1.23</span></td>'
@@ -110,7 +112,7 @@ def test_measured_cells_are_marked() -> None:
 
 def test_numbers_are_written_over_the_whole_page() -> None:
     """Tables and figures are counted apart in document order, and a figure's data knows its figure."""
-    table = Table("A", (Column("a"),), ())
+    table = Table("A", (TableColumn("a"),), ())
     figure = Figure("B", "", "alt", "<svg/>", "<svg/>", "reading", table)
     page = numbered("\n".join([table._repr_html_(), figure.html(), table._repr_html_(), figure.html()]))
     found = re.findall(r"(?:Table|Figure) \d\. |Data of figure \d", page)
@@ -133,7 +135,7 @@ def test_events_by_type() -> None:
 def test_events_by_partition() -> None:
     """Each partition with its players, its events by type, and its share."""
     head = ["partition", "players", "default", "purchased_sword", "sold_sword", "joined_guild", "stole_sword", "all"]
-    assert cells(tables.events_by_partition(CROWD)) == [
+    assert cells(tables.events_by_partition_table(CROWD)) == [
         [*head, "share (%)"],
         ["0", "1", "1", "1", "0", "0", "1", "3", "50.0"],
         ["1", "2", "0", "1", "1", "1", "0", "3", "50.0"],
@@ -151,7 +153,7 @@ def test_arrival_does_not_matter() -> None:
     shuffled = CROWD.sample(frac=1, random_state=7)
     for table in (
         tables.events_by_type,
-        tables.events_by_partition,
+        tables.events_by_partition_table,
         tables.top_players,
         tables.columns_of,
         tables.first_rows,
@@ -185,12 +187,12 @@ def test_requests_by_status() -> None:
 def test_cluster_and_topic() -> None:
     """What the cluster says of itself; ports and offsets are measured."""
     broker = SimpleNamespace(id=1, role="broker and controller", host="127.0.0.1", port=40127)
-    described = tables.cluster(SimpleNamespace(version="4.4.0", brokers=(broker,)), 0.913)
+    described = tables.cluster_table(SimpleNamespace(version="4.4.0", brokers=(broker,)), 0.913)
     assert cells(described)[1] == ["1", "broker and controller", "127.0.0.1:40127", "4.4.0", "0.91"]
     assert '<span class="measured">127.0.0.1:40127</span>' in described._repr_html_()
-    assert cells(tables.cluster(SimpleNamespace(version=None, brokers=(broker,))))[1][-1] == "unknown"
+    assert cells(tables.cluster_table(SimpleNamespace(version=None, brokers=(broker,))))[1][-1] == "unknown"
     partition = SimpleNamespace(id=0, leader=None, replicas=(1, 2), isr=(1,), begin=None, end=7)
-    assert cells(tables.topic(SimpleNamespace(name="events", partitions=(partition,))))[1] == [
+    assert cells(tables.topic_table(SimpleNamespace(name="events", partitions=(partition,))))[1] == [
         "0",
         "none",
         "2",
@@ -211,7 +213,7 @@ def test_seed_requests() -> None:
 
 def test_rejects_are_literals_and_bounded() -> None:
     """Raw bytes are Python literals; long ones are cut, and the rest is counted."""
-    rows = cells(tables.rejects(rejects(b"<script>", b"\xff\xfe", b"x" * 1300), "strangers"))[1:]
+    rows = cells(tables.reject_table(rejects(b"<script>", b"\xff\xfe", b"x" * 1300), "strangers"))[1:]
     assert [row[4] for row in rows] == [
         "b'&lt;script&gt;'", r"b'\xff\xfe'", f"b'{'x' * 200}' and 1,100 bytes more"
     ]  # fmt: skip
@@ -229,21 +231,24 @@ def test_the_ledger_as_a_table() -> None:
     )
     rows = events(("ann", "default", 0), ("ann", "default", 0)).assign(event_id=["a", "a"])
     ledger = close_ledger(requests, SimpleNamespace(events=rows, rejects=rejects()))
-    assert cells(tables.ledger(ledger))[1:] == [
+    assert cells(tables.ledger_table(ledger))[1:] == [
         ["requests", "3", "", ""],
         ["accepted", "2", "1", "1 refused"],
         ["acknowledged", "", "1", "1 lost"],
         ["offsets", "2", "1", "1 duplicated"],
         ["rows", "2", "0", "0 rejected"],
     ]
-    assert [row[:3] for row in cells(tables.gaps(ledger))[1:]] == [["a", "duplicated", "ann"], ["b", "lost", "ann"]]
-    assert "1 more" in repr(tables.gaps(ledger, most=1))
+    assert [row[:3] for row in cells(tables.gap_table(ledger))[1:]] == [
+        ["a", "duplicated", "ann"],
+        ["b", "lost", "ann"],
+    ]
+    assert "1 more" in repr(tables.gap_table(ledger, most=1))
 
 
 def test_replay_beside_the_game() -> None:
     """Equal sums do not hide players who differ."""
     left, right = World({"ann": Player(2, "red"), "bob": Player(0)}), World({"ann": Player(1, "red"), "bob": Player(1)})
-    assert cells(tables.replay(left, right))[1:] == [
+    assert cells(tables.replay_table(left, right))[1:] == [
         ["players", "2", "2", "0"], ["swords", "2", "2", "2"], ["guild members", "1", "1", "0"]
     ]  # fmt: skip
 
@@ -251,12 +256,12 @@ def test_replay_beside_the_game() -> None:
 def test_guilds() -> None:
     """Guilds by name, and the players of none at the end."""
     world = World({"ann": Player(2, "red"), "bob": Player(1), "cy": Player(0, "blue"), "dan": Player(3, "red")})
-    assert cells(tables.guilds(world))[1:] == [["blue", "1", "0"], ["red", "2", "5"], ["no guild", "1", "1"]]
+    assert cells(tables.guild_table(world))[1:] == [["blue", "1", "0"], ["red", "2", "5"], ["no guild", "1", "1"]]
 
 
 @pytest.mark.parametrize(
     "table",
-    [tables.events_by_type, tables.events_by_partition, tables.top_players, tables.first_rows],
+    [tables.events_by_type, tables.events_by_partition_table, tables.top_players, tables.first_rows],
 )
 def test_no_events(table: Any) -> None:
     """An empty topic gives a table that says so."""
@@ -270,8 +275,8 @@ def test_nothing_to_show() -> None:
     empty = close_ledger(nobody.assign(request_id="", player=""), topic)
     shown = [
         tables.requests_by_status(nobody),
-        tables.rejects(rejects(), "t"),
-        tables.gaps(empty),
-        tables.guilds(World()),
+        tables.reject_table(rejects(), "t"),
+        tables.gap_table(empty),
+        tables.guild_table(World()),
     ]
     assert [cells(table)[1] for table in shown] == [["no requests"], ["no rejects"], ["no gaps"], ["no players"]]

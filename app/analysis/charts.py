@@ -8,24 +8,32 @@ from typing import Any
 
 import pandas as pd
 
-from streaming_lab.analysis import marks, tables
-from streaming_lab.analysis.counts import binned, by_partition, by_player, guild_counts, seconds, share, to_broker
-from streaming_lab.analysis.page import NO_EVENTS, Column, Figure, Table, number
-from streaming_lab.analysis.pieces import NARROW, WIDE
-from streaming_lab.analysis.theme import SPEC_SCHEMA, config, page_svg
+from streaming_lab.analysis import chart_specs, tables
+from streaming_lab.analysis.chart_specs import NARROW, WIDE, altair, records
+from streaming_lab.analysis.counts import (
+    bin_times,
+    count_by_partition,
+    count_by_player,
+    guild_counts,
+    share,
+    to_broker,
+    to_seconds,
+)
+from streaming_lab.analysis.display import NO_EVENTS, Figure, Table, TableColumn, number
+from streaming_lab.analysis.theme import OTHER, SPEC_SCHEMA, TOKENS, config, page_svg
 
 MOST_PLAYERS = 50  # bars that still have room for their names
 SHARES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 1.0)
 VEGALITE = "5.21"  # what draws the page; JupyterLab 4 draws the same specification with its own version 5
 
 
-def events_over_time(events: pd.DataFrame) -> Figure:
+def events_over_time_chart(events: pd.DataFrame) -> Figure:
     """Events per second by type, over the time that the events themselves carry; the panels share one scale."""
     title = "Events per second, by type"
     if events.empty:
         return nothing(title)
-    rates, width = binned(events)
-    total, span = rates.sum(axis=1), float(seconds(events).max())
+    rates, width = bin_times(events)
+    total, span = rates.sum(axis=1), float(to_seconds(events).max())
     peaks = ", ".join(f"{kind} peaks at {rates[kind].max():,.0f}" for kind in rates)
     mean = len(events) / max(span, width)
     visits = 100 * (events["event_type"] == "default").mean()
@@ -37,17 +45,17 @@ def events_over_time(events: pd.DataFrame) -> Figure:
         reading=f"The crowd caused {mean:,.0f} events per second on average and {total.max():,.0f} at its peak, "
         f"{total.idxmax():.2f} s after the first; {visits:.0f}% of all events are plain visits.",
         data=frame_table(title, number("from (s)", 2), rates.assign(all=total)),
-        draw=lambda narrow: marks.over_time(rates, width, narrow),
+        draw=lambda narrow: chart_specs.over_time_spec(rates, width, narrow),
         measured=True,
     )
 
 
-def events_by_player(events: pd.DataFrame) -> Figure:
+def events_by_player_chart(events: pd.DataFrame) -> Figure:
     """Events for each player, by type; the busiest first."""
     title = "Events by player and type"
     if events.empty:
         return nothing(title)
-    counts = by_player(events)
+    counts = count_by_player(events)
     made, shown = counts["all"], counts.head(MOST_PLAYERS)
     median, most, top = float(made.median()), int(made.iloc[0]), str(counts.index[0])
     few = min(5, len(counts))
@@ -59,17 +67,17 @@ def events_by_player(events: pd.DataFrame) -> Figure:
         f"{most:,} events for {top} to {shown['all'].iloc[-1]:,} for {shown.index[-1]}; the median is {median:,.1f}.",
         reading=f"The median player caused {median:,.1f} events; the {few} busiest of {len(counts):,} caused "
         f"{share(made.head(few).sum(), len(events)):.0f}% of all, and {top} alone {most:,}.",
-        data=frame_table(title, Column("player"), shown),
-        draw=lambda narrow: marks.by_player(shown, median, narrow),
+        data=frame_table(title, TableColumn("player"), shown),
+        draw=lambda narrow: chart_specs.by_player_spec(shown, median, narrow),
     )
 
 
-def events_by_partition(events: pd.DataFrame) -> Figure:
+def events_by_partition_chart(events: pd.DataFrame) -> Figure:
     """Events on each partition, by type, beside the even share."""
     title = "Events by partition and type"
     if events.empty:
         return nothing(title)
-    counts = by_partition(events)
+    counts = count_by_partition(events)
     held, keys = counts["all"].to_dict(), counts["players"].to_dict()
     top = max(held, key=lambda partition: held[partition])
     even = len(events) / len(held)
@@ -81,12 +89,12 @@ def events_by_partition(events: pd.DataFrame) -> Figure:
         f"an even share would be {even:,.0f}.",
         reading=f"Partition {top} holds {share(held[top], len(events)):.0f}% of the events, {held[top] / even:.2f} "
         f"times its even share: {keys[top]:,} of {sum(keys.values()):,} keys hash to it.",
-        data=frame_table(title, Column("partition"), counts),
-        draw=lambda narrow: marks.by_partition(counts, even, narrow),
+        data=frame_table(title, TableColumn("partition"), counts),
+        draw=lambda narrow: chart_specs.by_partition_spec(counts, even, narrow),
     )
 
 
-def latency(requests: pd.DataFrame, events: pd.DataFrame) -> Figure:
+def latency_chart(requests: pd.DataFrame, events: pd.DataFrame) -> Figure:
     """The share of events that were on the broker, and of requests that were answered, within a time."""
     title = "From request to broker"
     broker, answered = to_broker(requests, events), requests.loc[requests["status"].notna(), "latency_ms"]
@@ -104,13 +112,13 @@ def latency(requests: pd.DataFrame, events: pd.DataFrame) -> Figure:
         reading=f"Half of the events were on the broker within {half:.1f} ms of the request, 99% within {most:.1f} ms; "
         f"the slowest took {broker.max():,.1f} ms, {broker.max() / half:,.0f} times the median. "
         f"Half of the players had their answer within {half_answered:.1f} ms.",
-        data=frame_table(title, Column("share"), data.rename(index="{:.4g}".format), decimals=2),
-        draw=lambda narrow: marks.distributions(kinds, narrow),
+        data=frame_table(title, TableColumn("share"), data.rename(index="{:.4g}".format), decimals=2),
+        draw=lambda narrow: chart_specs.latency_spec(kinds, narrow),
         measured=True,
     )
 
 
-def guilds(world: Any) -> Figure:
+def guild_chart(world: Any) -> Figure:
     """Members and swords of each guild in a game's world."""
     title = "Guilds at the end: members and swords"
     counts = guild_counts(world)
@@ -126,8 +134,8 @@ def guilds(world: Any) -> Figure:
         alt=f"Two bar charts side by side over the same {len(counts)} groups, members left and swords right: {told}.",
         reading=f"{sum(members.values()):,} players hold {sum(swords.values()):,} swords; {richest} has "
         f"{share(swords[richest], sum(swords.values())):.0f}% of them, and {free:,} of the players joined no guild.",
-        data=tables.guilds(world),
-        draw=lambda narrow: marks.guild_bars(counts, narrow),
+        data=tables.guild_table(world),
+        draw=lambda narrow: chart_specs.guild_spec(counts, narrow),
     )
 
 
@@ -170,7 +178,48 @@ def nothing(title: str, what: str = NO_EVENTS) -> Figure:
     return Figure(title, what, f"An empty chart: {what}.", wide, narrow, f"{what[:1].upper()}{what[1:]}.")
 
 
-def frame_table(title: str, first: Column, frame: pd.DataFrame, *, decimals: int = 0) -> Table:
+def frame_table(title: str, first: TableColumn, frame: pd.DataFrame, *, decimals: int = 0) -> Table:
     """A frame as the data behind a figure, its index as the first column."""
     columns = (first, *(number(str(name), decimals) for name in frame.columns))
     return Table(title, columns, tuple(frame.itertuples(name=None)))
+
+
+# How long each way to read a topic takes, side by side.
+
+
+def ways_to_read(seconds: Mapping[str, float], rows: int) -> Figure:
+    """A bar for each way, in milliseconds; the first way is the one that the others are compared with."""
+    title = "The same rows, read in other ways"
+    took = {way: 1000 * value for way, value in seconds.items()}
+    first, base = next(iter(took.items()))
+    best = min(took, key=lambda way: took[way])
+    told = ", ".join(f"{way} {value:,.0f} ms" for way, value in took.items())
+    return figure(
+        title,
+        f"milliseconds from asking to a DataFrame of {rows:,} rows; one reading each, after a first one",
+        alt=f"Bar chart of {len(took)} ways to read the same {rows:,} rows: {told}.",
+        reading=f"Of {len(took)} ways, {best} was the quickest: {took[best]:,.0f} ms, {base / took[best]:,.1f} times "
+        f"as fast as {first}.",
+        data=Table(
+            title,
+            (TableColumn("way"), number("ms", 1), number(f"times {first}", 1)),
+            tuple((way, value, base / value) for way, value in took.items()),
+        ),
+        draw=lambda narrow: bars(took, narrow),
+        measured=True,
+    )
+
+
+def bars(took: Mapping[str, float], narrow: bool) -> Any:
+    """Lying bars with their values at the end."""
+    alt = altair()
+
+    frame = pd.DataFrame({"way": list(took), "ms": list(took.values())})
+    side = 130 if narrow else 170
+    way = alt.Y("way:N", sort=list(took), title=None, axis=alt.Axis(labelColor=TOKENS["ink"], labelLimit=side))
+    span = alt.X("ms:Q", title="milliseconds", axis=alt.Axis(grid=True, tickCount=4))
+    width = (NARROW if narrow else WIDE) - side - 60
+    base = alt.Chart(records(frame), width=width, height=34 * len(took))
+    drawn = base.mark_bar(size=18, color=OTHER, tooltip=True).encode(way, span)
+    ends = base.mark_text(align="left", dx=5, color=TOKENS["ink"])
+    return drawn + ends.encode(way, span, alt.Text("ms:Q", format=",.0f"))

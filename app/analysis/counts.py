@@ -5,16 +5,16 @@ from typing import Any
 
 import pandas as pd
 
-from streaming_lab.analysis.theme import TYPES
+from streaming_lab.analysis.theme import EVENT_COLOURS
 
 BINS = 32  # at most, in a chart over time
 STEPS = tuple(base * 10.0**power for power in range(-3, 5) for base in (1, 2.5, 5))  # a bin's width in seconds
 
 
-def typed(types: Iterable[Any]) -> list[str]:
+def rows_by_type(types: Iterable[Any]) -> list[str]:
     """Event types in the game's order, others after them by name."""
     names = sorted(map(str, types))
-    return [name for name in TYPES if name in names] + [name for name in names if name not in TYPES]
+    return [name for name in EVENT_COLOURS if name in names] + [name for name in names if name not in EVENT_COLOURS]
 
 
 def share(count: Any, whole: int) -> float:
@@ -28,15 +28,15 @@ def by_type_and(events: pd.DataFrame, name: str) -> pd.DataFrame:
         return pd.DataFrame({"all": pd.Series(dtype="int64")})
     counts = pd.crosstab(events[name], events["event_type"])
     counts.columns.name = None
-    return counts[typed(counts.columns)].assign(all=counts.sum(axis=1))
+    return counts[rows_by_type(counts.columns)].assign(all=counts.sum(axis=1))
 
 
-def by_player(events: pd.DataFrame) -> pd.DataFrame:
+def count_by_player(events: pd.DataFrame) -> pd.DataFrame:
     """Events by player and type; the busiest first, ties in the order of their names."""
     return by_type_and(events, "player").sort_index().sort_values("all", ascending=False, kind="stable")
 
 
-def by_partition(events: pd.DataFrame) -> pd.DataFrame:
+def count_by_partition(events: pd.DataFrame) -> pd.DataFrame:
     """Events by partition and type, and before them the number of players on each partition."""
     counts = by_type_and(events, "partition")
     players = events.groupby("partition")["player"].nunique()
@@ -55,21 +55,21 @@ def guild_counts(world: Any) -> pd.DataFrame:
     return named
 
 
-def binned(events: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+def bin_times(events: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     """Events per second in equal bins since the first event, and a bin's width in seconds.
 
     The index is each bin's beginning in seconds, the columns are the types.
     """
-    since = seconds(events)
+    since = to_seconds(events)
     width = next((step for step in STEPS if since.max() / step <= BINS), STEPS[-1])
     bins = (since // width).astype("int64")
     counts = pd.crosstab(bins, events["event_type"]).reindex(range(int(bins.max()) + 1), fill_value=0)
     counts.index = pd.Index([round(index * width, 3) for index in counts.index], name="from")
     counts.columns.name = None
-    return counts[typed(counts.columns)] / width, width
+    return counts[rows_by_type(counts.columns)] / width, width
 
 
-def seconds(events: pd.DataFrame) -> "pd.Series[Any]":
+def to_seconds(events: pd.DataFrame) -> "pd.Series[Any]":
     """Seconds since the first event, by the events' own time."""
     since: pd.Series[Any] = (events["at"] - events["at"].min()).dt.total_seconds()
     return since
@@ -93,7 +93,7 @@ def curve(values: "pd.Series[Any]") -> pd.DataFrame:
     return points.drop_duplicates("ms", keep="last")
 
 
-def stacked(counts: pd.DataFrame, name: str, value: str = "events") -> pd.DataFrame:
+def stack_counts(counts: pd.DataFrame, name: str, value: str = "events") -> pd.DataFrame:
     """The types' columns as long rows: `name` (the index), type, `value`, rank (the type's place in the stack)."""
     types = [column for column in counts.columns if column not in ("all", "players")]
     long = counts[types].rename_axis(index=name).reset_index().melt(id_vars=name, var_name="type", value_name=value)

@@ -11,16 +11,16 @@ from typing import Any
 import pandas as pd
 
 from streaming_lab.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, PROMISES
+from streaming_lab.analysis.chart_specs import timeline_spec
 from streaming_lab.analysis.charts import figure, nothing
 from streaming_lab.analysis.counts import STEPS
+from streaming_lab.analysis.display import Figure, Table, TableColumn, number
 from streaming_lab.analysis.measured import measured
-from streaming_lab.analysis.page import Column, Figure, Table, number
-from streaming_lab.analysis.timeline import panels
 
-BINS = 30  # at most, in a chart over time
+TIMELINE_BINS = 30  # at most, in a chart over time
 
 # Title -> column of `counts`, in the order of the table.
-COLUMNS: Mapping[str, str] = {
+OUTCOME_COLUMNS: Mapping[str, str] = {
     **{name: name for name in ANSWERS},
     "in the topic": "in topic",
     "lost after a 200": "lost",
@@ -42,75 +42,83 @@ class Mark:
 
 def promises(ways: Mapping[str, str]) -> Table:
     """Each way's sentence: what its 200 means."""
-    return Table("What a 200 means", (Column("way"), Column("its promise", "long")), tuple(ways.items()))
+    return Table("What a 200 means", (TableColumn("way"), TableColumn("its promise", "long")), tuple(ways.items()))
 
 
 def outcome(counts: pd.DataFrame) -> Table:
     """One fault: a row for each contender, summed over its repetitions; where `safe` nothing may be lost."""
     fault, times = counts["fault"].iloc[0], counts.groupby("contender").size().max()
-    summed = together(counts)
+    summed = sum_repetitions(counts)
     rows = tuple(
-        (row["contender"], *(value(row, name) for name in COLUMNS.values()), measured(row["stall"]))
+        (
+            row["contender"],
+            *(measured_unless_promised(row, name) for name in OUTCOME_COLUMNS.values()),
+            measured(row["stall"]),
+        )
         for row in summed.to_dict("records")
     )
-    columns = (Column("way"), *(number(title) for title in COLUMNS), number("longest stall (s)", 1))
+    columns = (TableColumn("way"), *(number(title) for title in OUTCOME_COLUMNS), number("longest stall (s)", 1))
     asked = f"{summed['requests'].iloc[0]:,} requests to each game"
     again = f", in {times} experiments" if times > 1 else ""
     return Table(f"{fault[:1].upper()}{fault[1:]}", columns, rows, f"{asked}{again}; then in events")
 
 
-def together(counts: pd.DataFrame) -> pd.DataFrame:
+def sum_repetitions(counts: pd.DataFrame) -> pd.DataFrame:
     """Repetitions as one row for each fault and contender, in their order: counts summed, the longest stall."""
-    numbers = dict.fromkeys(["requests", *COLUMNS.values(), "again"], "sum") | {"stall": "max", "safe": "all"}
+    numbers = dict.fromkeys(["requests", *OUTCOME_COLUMNS.values(), "again"], "sum") | {"stall": "max", "safe": "all"}
     return counts.groupby(["fault", "contender"], sort=False).agg(numbers).reset_index()
 
 
-def value(row: Mapping[Any, Any], name: str) -> Any:
+def measured_unless_promised(row: Mapping[Any, Any], name: str) -> Any:
     """A cell: what is promised repeats from run to run, all else is measured."""
     count = int(row[name])
     promised = name == "left" or (name == "lost" and row["safe"])
     return count if promised else measured(count)
 
 
-def spoken(counts: pd.DataFrame) -> Callable[[str, str], Any]:
+def count_formatter(counts: pd.DataFrame) -> Callable[[str, str], Any]:
     """For a reading: (contender, column of `counts`) -> the sum over all rows, as it is to be shown."""
-    rows = counts.groupby("contender").agg(dict.fromkeys(COLUMNS.values(), "sum") | {"again": "sum", "safe": "all"})
+    rows = counts.groupby("contender").agg(
+        dict.fromkeys(OUTCOME_COLUMNS.values(), "sum") | {"again": "sum", "safe": "all"}
+    )
 
     def shown(contender: str, name: str) -> Any:
-        return value({**rows.loc[contender], "contender": contender}, name)
+        return measured_unless_promised({**rows.loc[contender], "contender": contender}, name)
 
     return shown
 
 
-def lost(counts: pd.DataFrame) -> Table:
+def lost_table(counts: pd.DataFrame) -> Table:
     """Events lost after a 200: a row for each contender, a column for each fault; empty where it did not take part."""
-    summed = together(counts)
+    summed = sum_repetitions(counts)
     faults, contenders = summed["fault"].unique(), summed["contender"].unique()
-    cells = {(row["contender"], row["fault"]): value(row, "lost") for row in summed.to_dict("records")}
+    cells = {
+        (row["contender"], row["fault"]): measured_unless_promised(row, "lost") for row in summed.to_dict("records")
+    }
     rows = tuple((name, *(cells.get((name, fault)) for fault in faults)) for name in contenders)
     note = "every way under every fault, in events"
-    return Table("Lost after a 200", (Column("way"), *(number(fault) for fault in faults)), rows, note)
+    return Table("Lost after a 200", (TableColumn("way"), *(number(fault) for fault in faults)), rows, note)
 
 
-def lost_events(found: pd.DataFrame, most: int = 12) -> Table:
+def lost_events_table(found: pd.DataFrame, most: int = 12) -> Table:
     """The first lost events of each fault and contender, by name; columns as `streaming_lab.faults.promises.lost_events`."""
     kinds = found.groupby(["fault", "contender"], sort=False)
     each = max(1, most // max(1, kinds.ngroups))
     shown = kinds.head(each)
     columns = (
-        Column("fault", measured=True),
-        Column("way", measured=True),
-        Column("event id", "code", measured=True),
-        Column("player", measured=True),
+        TableColumn("fault", measured=True),
+        TableColumn("way", measured=True),
+        TableColumn("event id", "code", measured=True),
+        TableColumn("player", measured=True),
         number("request", measured=True),
-        Column("asked for", "code", measured=True),
+        TableColumn("asked for", "code", measured=True),
     )
     names = ["fault", "contender", "event_id", "player", "sequence", "action"]
     rows = tuple(shown[names].itertuples(index=False, name=None))
     return Table("Lost, event by event", columns, rows, "the first of each way and fault", empty="nothing was lost")
 
 
-def over_time(answers: pd.DataFrame, moments: Sequence[Mark], fault: str) -> Figure:
+def answers_over_time(answers: pd.DataFrame, moments: Sequence[Mark], fault: str) -> Figure:
     """Answers over the time of one experiment, a panel for each contender, the fault's moments marked.
 
     `answers` has a row for each request: contender, seconds, answer (one of `ANSWER_KINDS`).
@@ -120,7 +128,7 @@ def over_time(answers: pd.DataFrame, moments: Sequence[Mark], fault: str) -> Fig
         return nothing(title, "no requests")
     width = bin_width(float(answers["seconds"].max()))
     binned = in_bins(answers, width)
-    told = in_words(moments)
+    told = describe_timeline(moments)
     return figure(
         title,
         f"requests by the moment of their answer, in bins of {width:g} s; each panel has its own scale; "
@@ -129,14 +137,14 @@ def over_time(answers: pd.DataFrame, moments: Sequence[Mark], fault: str) -> Fig
         f"for each way, requests answered by kind of answer. {told or 'No fault'}. {longest(answers)}.",
         reading=f"{longest(answers)}.",
         data=data(title, binned),
-        draw=lambda narrow: panels(binned, moments, width, narrow),
+        draw=lambda narrow: timeline_spec(binned, moments, width, narrow),
         measured=True,
     )
 
 
 def bin_width(span: float) -> float:
     """Seconds; a round number."""
-    return next(step for step in STEPS if step >= 0.1 and span / step <= BINS)
+    return next(step for step in STEPS if step >= 0.1 and span / step <= TIMELINE_BINS)
 
 
 def in_bins(answers: pd.DataFrame, width: float) -> pd.DataFrame:
@@ -152,7 +160,7 @@ def data(title: str, binned: pd.DataFrame) -> Table:
     order = {name: index for index, name in enumerate(binned["contender"].unique())}
     wide = binned.pivot_table(index=["contender", "from"], columns="answer", values="requests", fill_value=0)[kinds]
     lines = sorted(wide.itertuples(name=None), key=lambda line: (order[line[0][0]], line[0][1]))
-    columns = (Column("way"), number("from (s)", 2), *(number(kind) for kind in kinds))
+    columns = (TableColumn("way"), number("from (s)", 2), *(number(kind) for kind in kinds))
     return Table(title, columns, tuple((*index, *map(int, rest)) for index, *rest in lines))
 
 
@@ -170,7 +178,7 @@ def stall(answers: pd.DataFrame) -> float:
     return float(moments.diff().max())
 
 
-def in_words(moments: Iterable[Mark]) -> str:
+def describe_timeline(moments: Iterable[Mark]) -> str:
     """When each action was done."""
     return ", ".join(
         f"{moment.action} at {moment.begin:.1f} s" + (f", done at {moment.end:.1f} s" if slow(moment) else "")

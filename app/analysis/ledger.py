@@ -8,14 +8,131 @@ a lost event and an extra one never cancel out. A row whose answer promised noth
 """
 
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 
-from streaming_lab.analysis.gaps import Gap, answer_of_each, counted_rows, find_gaps, kind_of, revealed
+# The two ends of a run joined by event id: each event on which answers and rows disagree gets a name.
+
+
+GapKind = Literal["lost", "duplicated", "rejected", "unread", "refused but present", "unconfirmed", "unknown"]
+
+# from the surest answer to the least: of several answers to one id, the first of these counts
+GAP_KINDS = ("accepted", "failed", "unanswered", "refused")
+REVEALED_ID = re.compile(rb'"event_id"\s*:\s*"([^"\\]{1,200})"')
+
+
+@dataclass(frozen=True, order=True)
+class Gap:
+    """One event on which the two ends do not agree; `detail` says what each of them knows."""
+
+    gap: GapKind
+    event_id: str
+    player: str
+    detail: str
+
+
+def kind_of(status: Any) -> str:
+    """What an HTTP status (or a missing one) did for its request; anything but 2xx and 4xx failed."""
+    if pd.isna(status):
+        return "unanswered"
+    return {2: "accepted", 4: "refused"}.get(int(status) // 100, "failed")
+
+
+def answer_of_each(requests: pd.DataFrame) -> pd.DataFrame:
+    """One row for each request id: player, status, and kind of the answer that counts. Index: event_id."""
+    kinds = pd.Categorical(requests["status"].map(kind_of), categories=list(GAP_KINDS), ordered=True)
+    answers = requests[["request_id", "player", "status"]].assign(kind=kinds)
+    answers = answers.sort_values("kind", kind="stable").drop_duplicates("request_id")
+    return answers.rename(columns={"request_id": "event_id"}).set_index("event_id")
+
+
+def counted_rows(events: pd.DataFrame) -> pd.DataFrame:
+    """The rows in partition and offset order; `copy` is 0 for the first row of its event, 1 for the second."""
+    rows = events[["event_id", "player", "partition", "offset"]].sort_values(["partition", "offset"], kind="stable")
+    return rows.assign(copy=rows.groupby("event_id").cumcount())
+
+
+def revealed(rejects: pd.DataFrame) -> pd.DataFrame:
+    """The rejects with the event id that their raw bytes reveal; missing where they reveal none."""
+    ids = [match[1].decode("utf-8", "replace") if (match := id_in(raw)) else None for raw in rejects["raw"]]
+    return rejects[["partition", "offset", "reason"]].assign(event_id=pd.Series(ids, index=rejects.index, dtype="str"))
+
+
+def id_in(raw: Any) -> re.Match[bytes] | None:
+    return REVEALED_ID.search(raw) if isinstance(raw, bytes) else None
+
+
+def find_gaps(answers: pd.DataFrame, rows: pd.DataFrame, rejects: pd.DataFrame) -> list[Gap]:
+    """Every gap, sorted by kind and event id."""
+    absent = answers[(answers["kind"] == "accepted") & ~answers.index.isin(rows["event_id"])]
+    readable = rejects["event_id"].isin(absent.index) & ~rejects["event_id"].duplicated()
+    lost = absent[~absent.index.isin(rejects["event_id"])]
+    return sorted(
+        [
+            *lost_gaps(lost),
+            *rejected_gaps(rejects[readable], absent),
+            *unread_gaps(rejects[~readable]),
+            *duplicated_gaps(rows[rows["event_id"].notna() & (rows["copy"] > 0)]),
+            *unpromised_gaps(rows[rows["event_id"].isna() | (rows["copy"] == 0)], answers),
+        ]
+    )
+
+
+def lost_gaps(lost: pd.DataFrame) -> Iterator[Gap]:
+    for event_id, player, status in zip(lost.index, lost["player"], lost["status"], strict=True):
+        yield Gap("lost", str(event_id), str(player), f"answered {status}, not in the topic")
+
+
+def rejected_gaps(rejects: pd.DataFrame, absent: pd.DataFrame) -> Iterator[Gap]:
+    for reject in rejects.itertuples():
+        player = str(absent.at[reject.event_id, "player"])
+        yield Gap("rejected", str(reject.event_id), player, f"{place(reject)}: {reject.reason}")
+
+
+def unread_gaps(rejects: pd.DataFrame) -> Iterator[Gap]:
+    for reject in rejects.itertuples():
+        yield Gap("unread", text_or_empty(reject.event_id), "", f"{place(reject)}: {reject.reason}")
+
+
+def duplicated_gaps(rows: pd.DataFrame) -> Iterator[Gap]:
+    for row in rows.itertuples():
+        yield Gap("duplicated", str(row.event_id), text_or_empty(row.player), f"again at {place(row)}")
+
+
+def unpromised_gaps(rows: pd.DataFrame, answers: pd.DataFrame) -> Iterator[Gap]:
+    """Rows whose request was not answered 2xx, or that no request explains."""
+    answer = answers.reindex(rows["event_id"])
+    kinds = answer["kind"].astype("str").fillna("unknown").to_numpy()
+    odd = kinds != "accepted"
+    for row, kind, status in zip(rows[odd].itertuples(), kinds[odd], answer["status"][odd], strict=True):
+        gap, said = UNPROMISED.get(kind, ("unknown", "no request has this id"))
+        yield Gap(
+            gap,
+            text_or_empty(row.event_id),
+            text_or_empty(row.player),
+            f"{said.format(status=status)}, yet at {place(row)}",
+        )
+
+
+UNPROMISED: dict[str, tuple[GapKind, str]] = {
+    "failed": ("unconfirmed", "answered {status}"),
+    "unanswered": ("unconfirmed", "not answered"),
+    "refused": ("refused but present", "answered {status}"),
+}
+
+
+def place(record: Any) -> str:
+    return f"partition {record.partition}, offset {record.offset}"
+
+
+def text_or_empty(value: Any) -> str:
+    """`value` as text; a missing one is empty."""
+    return "" if pd.isna(value) else str(value)
 
 
 class TopicRead(Protocol):
@@ -35,7 +152,7 @@ class LogCounts(Protocol):
 
 
 @dataclass(frozen=True, order=True)
-class Thread:
+class RequestThread:
     """One player's rows on one partition: a thread of the ledger's ribbon."""
 
     partition: int
@@ -70,7 +187,7 @@ class Ledger:
     unexpected: int
     unconfirmed: int
     players: int
-    threads: tuple[Thread, ...]
+    threads: tuple[RequestThread, ...]
     entries: tuple[Gap, ...]
 
     @property
@@ -126,7 +243,7 @@ class Ledger:
         raw = dict(json.loads(text)) if isinstance(text, str) else dict(text)
         raw.pop("closed", None)
         raw.pop("problems", None)
-        raw["threads"] = tuple(Thread(**thread) for thread in raw["threads"])
+        raw["threads"] = tuple(RequestThread(**thread) for thread in raw["threads"])
         raw["entries"] = tuple(Gap(**entry) for entry in raw["entries"])
         return cls(**raw)
 
@@ -170,13 +287,13 @@ def close_ledger(requests: pd.DataFrame, topic: TopicRead, counts: LogCounts | N
         unexpected=found["unconfirmed"] + found["refused but present"] + found["unknown"],
         unconfirmed=found["unconfirmed"],
         players=int(requests["player"].nunique()),
-        threads=threads_of(rows),
+        threads=request_threads(rows),
         entries=tuple(entries),
     )
 
 
-def threads_of(rows: pd.DataFrame) -> tuple[Thread, ...]:
+def request_threads(rows: pd.DataFrame) -> tuple[RequestThread, ...]:
     """Rows for each partition and player, in that order; a row without a player counts under an empty name."""
     sizes = rows.assign(player=rows["player"].fillna("")).groupby(["partition", "player"]).size()
     found = sizes.rename("rows").reset_index()
-    return tuple(map(Thread, map(int, found["partition"]), map(str, found["player"]), map(int, found["rows"])))
+    return tuple(map(RequestThread, map(int, found["partition"]), map(str, found["player"]), map(int, found["rows"])))

@@ -61,7 +61,7 @@ def measured(value: Any, text: str | None = None) -> Any:
     """
     if text is None and (hasattr(value, "_repr_mimebundle_") or hasattr(value, "_repr_html_")):
         return value if isinstance(value, (Measured, MeasuredOutput)) else MeasuredOutput(value)
-    return Measured(value, shown(value) if text is None else text)
+    return Measured(value, show_measured(value) if text is None else text)
 
 
 def marked(html: str) -> str:
@@ -69,7 +69,7 @@ def marked(html: str) -> str:
     return f'<span class="measured">{html}</span>'
 
 
-def shown(value: Any) -> str:
+def show_measured(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
@@ -92,7 +92,7 @@ def comparable_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
         kept["id"] = cell.get("id")
     if cell["cell_type"] == "code":
         outputs = [comparable_output(output) for output in cell["outputs"]]
-        kept["outputs"] = BLANK if "measured" in tags else merged(outputs)
+        kept["outputs"] = BLANK if "measured" in tags else merge_spans(outputs)
     return kept
 
 
@@ -114,7 +114,7 @@ def comparable_output(output: Mapping[str, Any]) -> dict[str, Any]:
     return {"data": {name: BLANK if "widget" in name else value for name, value in data.items()}}
 
 
-def merged(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def merge_spans(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Neighbouring pieces of one stream as one: where a stream is cut depends on the clock."""
     whole: list[dict[str, Any]] = []
     for output in outputs:

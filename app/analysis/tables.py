@@ -1,33 +1,18 @@
 """The tables of chapters 01 to 03. Each is sorted by what repeats (a player, a type, a count), never by arrival."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from streaming_lab.analysis.accounts import gaps, ledger, rejects, replay
-from streaming_lab.analysis.counts import by_partition, by_player, guild_counts, share, typed
-from streaming_lab.analysis.page import NO_EVENTS, Column, Table, number
-
-__all__ = [
-    "cluster",
-    "columns_of",
-    "events_by_partition",
-    "events_by_type",
-    "first_rows",
-    "gaps",
-    "guilds",
-    "ledger",
-    "rejects",
-    "replay",
-    "requests_by_status",
-    "seed_requests",
-    "top_players",
-    "topic",
-]
+from streaming_lab.analysis.counts import count_by_partition, count_by_player, guild_counts, rows_by_type, share
+from streaming_lab.analysis.display import NO_EVENTS, Table, TableColumn, number
+from streaming_lab.analysis.ledger import Ledger
+from streaming_lab.analysis.replay import world_differences
 
 
-def cluster(description: Any, ready_seconds: float | None = None) -> Table:
+def cluster_table(description: Any, ready_seconds: float | None = None) -> Table:
     """The brokers of a cluster `Description`, a row each; `ready_seconds` from the start to the first record."""
     version = description.version or "unknown"
     rows = tuple(
@@ -35,10 +20,10 @@ def cluster(description: Any, ready_seconds: float | None = None) -> Table:
         for broker in sorted(description.brokers, key=lambda broker: int(broker.id))
     )
     columns = (
-        Column("broker"),
-        Column("role"),
-        Column("listener", measured=True),
-        Column("version"),
+        TableColumn("broker"),
+        TableColumn("role"),
+        TableColumn("listener", measured=True),
+        TableColumn("version"),
         number("ready after (s)", 2, measured=True),
     )
     known = ready_seconds is not None
@@ -51,11 +36,11 @@ def cluster(description: Any, ready_seconds: float | None = None) -> Table:
     )
 
 
-def topic(description: Any, note: str = "as the cluster describes it") -> Table:
+def topic_table(description: Any, note: str = "as the cluster describes it") -> Table:
     """The partitions of a `TopicDescription`, a row each; offsets are where this cluster happens to be, so measured."""
     columns = (
-        Column("partition"),
-        Column("leader"),
+        TableColumn("partition"),
+        TableColumn("leader"),
         number("replicas"),
         number("in sync"),
         number("first offset", measured=True),
@@ -71,7 +56,7 @@ def topic(description: Any, note: str = "as the cluster describes it") -> Table:
 def seed_requests(answers: Iterable[tuple[str, int, str]]) -> Table:
     """The seed's requests with their answers: (path, status, body) in the order they were sent."""
     rows = tuple((index, path, status, body.strip()) for index, (path, status, body) in enumerate(answers, 1))
-    columns = (Column("request"), Column("path", "code"), number("status"), Column("answer", "long"))
+    columns = (TableColumn("request"), TableColumn("path", "code"), number("status"), TableColumn("answer", "long"))
     return Table("The requests and their answers", columns, rows, "in the order they were sent", empty="no requests")
 
 
@@ -79,7 +64,7 @@ def requests_by_status(requests: pd.DataFrame) -> Table:
     """What was asked and how it was answered: a row for each action, a column for each status."""
     status = requests["status"].map(lambda code: "no answer" if pd.isna(code) else str(code))
     counts = pd.crosstab(requests["action"], status) if len(requests) else pd.DataFrame()
-    return counted("Requests by action and status", "action", counts, "in requests", empty="no requests")
+    return count_of("Requests by action and status", "action", counts, "in requests", empty="no requests")
 
 
 def columns_of(events: pd.DataFrame) -> Table:
@@ -91,7 +76,7 @@ def columns_of(events: pd.DataFrame) -> Table:
     note = f"{len(events):,} rows; a column is missing where an event type does not have it"
     return Table(
         "The columns of the DataFrame",
-        (Column("column", "code"), Column("type", "code"), number("present"), number("missing")),
+        (TableColumn("column", "code"), TableColumn("type", "code"), number("present"), number("missing")),
         rows,
         note,
     )
@@ -103,13 +88,13 @@ def first_rows(events: pd.DataFrame, most: int = 5) -> Table:
     rows = rows.assign(nth=rows.groupby("player").cumcount() + 1)
     shown = rows[["player", "nth", "event_type", "partition", "offset", "timestamp", "event_id"]]
     columns = (
-        Column("player"),
+        TableColumn("player"),
         number("event"),
-        Column("event type", "code"),
+        TableColumn("event type", "code"),
         number("partition"),
         number("offset", measured=True),
-        Column("broker time (UTC)", measured=True),
-        Column("event id", "code", measured=True),
+        TableColumn("broker time (UTC)", measured=True),
+        TableColumn("event id", "code", measured=True),
     )
     cells = (
         (player, nth, kind, partition, offset, clock(stamp), str(event_id)[:8])
@@ -128,38 +113,39 @@ def events_by_type(events: pd.DataFrame) -> Table:
     grouped = events.groupby("event_type")["player"]
     sizes, players = grouped.size(), grouped.nunique()
     rows = [
-        (kind, int(sizes[kind]), share(sizes[kind], len(events)), int(players[kind])) for kind in typed(sizes.index)
+        (kind, int(sizes[kind]), share(sizes[kind], len(events)), int(players[kind]))
+        for kind in rows_by_type(sizes.index)
     ]
     if rows:
         rows.append(("all", len(events), share(len(events), len(events)), int(events["player"].nunique())))
-    columns = (Column("event type", "code"), number("events"), number("share (%)", 1), number("players"))
+    columns = (TableColumn("event type", "code"), number("events"), number("share (%)", 1), number("players"))
     return Table("Events by type", columns, tuple(rows), "in the order of the game's own table", total=bool(rows))
 
 
-def events_by_partition(events: pd.DataFrame) -> Table:
+def events_by_partition_table(events: pd.DataFrame) -> Table:
     """Each partition: its players, its events by type, and its share."""
-    counts = by_partition(events)
+    counts = count_by_partition(events)
     rows = tuple((*line, share(line[-1], len(events))) for line in counts.itertuples(name=None))
-    columns = (Column("partition"), *(number(str(name)) for name in counts.columns), number("share (%)", 1))
+    columns = (TableColumn("partition"), *(number(str(name)) for name in counts.columns), number("share (%)", 1))
     return Table("Events by partition", columns, rows, "the key is the player, so each player is on one partition")
 
 
 def top_players(events: pd.DataFrame, most: int = 10) -> Table:
     """The players with the most events, by type; ties in the order of their names."""
-    counts = by_player(events)
+    counts = count_by_player(events)
     note = f"the {min(most, len(counts)):,} busiest of {len(counts):,} players, in events"
-    return counted("Events by player", "player", counts.head(most), note, sums=False)
+    return count_of("Events by player", "player", counts.head(most), note, sums=False)
 
 
-def guilds(world: Any) -> Table:
+def guild_table(world: Any) -> Table:
     """The guilds of a game's world: members and their swords; players without a guild last."""
     counts = guild_counts(world)
-    columns = (Column("guild"), number("members"), number("swords"))
+    columns = (TableColumn("guild"), number("members"), number("swords"))
     rows = tuple((name, int(members), int(swords)) for name, members, swords in counts.itertuples())
     return Table("Guilds at the end", columns, rows, "the game's world after the last request", empty="no players")
 
 
-def counted(
+def count_of(
     title: str, first: str, counts: pd.DataFrame, note: str, *, sums: bool = True, empty: str = NO_EVENTS
 ) -> Table:
     """A frame of counts as a table, its index as the first column; `sums` adds the totals of rows and columns."""
@@ -167,10 +153,126 @@ def counted(
         counts = counts.assign(all=counts.sum(axis=1))
         counts.loc["all"] = counts.sum(axis=0)
     rows = tuple((str(name), *map(int, line)) for name, *line in counts.itertuples())
-    columns = (Column(first), *(number(str(name)) for name in counts.columns))
+    columns = (TableColumn(first), *(number(str(name)) for name in counts.columns))
     return Table(title, columns, rows, note, total=sums and bool(rows), empty=empty)
 
 
 def clock(stamp: Any) -> str:
     """A time of day with milliseconds."""
     return "" if pd.isna(stamp) else f"{pd.Timestamp(stamp):%H:%M:%S.%f}"[:-3]
+
+
+# The tables of the account: the ledger and its gaps, the rejects, the replay beside the game.
+
+
+RAW_SHOWN = 200  # bytes of a rejected record that a table shows
+
+
+def reject_table(rejected: pd.DataFrame, topic_name: str) -> Table:
+    """The rejected records with their reasons; raw bytes as Python literals, so that nothing in them can act."""
+    columns = (
+        TableColumn("partition"),
+        number("offset", measured=True),
+        number("bytes"),
+        TableColumn("reason", "long"),
+        TableColumn("raw", "raw"),
+    )
+    rows = rejected.sort_values(["partition", "offset"], kind="stable")
+    cells = tuple(
+        (partition, offset, len(raw), reason, literal(raw))
+        for partition, offset, reason, raw in rows[["partition", "offset", "reason", "raw"]].itertuples(index=False)
+    )
+    note = "raw bytes as Python literals, so that nothing in them can act"
+    return Table(f"Rejected records of `{topic_name}`", columns, cells, note, empty="no rejects")
+
+
+def ledger_table(account: Ledger) -> Table:
+    """The stations of a run, the gap before each, and what the gap consists of."""
+    columns = (TableColumn("station"), number("count"), number("gap"), TableColumn("what the gap is"))
+    rows = tuple((one.name, one.count, one.gap, one.parts) for one in stations(account))
+    return Table("The ledger", columns, rows, "in requests, then in events", total=True)
+
+
+@dataclass(frozen=True)
+class Station:
+    """One of the five stations of a run: what is counted there, how many, the gap before it and the gap's parts.
+
+    `count` is None where nobody counted; `gap` is None at the first station, which has none.
+    """
+
+    name: str
+    counted: str
+    count: int | None
+    gap: int | None
+    parts: str
+
+
+def stations(account: Ledger) -> tuple[Station, ...]:
+    """The five stations of a run, from the players' requests to the DataFrame's rows."""
+    partitions = len({thread.partition for thread in account.threads})
+    aside = {"refused": account.refused, "failed": account.failed, "unanswered": account.unanswered}
+    missing = {"lost": account.lost, "answered twice": account.retried_accepted}
+    more = {
+        "duplicated": account.duplicates,
+        "unconfirmed": account.unconfirmed,
+        "unexpected": account.unexpected - account.unconfirmed,
+    }
+    players = f"from {account.players:,} player{'' if account.players == 1 else 's'}"
+    by_log = "not counted" if account.acknowledged is None else "by the broker"
+    on = f"on {partitions} partition{'' if partitions == 1 else 's'}"
+    offsets, rejected = account.rows + account.rejects, {"rejected": account.rejects}
+    return (
+        Station("requests", players, account.requests, None, ""),
+        Station("accepted", "answered 2xx", account.accepted, sum(aside.values()), parts(aside, "refused")),
+        Station("acknowledged", by_log, account.acknowledged, sum(missing.values()), parts(missing, "lost")),
+        Station("offsets", on, offsets, sum(more.values()), parts(more, "duplicated")),
+        Station("rows", "in the DataFrame", account.rows, account.rejects, parts(rejected, "rejected")),
+    )
+
+
+def parts(counts: dict[str, int], usual: str) -> str:
+    """What a gap consists of, in words; an empty one names what it would usually be."""
+    found = [f"{count:,} {name}" for name, count in counts.items() if count]
+    return ", ".join(found) or f"0 {usual}"
+
+
+def gap_table(account: Ledger, most: int = 20) -> Table:
+    """The ledger's gaps, event by event; the first `most` of them."""
+    columns = (
+        TableColumn("event id", "code"),
+        TableColumn("gap"),
+        TableColumn("player"),
+        TableColumn("detail", "long"),
+    )
+    rows = tuple((gap.event_id, gap.gap, gap.player, gap.detail) for gap in account.entries[:most])
+    left = len(account.entries) - len(rows)
+    note = f"event by event; {left:,} more are left out" if left else "event by event"
+    return Table("The gaps", columns, rows, note, empty="no gaps")
+
+
+def replay_table(replayed: Any, world: Any) -> Table:
+    """The world that the log gives beside the one that the game holds."""
+    columns = (TableColumn("what"), number("from the log"), number("in the game"), number("differences"))
+    left, right, what = totals(replayed), totals(world), world_differences(replayed, world)["what"]
+    differing = {
+        "players": len(replayed.players.keys() ^ world.players.keys()),
+        "swords": int((what == "swords").sum()),
+        "guild members": int((what == "guild").sum()),
+    }
+    rows = tuple((name, left[name], right[name], count) for name, count in differing.items())
+    return Table("Replay beside the game", columns, rows, "differences are counted player by player, not in the sums")
+
+
+def totals(world: Any) -> dict[str, int]:
+    players = world.players.values()
+    return {
+        "players": len(players),
+        "swords": sum(player.swords for player in players),
+        "guild members": sum(player.guild is not None for player in players),
+    }
+
+
+def literal(raw: bytes) -> str:
+    """Bytes as a Python literal, cut after `RAW_SHOWN` of them with the number that was left out."""
+    more = f" and {len(raw) - RAW_SHOWN:,} bytes more" if len(raw) > RAW_SHOWN else ""
+    return f"{bytes(raw[:RAW_SHOWN])!r}{more}"

@@ -36,7 +36,7 @@ ROOT = (
 )
 
 # A series colour always means an event type, the same in every chart.
-TYPES: Mapping[str, str] = {name: TOKENS[one.colour] for name, one in EVENT_TYPES.items()}
+EVENT_COLOURS: Mapping[str, str] = {name: TOKENS[one.colour] for name, one in EVENT_TYPES.items()}
 OTHER = TOKENS["ink-2"]
 
 FONT = "sans-serif"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from streaming_lab.analysis.answer_kinds import REFUSED
-from streaming_lab.analysis.replay import differences, in_order, replay
+from streaming_lab.analysis.replay import events_in_order, replay_events, world_differences
 from streaming_lab.faults.account import answers
 from streaming_lab.faults.experiment import Experiment, Result
 from streaming_lab.faults.probe import sight_of
@@ -42,7 +42,7 @@ def _for_every_way(result: Result) -> Iterator[str]:
     offsets = sum(end - start for start, end in read.ranges.values())
     if offsets != len(read.events) + len(read.rejects) + len(read.tombstones):
         yield f"{offsets} offsets, but {len(read.events)} rows, {len(read.rejects)} rejects and no more"
-    if not differences(replay(result.topic.events), result.restarted).empty:
+    if not world_differences(replay_events(result.topic.events), result.restarted).empty:
         yield "the topic's replay is not the world of a game that starts on it"
     refused = set(result.asked["request_id"][answers(result) == REFUSED])
     present = sorted(refused & set(result.topic.events["event_id"]))
@@ -73,7 +73,7 @@ def disorder(result: Result) -> Iterator[str]:
     """Players whose events are not in the order of their requests, or tell what the rules forbid."""
     sequence = dict(zip(result.asked["request_id"], result.asked["sequence"], strict=True))
     world, latest = World(), dict[str, int]()
-    for event in in_order(result.topic.events):
+    for event in events_in_order(result.topic.events):
         number = sequence.get(event.event_id, -1)
         if number <= latest.get(event.player, -1):
             yield f"{event.player}: request {number} after request {latest[event.player]}"

@@ -135,12 +135,12 @@ def styles() -> str:
 
 def warm_up() -> None:
     """Import what is only needed once there is something to show."""
-    from streaming_lab.analysis import drawing, page, theme  # noqa: F401
+    from streaming_lab.analysis import display, sankey, theme  # noqa: F401
 
 
 def render(run: record.Run, notebooks: Mapping[str, Any]) -> str:
     """The page of `run`; `notebooks` maps the name of each executed chapter to its notebook."""
-    from streaming_lab.analysis.page import numbered
+    from streaming_lab.analysis.display import numbered
 
     page = Page()
     sections = [page.section(chapter, notebooks.get(chapter.name)) for chapter in run.chapters]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from streaming_lab.analysis.page import FIGURE
+from streaming_lab.analysis.display import FIGURE
 from streaming_lab.report import prose
 from streaming_lab.report.allowed import clean
 

@@ -133,7 +133,7 @@ def drawing(ledger: Mapping[str, Any] | None) -> str:
     """The ledger's ribbon, as HTML."""
     if not ledger:
         return ""
-    from streaming_lab.analysis.drawing import ledger_drawing
     from streaming_lab.analysis.ledger import Ledger
+    from streaming_lab.analysis.sankey import ledger_sankey
 
-    return str(ledger_drawing(Ledger.from_json(ledger)))
+    return str(ledger_sankey(Ledger.from_json(ledger)))

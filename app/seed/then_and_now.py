@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from streaming_lab.analysis.display import bare_html, prose_html
 from streaming_lab.analysis.measured import marked
-from streaming_lab.analysis.page import bare, prose
 from streaming_lab.client import topics
 from streaming_lab.cluster.base import Cluster
 from streaming_lab.cluster.compose.cluster import ComposeCluster
@@ -170,7 +170,7 @@ class ThenAndNow:
 
     def __repr__(self) -> str:
         return "\n\n".join(
-            f"{line.step}\n  2019   {line.old}\n         {bare(line.why)}\n  today  {line.today}\n"
+            f"{line.step}\n  2019   {line.old}\n         {bare_html(line.why)}\n  today  {line.today}\n"
             + "\n".join(f"         {text}" for text in shown_lines(line.output))
             for line in self.lines
         )
@@ -185,8 +185,8 @@ def table_row(line: Line) -> str:
     output = escape("\n".join(shown_lines(line.output)), quote=False)
     today = marked(f"<code>{escape(line.today, quote=False)}</code>\n<pre>{output}</pre>")
     return (
-        f'<tr><th scope="row">{prose(line.step)}</th>'
-        f"<td><code>{escape(line.old, quote=False)}</code><small>{prose(line.why)}</small></td><td>{today}</td></tr>"
+        f'<tr><th scope="row">{prose_html(line.step)}</th>'
+        f"<td><code>{escape(line.old, quote=False)}</code><small>{prose_html(line.why)}</small></td><td>{today}</td></tr>"
     )
 
 

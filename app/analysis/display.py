@@ -28,7 +28,7 @@ Kind = Literal["text", "long", "code", "number", "raw"]
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """One column of a table: `decimals` are for numbers; `measured` marks every value, since two runs differ in it."""
 
     name: str
@@ -62,9 +62,9 @@ class Column:
         return marked(text) if self.measured else text
 
 
-def number(name: str, decimals: int = 0, *, measured: bool = False) -> Column:
+def number(name: str, decimals: int = 0, *, measured: bool = False) -> TableColumn:
     """A right-aligned column of numbers with thousands separators."""
-    return Column(name, "number", decimals, measured)
+    return TableColumn(name, "number", decimals, measured)
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,18 @@ class Table:
     """
 
     title: str
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: tuple[tuple[Any, ...], ...]
     note: str = ""
     total: bool = False
     empty: str = NO_EVENTS
 
     def _repr_html_(self) -> str:
-        caption = f'<caption><b><span class="no table"></span>{prose(self.title)}</b>{lead(self.note)}</caption>'
-        return self.fragment(caption, bare(self.title))
+        caption = f'<caption><b><span class="no table"></span>{prose_html(self.title)}</b>{lead_sentence(self.note)}</caption>'
+        return self.fragment(caption, bare_html(self.title))
 
     def __repr__(self) -> str:
-        return "\n".join([bare(f"{self.title} ({self.note})" if self.note else self.title), *plain_rows(self)])
+        return "\n".join([bare_html(f"{self.title} ({self.note})" if self.note else self.title), *plain_rows(self)])
 
     def fragment(self, caption: str, label: str) -> str:
         """The table in its scrolling box, under a caption of the caller's own."""
@@ -127,22 +127,22 @@ class Figure:
     def html(self) -> str:
         """The fragment for the page."""
         drawings = f'<div class="plot" role="img" aria-label="{escape(self.alt)}">\n{self.wide}\n{self.narrow}\n</div>'
-        caption = f'<b><span class="no figure"></span>{prose(self.title)}</b>{lead(self.note)}'
+        caption = f'<b><span class="no figure"></span>{prose_html(self.title)}</b>{lead_sentence(self.note)}'
         return (
             f'<figure class="figure">\n<figcaption>{caption}</figcaption>\n'
-            f'{drawings}\n<p class="reading">{prose(self.reading)}</p>\n{self.details()}</figure>'
+            f'{drawings}\n<p class="reading">{prose_html(self.reading)}</p>\n{self.details()}</figure>'
         )
 
     def details(self) -> str:
         if self.data is None:
             return ""
-        caption = f'<caption class="sr">{prose(self.title)}</caption>'
-        table = self.data.fragment(caption, f"Data of {bare(self.title)}")
+        caption = f'<caption class="sr">{prose_html(self.title)}</caption>'
+        table = self.data.fragment(caption, f"Data of {bare_html(self.title)}")
         summary = 'Data of <span class="no data">this figure</span>'
         return f'<details class="data"><summary>{summary}</summary>\n{table}\n</details>\n'
 
     def __repr__(self) -> str:
-        return "\n".join(bare(text) for text in (f"{self.title} ({self.note})", self.alt, self.reading) if text)
+        return "\n".join(bare_html(text) for text in (f"{self.title} ({self.note})", self.alt, self.reading) if text)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         bundle: dict[str, Any] = {FIGURE: self.html(), "text/plain": repr(self)}
@@ -166,18 +166,18 @@ def numbered(page: str) -> str:
     return re.sub(r'<span class="no (table|figure|data)">[^<]*</span>', number_of, page)
 
 
-def prose(text: str) -> str:
+def prose_html(text: str) -> str:
     """`text` escaped, with `code` in backticks."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
 
 
-def bare(text: str) -> str:
+def bare_html(text: str) -> str:
     """`text` without its backticks, for labels and terminals."""
     return text.replace("`", "")
 
 
-def lead(note: str) -> str:
-    return f" <span>{prose(note)}</span>" if note else ""
+def lead_sentence(note: str) -> str:
+    return f" <span>{prose_html(note)}</span>" if note else ""
 
 
 def standalone(svg: str) -> str:
