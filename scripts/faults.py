@@ -9,7 +9,7 @@ import bootstrap
 bootstrap.enter()
 
 from streaming_lab.cli import run
-from streaming_lab.faults.cli import main
+from streaming_lab.faults.soak import main
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -11,12 +11,12 @@ from streaming_lab.analysis.display import FIGURE
 MOMENTS = [Mark("kill broker", 1.0, 1.1), Mark("restart broker", 2.0, 4.5)]
 
 
-def row(contender: str, **numbers: float) -> dict[str, object]:
+def row(variant: str, **numbers: float) -> dict[str, object]:
     """A row of counts; what is not named is 0."""
     return {
         "fault": "broker killed",
-        "contender": contender,
-        "safe": contender == "confirmed",
+        "contender": variant,
+        "safe": variant == "confirmed",
         "requests": 10,
         **dict.fromkeys(OUTCOME_COLUMNS.values(), 0),
         "again": 0,

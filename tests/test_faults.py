@@ -23,21 +23,20 @@ from streaming_lab.cluster.base import BROKER_VERBS
 from streaming_lab.delivery.ways import DELIVERING
 from streaming_lab.errors import LabError
 from streaming_lab.faults import plan
-from streaming_lab.faults.account import counts, timeline
-from streaming_lab.faults.crowds import Crowds, Load
-from streaming_lab.faults.experiment import Experiment, run
-from streaming_lab.faults.plan import Contender, Fault, Step
-from streaming_lab.faults.process import GameFailed, GameProcess
-from streaming_lab.faults.promises import assert_kept, broken, lost_events
+from streaming_lab.faults.experiment import Experiment, run_experiment
+from streaming_lab.faults.game_process import GameFailed, GameProcess
+from streaming_lab.faults.load import Crowds, Load
+from streaming_lab.faults.plan import Fault, Step, Variant
+from streaming_lab.faults.results import assert_kept, broken_promises, counts, lost_events, timeline
 
 LOAD = Load(requests=80, rate=40.0, players=6)
-CONFIRMED, OUTBOX, BUFFERED = (Contender(way, way) for way in ("confirmed", "outbox", "buffered"))
+CONFIRMED, OUTBOX, BUFFERED = (Variant(way, way) for way in ("confirmed", "outbox", "buffered"))
 
 
 @pytest.fixture(scope="module")
 def calm(breakable: Cluster) -> Experiment:
     """A real experiment in which nothing happens, to break afterwards."""
-    return run(plan.NO_FAULT, breakable, (CONFIRMED, OUTBOX, BUFFERED), LOAD)
+    return run_experiment(plan.NO_FAULT, breakable, (CONFIRMED, OUTBOX, BUFFERED), LOAD)
 
 
 @pytest.fixture
@@ -71,15 +70,15 @@ def test_a_calm_experiment_counts_everything_once(calm: Experiment) -> None:
     assert (table["in topic"] == table["200"]).all()
     assert table[["lost", "duplicates", "left", "named", "again"]].to_numpy().sum() == 0
     assert len(timeline(calm)) == 3 * LOAD.requests
-    assert broken(calm) == []
+    assert broken_promises(calm) == []
 
 
 @pytest.mark.slow
 def test_fire_and_forget_loses_and_confirmed_says_so(breakable: Cluster) -> None:
     """Broker gone after the first second: all 200 and few rows; confirmed: 200s and rows agree, the rest is 503."""
     gone = Fault("gone", (Step(1.0, "kill broker"), Step(5.5, "restart broker")))
-    contenders = (plan.LINEUP[0], CONFIRMED)
-    experiment = run(gone, breakable, contenders, Load(requests=100, rate=20.0, players=20))
+    contenders = (plan.DEFAULT_VARIANTS[0], CONFIRMED)
+    experiment = run_experiment(gone, breakable, contenders, Load(requests=100, rate=20.0, players=20))
     forgot, confirmed = counts(experiment).to_dict("records")
     assert forgot["503 refused"] + forgot["503 unknown"] + forgot["no answer"] == 0
     assert forgot["lost"] == forgot["200"] - forgot["in topic"] > 0
@@ -92,8 +91,8 @@ def test_fire_and_forget_loses_and_confirmed_says_so(breakable: Cluster) -> None
 @pytest.mark.slow
 def test_a_retry_after_unknown_is_one_event(breakable: Cluster) -> None:
     """Broker paused for longer than the wait, the client asks again with the same id: one event, answered 200."""
-    asking = Contender("asking", "confirmed", retries=60)
-    experiment = run(plan.BROKER_PAUSED, breakable, (asking,), LOAD)
+    asking = Variant("asking", "confirmed", retries=60)
+    experiment = run_experiment(plan.BROKER_PAUSED, breakable, (asking,), LOAD)
     (row,) = counts(experiment).to_dict("records")
     assert row["again"] > 0
     assert (row["503 refused"], row["503 unknown"], row["lost"], row["left"]) == (0, 0, 0, 0)
@@ -106,7 +105,11 @@ Tamper = Callable[[Any], dict[str, Any]]
 TAMPERINGS: dict[str, tuple[int, Tamper, str]] = {
     "a row goes missing": (0, lambda r: {"topic": without_first(r.topic)}, "not the world of a game that starts on it"),
     "two rows change places": (0, lambda r: {"topic": swapped(r.topic)}, ": request "),
-    "a delivery is undecided": (0, lambda r: {"farewells": (replace(r.farewells[-1], left=2),)}, "2 events undecided"),
+    "a delivery is undecided": (
+        0,
+        lambda r: {"farewells": (replace(r.exit_reports[-1], left=2),)},
+        "2 events undecided",
+    ),
     "a row waits in the outbox": (1, lambda r: {"waiting": 1}, "1 rows are still in the outbox"),
     "the old game knew more": (1, lambda r: {"seen": {**r.seen, "player-01": (False, "crows")}}, "game that ran"),
 }
@@ -132,9 +135,9 @@ def test_a_broken_promise_is_found(calm: Experiment, what: str) -> None:
     index, tamper, problem = TAMPERINGS[what]
     results = list(calm.results)
     results[index] = replace(results[index], **tamper(results[index]))
-    found = broken(replace(calm, results=tuple(results)))
+    found = broken_promises(replace(calm, results=tuple(results)))
     assert any(problem in line for line in found), found
-    assert all(line.startswith(f"no fault, {results[index].contender.name}: ") for line in found)
+    assert all(line.startswith(f"no fault, {results[index].variant.name}: ") for line in found)
 
 
 def test_a_step_that_fails_leaves_nothing_behind(breakable: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +145,7 @@ def test_a_step_that_fails_leaves_nothing_behind(breakable: Cluster, monkeypatch
     monkeypatch.setattr(GameProcess, "pause", lambda game: game.no_such_method())
     fault = Fault("failing", (Step(0.1, "kill broker"), Step(0.2, "pause games")))
     with pytest.raises(AttributeError, match="no_such_method"):
-        run(fault, breakable, (CONFIRMED,), LOAD)
+        run_experiment(fault, breakable, (CONFIRMED,), LOAD)
     assert children() == []
     assert topics.topic_names(breakable.connection)
 
@@ -152,11 +155,11 @@ import sys
 from streaming_lab.cluster.base import BROKER_VERBS
 from streaming_lab.cluster.embedded.client import attach_embedded
 from streaming_lab.faults import plan
-from streaming_lab.faults.crowds import Load
-from streaming_lab.faults.experiment import run
+from streaming_lab.faults.load import Load
+from streaming_lab.faults.experiment import run_experiment
 with attach_embedded(instance="breakable") as cluster:
     print("begins", flush=True)
-    run(plan.NO_FAULT, cluster, plan.LINEUP[2:3], Load(requests=100_000, rate=20.0))
+    run_experiment(plan.NO_FAULT, cluster, plan.DEFAULT_VARIANTS[2:3], Load(requests=100_000, rate=20.0))
 """
 
 
@@ -201,7 +204,7 @@ def test_a_game_comes_back_at_its_address(kafka: Connection, topic: str, tmp_pat
         game.await_ready()
         game.begin_stop()
         game.await_end()
-        assert (game.url, game.running, [(end.code, end.left) for end in game.farewells]) == (url, False, [(0, 0)])
+        assert (game.url, game.running, [(end.code, end.left) for end in game.exit_reports]) == (url, False, [(0, 0)])
     finally:
         game.kill()
 
@@ -232,8 +235,8 @@ def test_every_verb_is_in_the_faults() -> None:
 
 def test_every_way_takes_part() -> None:
     """Each way to deliver has a game in the chapter's experiments; a good client asks one of them."""
-    assert [one.way for one in plan.LINEUP if not one.retries] == list(DELIVERING)
-    assert [one.name for one in plan.LINEUP if one.retries] == ["confirmed, asked again"]
+    assert [one.way for one in plan.DEFAULT_VARIANTS if not one.retries] == list(DELIVERING)
+    assert [one.name for one in plan.DEFAULT_VARIANTS if one.retries] == ["confirmed, asked again"]
 
 
 def test_a_crowd_that_is_left_stops(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,10 @@ from waiting import eventually
 
 from streaming_lab.cluster import Cluster
 from streaming_lab.cluster.embedded.client import attach_embedded
-from streaming_lab.faults import cli, evidence, schedules
-from streaming_lab.faults.crowds import Load
-from streaming_lab.faults.plan import ACTIONS, NO_FAULT, TARGETS
-from streaming_lab.faults.schedules import MOST_STEPS, schedule, violations
+from streaming_lab.faults import soak
+from streaming_lab.faults.load import Load
+from streaming_lab.faults.plan import FAULT_ACTIONS, NO_FAULT, TARGETS
+from streaming_lab.faults.soak import MOST_STEPS, find_violations, make_schedule
 from streaming_lab.paths import PROJECT
 
 SEEDS = range(1, 11)
@@ -28,17 +28,19 @@ SOME = (1, 3, 9)  # in every full check; the others are for the long one
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [pytest.param(seed, marks=() if seed in SOME else pytest.mark.long) for seed in SEEDS])
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, fault_events=() if seed in SOME else pytest.mark.long) for seed in SEEDS]
+)
 def test_no_promise_is_broken(breakable: Cluster, seed: int) -> None:
     """Nothing lost or doubled, nobody's order broken, replay = the game that ran = a game that starts afterwards."""
-    one = schedule(seed)
-    assert violations(one, breakable) == [], f"again: python3 scripts/faults.py --seed {seed}   ({one})"
+    one = make_schedule(seed)
+    assert find_violations(one, breakable) == [], f"again: python3 scripts/faults.py --seed {seed}   ({one})"
 
 
 def test_a_seed_is_a_schedule() -> None:
     """The same seed gives the same steps, clients and moves; another one others."""
-    assert [schedule(seed) for seed in SEEDS] == [schedule(seed) for seed in SEEDS]
-    assert len({str(schedule(seed)).partition(":")[2] for seed in SEEDS}) == len(SEEDS)
+    assert [make_schedule(seed) for seed in SEEDS] == [make_schedule(seed) for seed in SEEDS]
+    assert len({str(make_schedule(seed)).partition(":")[2] for seed in SEEDS}) == len(SEEDS)
 
 
 def test_schedules_do_only_what_can_be_done() -> None:
@@ -46,26 +48,28 @@ def test_schedules_do_only_what_can_be_done() -> None:
     done = set()
     for seed in range(100):
         states, moments = dict.fromkeys(TARGETS, "up"), [0.0]
-        for step in schedule(seed).fault.steps:
+        for step in make_schedule(seed).fault.steps:
             verb, target = step.action.split()
             states[target] = TARGETS[target][states[target]][verb]
             moments.append(step.at)
             done.add(step.action)
         assert moments == sorted(moments)
         assert 2 <= len(moments) - 1 <= MOST_STEPS
-    assert done == ACTIONS
+    assert done == FAULT_ACTIONS
 
 
 def test_evidence_of_a_broken_promise_is_kept(
     breakable: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A forced violation: what was said and answered, outbox, topics and the broker's log survive in a named place."""
-    monkeypatch.setattr(cli, "attach", lambda *_, **__: attach_embedded(instance="breakable"))
-    monkeypatch.setattr(cli, "schedule", lambda seed: replace(schedule(seed), fault=NO_FAULT, load=Load(8, 40.0, 2)))
-    monkeypatch.setattr(schedules, "broken", lambda _: ["1 event lost"])
-    before = {path.name for path in evidence.place(3).parent.glob("*")}  # of kernels that other tests killed
-    assert cli.main(["--seed", "3"]) == 1
-    there = evidence.place(3)
+    monkeypatch.setattr(soak, "attach", lambda *_, **__: attach_embedded(instance="breakable"))
+    monkeypatch.setattr(
+        soak, "make_schedule", lambda seed: replace(make_schedule(seed), fault=NO_FAULT, load=Load(8, 40.0, 2))
+    )
+    monkeypatch.setattr(soak, "broken_promises", lambda _: ["1 event lost"])
+    before = {path.name for path in soak.evidence_folder(3).parent.glob("*")}  # of kernels that other tests killed
+    assert soak.main(["--seed", "3"]) == 1
+    there = soak.evidence_folder(3)
     assert f"  BROKEN: 1 event lost\n  evidence: {there}\n  failed" in capsys.readouterr().out
     found = {re.sub(r"[0-9]{20}|[0-9a-f]{8}", "*", path.relative_to(there).as_posix()) for path in there.rglob("*")}
     topics = ("faults-*-confirmed", "faults-*-outbox")
@@ -120,9 +124,9 @@ def test_the_long_run_names_what_was_broken(
     breakable: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A schedule that breaks a promise: its seed, the command that repeats it, exit code 1."""
-    monkeypatch.setattr(cli, "attach", lambda *_, **__: attach_embedded(instance="breakable"))
-    monkeypatch.setattr(cli, "violations", lambda one, _: ["1 event lost"] if one.seed == 4 else [])
-    assert cli.main(["--schedules", "3", "--first", "3"]) == 1
+    monkeypatch.setattr(soak, "attach", lambda *_, **__: attach_embedded(instance="breakable"))
+    monkeypatch.setattr(soak, "find_violations", lambda one, _: ["1 event lost"] if one.seed == 4 else [])
+    assert soak.main(["--schedules", "3", "--first", "3"]) == 1
     told = capsys.readouterr().out
     assert "  BROKEN: 1 event lost\n" in told
     assert told.endswith(

@@ -1,7 +1,7 @@
 """The tables and charts of chapter 04: ways to deliver beside each other, under a fault.
 
 Counts under a fault are measured, since no two outages are alike; a promised zero is not. `counts` has a row for each
-way and experiment, as `streaming_lab.faults.account` gives it.
+way and experiment, as `streaming_lab.faults.results` gives it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -82,8 +82,8 @@ def count_formatter(counts: pd.DataFrame) -> Callable[[str, str], Any]:
         dict.fromkeys(OUTCOME_COLUMNS.values(), "sum") | {"again": "sum", "safe": "all"}
     )
 
-    def shown(contender: str, name: str) -> Any:
-        return measured_unless_promised({**rows.loc[contender], "contender": contender}, name)
+    def shown(variant: str, name: str) -> Any:
+        return measured_unless_promised({**rows.loc[variant], "contender": variant}, name)
 
     return shown
 
@@ -101,7 +101,7 @@ def lost_table(counts: pd.DataFrame) -> Table:
 
 
 def lost_events_table(found: pd.DataFrame, most: int = 12) -> Table:
-    """The first lost events of each fault and contender, by name; columns as `streaming_lab.faults.promises.lost_events`."""
+    """The first lost events of each fault and contender, by name; columns as `streaming_lab.faults.results.lost_events`."""
     kinds = found.groupby(["fault", "contender"], sort=False)
     each = max(1, most // max(1, kinds.ngroups))
     shown = kinds.head(each)

@@ -17,12 +17,11 @@ from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import Cluster
 from streaming_lab.delivery.ways import arguments, open_log
-from streaming_lab.faults.crowds import Crowds, Load
-from streaming_lab.faults.plan import LINEUP, WAIT, Contender, Fault
-from streaming_lab.faults.plan import PATIENCE as GIVE_UP
-from streaming_lab.faults.probe import Sight, look
-from streaming_lab.faults.process import Farewell, GameProcess
-from streaming_lab.faults.stage import Stage
+from streaming_lab.faults.game_process import ExitReport, GameProcess, PlayerSnapshot, snapshot_players
+from streaming_lab.faults.injector import FaultInjector
+from streaming_lab.faults.load import Crowds, Load
+from streaming_lab.faults.plan import ANSWER_TIMEOUT, DEFAULT_VARIANTS, Fault, Variant
+from streaming_lab.faults.plan import GIVE_UP_AFTER as GIVE_UP
 from streaming_lab.game.history import read_history
 from streaming_lab.game.rules import World
 from streaming_lab.game.schema import EVENTS
@@ -30,8 +29,8 @@ from streaming_lab.game.web import create_app
 from streaming_lab.paths import lab_home
 from streaming_lab.reader.frames import TopicFrame, read_topic
 
-PARTITIONS = 3
-LONGEST = 300.0  # seconds that a crowd may take beyond its own pace
+FAULT_PARTITIONS = 3
+CROWD_LIMIT = 300.0  # seconds that a crowd may take beyond its own pace
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +41,13 @@ class Result:
     showed of its own (for the ways whose 200 is for good); `waiting` are the outbox's rows left.
     """
 
-    contender: Contender
+    variant: Variant
     asked: pd.DataFrame
     topic: TopicFrame
     ledger: Ledger
-    farewells: tuple[Farewell, ...]
+    exit_reports: tuple[ExitReport, ...]
     restarted: World
-    seen: Sight | None
+    seen: PlayerSnapshot | None
     waiting: int
 
 
@@ -58,25 +57,27 @@ class Experiment:
 
     fault: Fault
     began: datetime
-    marks: tuple[Mark, ...]
+    fault_events: tuple[Mark, ...]
     results: tuple[Result, ...]
 
     def of(self, name: str) -> Result:
         """The result of one contender."""
-        return next(result for result in self.results if result.contender.name == name)
+        return next(result for result in self.results if result.variant.name == name)
 
 
-def run(fault: Fault, kafka: Cluster, contenders: Sequence[Contender] = LINEUP, load: Load | None = None) -> Experiment:
+def run_experiment(
+    fault: Fault, kafka: Cluster, variants: Sequence[Variant] = DEFAULT_VARIANTS, load: Load | None = None
+) -> Experiment:
     """Start the games, let the crowds play, do the fault's steps, bring all back, stop the games, and read the topics.
 
     Every wait has a deadline. However it ends, no game is left, and the broker runs.
     """
-    with workshop(kafka) as folder:
-        return run_in(folder, fault, kafka, contenders, load or Load())
+    with experiment_folder(kafka) as folder:
+        return run_experiment_in(folder, fault, kafka, variants, load or Load())
 
 
 @contextmanager
-def workshop(kafka: Cluster) -> Iterator[Path]:
+def experiment_folder(kafka: Cluster) -> Iterator[Path]:
     """A folder for one experiment in the lab's home; it goes when the block ends, and so do the experiment's topics.
 
     After an error they stay. With hundreds of topics a killed broker would be long in starting.
@@ -87,75 +88,75 @@ def workshop(kafka: Cluster) -> Iterator[Path]:
         topics.delete_topics(kafka.connection, [game.name for game in Path(folder).iterdir()], timeout=30.0)
 
 
-def run_in(folder: Path, fault: Fault, kafka: Cluster, contenders: Sequence[Contender], load: Load) -> Experiment:
+def run_experiment_in(
+    folder: Path, fault: Fault, kafka: Cluster, variants: Sequence[Variant], load: Load
+) -> Experiment:
     """`run`, with what the games say and their outboxes in folders there, each named after the game's topic."""
     name = uuid.uuid4().hex[:8]
-    wanted = [f"faults-{name}-{re.sub('[^a-z]+', '-', contender.name)}" for contender in contenders]
+    wanted = [f"faults-{name}-{re.sub('[^a-z]+', '-', contender.name)}" for contender in variants]
     for topic in wanted:
-        topics.create_topic(kafka.connection, topic, partitions=PARTITIONS, timeout=30.0)
+        topics.create_topic(kafka.connection, topic, partitions=FAULT_PARTITIONS, timeout=30.0)
     games = [
         GameProcess(kafka.connection, topic, one.way, folder / topic, options_of(one))
-        for one, topic in zip(contenders, wanted, strict=True)
+        for one, topic in zip(variants, wanted, strict=True)
     ]
     # The stage is left first: a crowd that waits for a paused game has its answer when that is gone.
-    with Crowds(load, name) as crowds, Stage(kafka, games, fault.drain) as stage:
-        stage.perform("start games")
+    with Crowds(load, name) as crowds, FaultInjector(kafka, games, fault.drain) as stage:
+        stage.apply_action("start games")
         began = datetime.now(UTC)
-        asked = _played(stage, crowds, fault, contenders, load)
-        seen = [_look(*each) for each in zip(contenders, games, asked, strict=True)]
-        stage.perform("stop games")
-    results = tuple(
-        _result(kafka.connection, *each) for each in zip(contenders, wanted, games, asked, seen, strict=True)
-    )
-    return Experiment(fault, began, tuple(stage.marks[1:-1]), results)
+        asked = _played(stage, crowds, fault, variants, load)
+        seen = [_look(*each) for each in zip(variants, games, asked, strict=True)]
+        stage.apply_action("stop games")
+    results = tuple(_result(kafka.connection, *each) for each in zip(variants, wanted, games, asked, seen, strict=True))
+    return Experiment(fault, began, tuple(stage.fault_events[1:-1]), results)
 
 
-def repeat(
-    times: int, fault: Fault, kafka: Cluster, contenders: Sequence[Contender] = LINEUP, load: Load | None = None
+def repeat_experiment(
+    times: int, fault: Fault, kafka: Cluster, variants: Sequence[Variant] = DEFAULT_VARIANTS, load: Load | None = None
 ) -> list[Experiment]:
     """The same experiment so many times, each with new games on new topics."""
-    return [run(fault, kafka, contenders, load) for _ in range(times)]
+    return [run_experiment(fault, kafka, variants, load) for _ in range(times)]
 
 
-def options_of(contender: Contender) -> tuple[str, ...]:
+def options_of(variant: Variant) -> tuple[str, ...]:
     """The game's options: short patience for the ways that have one."""
-    return (*arguments(contender.way, {"timeout": WAIT, "patience": GIVE_UP}), *contender.options)
+    return (*arguments(variant.way, {"timeout": ANSWER_TIMEOUT, "patience": GIVE_UP}), *variant.options)
 
 
 def _played(
-    stage: Stage, crowds: Crowds, fault: Fault, contenders: Sequence[Contender], load: Load
+    stage: FaultInjector, crowds: Crowds, fault: Fault, variants: Sequence[Variant], load: Load
 ) -> list[pd.DataFrame]:
     stage.begin()
-    crowds.begin(contenders, [game.url for game in stage.games])
+    crowds.begin(variants, [game.url for game in stage.games])
     for step in fault.steps:
         crowds.pause(stage.until(step.at))
-        stage.perform(step.action)
-    stage.recover()
-    return crowds.result(load.requests / load.rate + LONGEST)
+        stage.apply_action(step.action)
+    stage.heal()
+    return crowds.result(load.requests / load.rate + CROWD_LIMIT)
 
 
-def _look(contender: Contender, game: GameProcess, asked: pd.DataFrame) -> Sight | None:
-    return look(game.url, sorted(asked["player"].unique())) if contender.log.safe else None
+def _look(variant: Variant, game: GameProcess, asked: pd.DataFrame) -> PlayerSnapshot | None:
+    return snapshot_players(game.url, sorted(asked["player"].unique())) if variant.log.safe else None
 
 
 def _result(
     connection: Connection,
-    contender: Contender,
+    variant: Variant,
     topic: str,
     game: GameProcess,
     asked: pd.DataFrame,
-    seen: Sight | None,
+    seen: PlayerSnapshot | None,
 ) -> Result:
     read = read_topic(connection, topic, EVENTS)
-    log = open_log(contender.way, connection, topic, **contender.log.settings_in(game.folder))
+    log = open_log(variant.way, connection, topic, **variant.log.settings_in(game.folder))
     waiting = len(list(log.pending()))
     app = create_app(log, history=read_history(connection, topic, log))
     return Result(
-        contender,
+        variant,
         asked,
         read,
         close_ledger(asked, read),
-        tuple(game.farewells),
+        tuple(game.exit_reports),
         app.extensions["game"].world,
         seen,
         waiting,

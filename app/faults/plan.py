@@ -21,10 +21,12 @@ GAMES: Mapping[str, Mapping[str, str]] = {
     "paused": {"resume": "up", "kill": "down"},
 }
 TARGETS: Mapping[str, Mapping[str, Mapping[Any, str]]] = {"broker": BROKER, "games": GAMES}
-ACTIONS = frozenset(f"{verb} {name}" for name, states in TARGETS.items() for verbs in states.values() for verb in verbs)
+FAULT_ACTIONS = frozenset(
+    f"{verb} {name}" for name, states in TARGETS.items() for verbs in states.values() for verb in verbs
+)
 
-PATIENCE = 3.0  # seconds until fire-and-forget gives an event up (kafka-python's default is 120)
-WAIT = 1.0  # seconds that confirmed waits for the broker's word
+GIVE_UP_AFTER = 3.0  # seconds until fire-and-forget gives an event up (kafka-python's default is 120)
+ANSWER_TIMEOUT = 1.0  # seconds that confirmed waits for the broker's word
 DRAIN = 30.0  # seconds that a game may take to its end, when nothing is broken any more
 SMALL_DISK = 64 << 10  # bytes; the least that an outbox takes
 
@@ -37,8 +39,10 @@ class Step:
     action: str
 
     def __post_init__(self) -> None:
-        if self.action not in ACTIONS:
-            raise LabError(f"no fault has an action {self.action!r}", f"Use one of: {', '.join(sorted(ACTIONS))}.")
+        if self.action not in FAULT_ACTIONS:
+            raise LabError(
+                f"no fault has an action {self.action!r}", f"Use one of: {', '.join(sorted(FAULT_ACTIONS))}."
+            )
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Contender:
+class Variant:
     """One game and its crowd: the way it delivers, how often the crowd asks again, further options of the game."""
 
     name: str
@@ -81,6 +85,6 @@ GAMES_STOPPED = Fault(
 )
 FAULTS = (NO_FAULT, BROKER_KILLED, BROKER_DOWN, BROKER_PAUSED, GAMES_KILLED, GAMES_STOPPED)
 
-GOOD_CLIENT = Contender("confirmed, asked again", "confirmed", retries=60)
-LINEUP = tuple(one for way in DELIVERING for one in (Contender(way, way), GOOD_CLIENT) if one.way == way)
-FULL_DISK = Contender("outbox, full disk", "outbox", options=("--quota", str(SMALL_DISK)))
+GOOD_CLIENT = Variant("confirmed, asked again", "confirmed", retries=60)
+DEFAULT_VARIANTS = tuple(one for way in DELIVERING for one in (Variant(way, way), GOOD_CLIENT) if one.way == way)
+FULL_DISK = Variant("outbox, full disk", "outbox", options=("--quota", str(SMALL_DISK)))

@@ -7,11 +7,11 @@ from typing import Self
 
 from streaming_lab.analysis.deliveries import Mark
 from streaming_lab.cluster import Cluster
+from streaming_lab.faults.game_process import GameProcess
 from streaming_lab.faults.plan import BROKER, DRAIN
-from streaming_lab.faults.process import GameProcess
 
 
-class Stage:
+class FaultInjector:
     """One broker and some games; `perform` does to them what a fault's steps say.
 
     However it is left, no game runs afterwards, and the broker does.
@@ -19,7 +19,7 @@ class Stage:
 
     def __init__(self, kafka: Cluster, games: Sequence[GameProcess], drain: float) -> None:
         self.kafka, self.games = kafka, games
-        self.marks: list[Mark] = []
+        self.fault_events: list[Mark] = []
         self._drain = drain
         self._began = time.monotonic()
         self._broker = "up"  # its state in plan's table
@@ -28,7 +28,7 @@ class Stage:
         """Now the crowd begins: times count from here, and games that start later take their time to end."""
         self._began, self._drain = time.monotonic(), DRAIN
 
-    def perform(self, action: str) -> None:
+    def apply_action(self, action: str) -> None:
         """Do it, and wait until it is done; what the broker's state does not allow is passed over."""
         begin = time.monotonic() - self._began
         verb, _, target = action.partition(" ")
@@ -36,13 +36,13 @@ class Stage:
             self._to_broker(verb)
         else:
             self._to_games(verb)
-        self.marks.append(Mark(action, begin, time.monotonic() - self._began))
+        self.fault_events.append(Mark(action, begin, time.monotonic() - self._began))
 
     def until(self, at: float) -> float:
         """Seconds from now to `at` seconds after `begin`."""
         return self._began + at - time.monotonic()
 
-    def recover(self) -> None:
+    def heal(self) -> None:
         """Bring back what is not running."""
         self._bring_broker_back()
         self._to_games("resume")

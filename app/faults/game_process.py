@@ -5,19 +5,24 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
+
+import requests
 
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.delivery.ways import arguments, log_class
 from streaming_lab.errors import LabError
+from streaming_lab.game.players import GUILDS
+from streaming_lab.game.rules import World
 from streaming_lab.paths import PROJECT
 from streaming_lab.waiting import wait_until
 
 # what a game says at its end of events that it did not deliver: how many, and their ids
-LEFT = re.compile(r"^(\d+) event\(s\) .*:\n((?:  .+\n?)*)", re.MULTILINE)
+UNDELIVERED = re.compile(r"^(\d+) event\(s\) .*:\n((?:  .+\n?)*)", re.MULTILINE)
 
 
 class GameFailed(LabError):
@@ -25,7 +30,7 @@ class GameFailed(LabError):
 
 
 @dataclass(frozen=True)
-class Farewell:
+class ExitReport:
     """How a game ended: its exit code, how many events it said were not delivered, and which ones."""
 
     code: int
@@ -45,7 +50,7 @@ class GameProcess:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.url = ""
-        self.farewells: list[Farewell] = []  # of each end after a SIGTERM
+        self.exit_reports: list[ExitReport] = []  # of each end after a SIGTERM
         self._command = [sys.executable, "-m", "streaming_lab.game", "--leash", "--bootstrap", addresses(connection)]
         self._command += ["--topic", topic, "--way", way]
         self._command += [*arguments(way, log_class(way).settings_in(folder)), *options]
@@ -109,9 +114,9 @@ class GameProcess:
             self.kill()
             raise GameFailed(f"the game did not end within {error.timeout:g} s of SIGTERM", "Try again.") from error
         self._release()
-        named = LEFT.search(self.errors())
+        named = UNDELIVERED.search(self.errors())
         left, ids = (int(named[1]), named[2].split()) if named else (0, [])
-        self.farewells.append(Farewell(code, left, frozenset(ids)))
+        self.exit_reports.append(ExitReport(code, left, frozenset(ids)))
 
     def pause(self) -> None:
         """SIGSTOP: it keeps its connections and answers nothing."""
@@ -144,3 +149,45 @@ class GameProcess:
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}-{self._starts}.txt"
+
+
+# A running game looked at from outside, without changing it: what it still waits for, and what its world holds.
+
+
+PlayerSnapshot: TypeAlias = Mapping[str, tuple[bool, str | None]]  # player -> (has a sword?, guild)
+
+UNDECIDED_METRICS = re.compile(r"^game_(?:events_queued|players_undecided) (\S+)$", re.MULTILINE)
+
+
+def snapshot_players(url: str, players: Iterable[str], timeout: float = 60.0) -> PlayerSnapshot:
+    """The players as the game at `url` has them, once every event is decided: `LabError` after `timeout` seconds.
+
+    Asked with HEAD, which has the status that the command would have, and does nothing.
+    """
+    with requests.Session() as session:
+        session.trust_env = False
+        _await_decisions(session, url, timeout)
+        return {player: _look_at(session, url, player) for player in players}
+
+
+def snapshot_of_world(world: World, players: Iterable[str]) -> PlayerSnapshot:
+    """The same of a world at hand."""
+    return {name: (world.player(name).swords > 0, world.player(name).guild) for name in players}
+
+
+def _await_decisions(session: requests.Session, url: str, timeout: float) -> None:
+    def decided() -> bool:
+        return not any(
+            float(value) for value in UNDECIDED_METRICS.findall(session.get(f"{url}/metrics", timeout=15).text)
+        )
+
+    problem = LabError(f"the game at {url} has undecided events after {timeout:g} s", "Is the broker back?")
+    wait_until(decided, timeout, lambda: problem, step=0.02)
+
+
+def _look_at(session: requests.Session, url: str, player: str) -> tuple[bool, str | None]:
+    def would(path: str) -> bool:
+        return session.head(f"{url}{path}", timeout=15).status_code == 200
+
+    joined = [guild for guild in GUILDS if not would(f"/join_a_guild?player={player}&guild={guild}")]
+    return would(f"/sell_a_sword?player={player}"), joined[0] if joined else None

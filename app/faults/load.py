@@ -9,10 +9,10 @@ from typing import Self
 import pandas as pd
 
 from streaming_lab.errors import LabError
-from streaming_lab.faults.plan import Contender
+from streaming_lab.faults.plan import Variant
 from streaming_lab.game.players import run_crowd
 
-TIMEOUT = 15.0  # seconds that a client waits for one answer; longer than any game takes
+CROWD_TIMEOUT = 15.0  # seconds that a client waits for one answer; longer than any game takes
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Crowds:
         self._pool: ThreadPoolExecutor | None = None
         self._playing: list[Future[pd.DataFrame]] = []
 
-    def begin(self, contenders: Sequence[Contender], urls: Sequence[str]) -> None:
+    def begin(self, variants: Sequence[Variant], urls: Sequence[str]) -> None:
         """Start a crowd for each contender's game."""
         self._pool = ThreadPoolExecutor(len(urls), "crowd")
         self._playing = [
-            self._pool.submit(self._play, contender, url) for contender, url in zip(contenders, urls, strict=True)
+            self._pool.submit(self._play, contender, url) for contender, url in zip(variants, urls, strict=True)
         ]
 
     def pause(self, seconds: float) -> None:
@@ -56,7 +56,7 @@ class Crowds:
             raise LabError(f"{len(late)} crowd(s) still play after {timeout:g} s", "Ask for fewer requests.")
         return [crowd.result() for crowd in self._playing]
 
-    def _play(self, contender: Contender, url: str) -> pd.DataFrame:
+    def _play(self, variant: Variant, url: str) -> pd.DataFrame:
         load = self._load
         return run_crowd(
             url,
@@ -64,9 +64,9 @@ class Crowds:
             requests=load.requests,
             concurrency=load.concurrency,
             seed=load.seed,
-            run=f"{self._run}/{contender.name}",
-            retries=contender.retries,
-            timeout=TIMEOUT,
+            run=f"{self._run}/{variant.name}",
+            retries=variant.retries,
+            timeout=CROWD_TIMEOUT,
             progress=False,
             rate=load.rate,
             stopped=self._stopped,

@@ -1,35 +1,104 @@
-"""What each way promised, held against what an experiment found."""
+"""What an experiment came to, in numbers: a row for each contender, and every answer with its moment."""
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
-from streaming_lab.analysis.answer_kinds import REFUSED
+from streaming_lab.analysis.answer_kinds import ANSWERS, LOST, REFUSED, answer_kind
+from streaming_lab.analysis.deliveries import stall
 from streaming_lab.analysis.replay import events_in_order, replay_events, world_differences
-from streaming_lab.faults.account import answers
 from streaming_lab.faults.experiment import Experiment, Result
-from streaming_lab.faults.probe import sight_of
+from streaming_lab.faults.game_process import snapshot_of_world
 from streaming_lab.game.events import EVENT_TYPES, Event
 from streaming_lab.game.rules import Command, RuleBroken, World, decide
 
 
-def broken(experiment: Experiment) -> list[str]:
+def answers(result: Result) -> "pd.Series[str]":
+    """The kind of each request's (last) answer, one of `ANSWERS`, in the order of `asked`."""
+    return result.asked.apply(_kind, axis=1).astype("str")
+
+
+def _kind(row: "pd.Series[Any]") -> str:
+    status = None if pd.isna(row["status"]) else int(row["status"])
+    return answer_kind(status, json.loads(row["answer"])["value"] if status == 503 else None)
+
+
+def answered_at(experiment: Experiment, result: Result) -> "pd.Series[float]":
+    """When each request had its last answer, in seconds since the experiment began."""
+    sent = (result.asked["sent_at"] - pd.Timestamp(experiment.began)).dt.total_seconds()
+    return sent + result.asked["latency_ms"] / 1000
+
+
+def timeline(experiment: Experiment) -> pd.DataFrame:
+    """Every request: contender, seconds (of its last answer), answer (a kind; a 200 whose event is lost is `LOST`)."""
+    return pd.concat([_timeline(experiment, result) for result in experiment.results], ignore_index=True)
+
+
+def _timeline(experiment: Experiment, result: Result) -> pd.DataFrame:
+    gaps = result.ledger.gaps
+    lost = result.asked["request_id"].isin(gaps["event_id"][gaps["gap"] == "lost"])
+    return pd.DataFrame(
+        {
+            "contender": result.variant.name,
+            "seconds": answered_at(experiment, result),
+            "answer": answers(result).mask(lost, LOST),
+        }
+    )
+
+
+def counts(*experiments: Experiment) -> pd.DataFrame:
+    """A row for each experiment and contender, in events or requests; `stall` in seconds.
+
+    lost: answered 200 and not in the topic. unpromised: in the topic, answered 503 or not at all. duplicates: rows
+    beyond the first of an event; left: the same after de-duplication by event id, counted as rows that belong to no
+    request of their own. named: events that the game itself named as undelivered when it was stopped. again: requests
+    that were asked more than once. stall: the longest time without any 200.
+    """
+    return pd.DataFrame([_counts(one, result) for one in experiments for result in one.results])
+
+
+def _counts(experiment: Experiment, result: Result) -> dict[str, Any]:
+    kinds, events = answers(result).value_counts(), result.topic.events
+    distinct = events.drop_duplicates("event_id")
+    return {
+        "fault": experiment.fault.name,
+        "contender": result.variant.name,
+        "safe": result.variant.log.safe,
+        "requests": len(result.asked),
+        **{name: int(kinds.get(name, 0)) for name in ANSWERS},
+        "in topic": len(distinct),
+        "lost": result.ledger.lost,
+        "unpromised": result.ledger.unconfirmed,
+        "duplicates": result.ledger.duplicates,
+        "left": len(distinct) - int(result.asked["request_id"].isin(events["event_id"]).sum()),
+        "named": sum(farewell.left for farewell in result.exit_reports),
+        "again": int((result.asked["attempts"] > 1).sum()),
+        "stall": stall(_timeline(experiment, result)),
+    }
+
+
+# What each way promised, held against what an experiment found.
+
+
+def broken_promises(experiment: Experiment) -> list[str]:
     """Every promise that an experiment broke, a sentence each; empty when all were kept."""
     return [
-        f"{experiment.fault.name}, {result.contender.name}: {problem}"
+        f"{experiment.fault.name}, {result.variant.name}: {problem}"
         for result in experiment.results
-        for problem in problems(experiment, result)
+        for problem in problems_of(experiment, result)
     ]
 
 
-def problems(experiment: Experiment, result: Result) -> Iterator[str]:
+def problems_of(experiment: Experiment, result: Result) -> Iterator[str]:
     """The broken promises of one contender."""
     yield from _for_every_way(result)
-    if result.contender.log.safe:
+    if result.variant.log.safe:
         yield from _for_safe_ways(result)
-    if result.contender.log.names_unsent and not experiment.fault.does("kill games"):
+    if result.variant.log.names_unsent and not experiment.fault.does("kill games"):
         yield from _for_a_queue(result)
-    if result.contender.retries:
+    if result.variant.retries:
         yield from _for_good_clients(result)
 
 
@@ -46,12 +115,12 @@ def _for_every_way(result: Result) -> Iterator[str]:
         yield "the topic's replay is not the world of a game that starts on it"
     refused = set(result.asked["request_id"][answers(result) == REFUSED])
     present = sorted(refused & set(result.topic.events["event_id"]))
-    if present and not result.contender.retries:  # who asks again may have been heard the first time
+    if present and not result.variant.retries:  # who asks again may have been heard the first time
         yield f"answered 503 refused, and in the topic: {', '.join(present[:5])}"
 
 
 def _for_a_queue(result: Result) -> Iterator[str]:
-    gaps, named = result.ledger.gaps, set[str]().union(*(farewell.named for farewell in result.farewells))
+    gaps, named = result.ledger.gaps, set[str]().union(*(farewell.named for farewell in result.exit_reports))
     silent = sorted(set(gaps["event_id"][gaps["gap"] == "lost"]) - named)
     if silent:
         yield f"{len(silent)} events lost that the game did not name when it was stopped: {', '.join(silent[:5])}"
@@ -62,9 +131,9 @@ def _for_safe_ways(result: Result) -> Iterator[str]:
         yield f"{result.ledger.lost} events lost after a 200: {result.ledger.named('lost')}"
     if result.waiting:
         yield f"{result.waiting} rows are still in the outbox"
-    if result.farewells[-1].left:
-        yield f"{result.farewells[-1].left} events undecided at the end, although the broker was back"
-    if result.seen is not None and result.seen != sight_of(result.restarted, result.seen):
+    if result.exit_reports[-1].left:
+        yield f"{result.exit_reports[-1].left} events undecided at the end, although the broker was back"
+    if result.seen is not None and result.seen != snapshot_of_world(result.restarted, result.seen):
         yield "the world of the game that ran is not that of one that starts on its topic"
     yield from disorder(result)
 
@@ -103,7 +172,7 @@ def _for_good_clients(result: Result) -> Iterator[str]:
 
 def assert_kept(*experiments: Experiment) -> None:
     """Raise AssertionError with every broken promise, when there is one."""
-    problems = [problem for experiment in experiments for problem in broken(experiment)]
+    problems = [problem for experiment in experiments for problem in broken_promises(experiment)]
     assert not problems, "promises were broken:\n" + "\n".join(problems)
 
 
@@ -116,6 +185,6 @@ def lost_events(*experiments: Experiment) -> pd.DataFrame:
             lost = gaps[gaps["gap"] == "lost"].merge(
                 result.asked[["request_id", "sequence", "action"]], left_on="event_id", right_on="request_id"
             )
-            found.append(lost.assign(fault=experiment.fault.name, contender=result.contender.name))
+            found.append(lost.assign(fault=experiment.fault.name, variant=result.variant.name))
     columns = ["fault", "contender", "event_id", "player", "sequence", "action", "detail"]
     return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
