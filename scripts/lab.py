@@ -5,6 +5,6 @@ import bootstrap
 bootstrap.enter()
 
 from streaming_lab.cli import run
-from streaming_lab.report.lab import main
+from streaming_lab.report.jupyterlab import main
 
 raise SystemExit(run(main))

@@ -13,7 +13,8 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from streaming_lab.report import html, record
+from streaming_lab.report import record
+from streaming_lab.report.render.page import render_page
 
 PROJECT = Path(__file__).resolve().parent.parent
 COMMAND = "import sys, pathlib; from streaming_lab.cli import run; from streaming_lab.report.cli import main; "
@@ -108,16 +109,18 @@ def raised(name: str, message: str, *lines: str) -> Any:
     return new_output("error", ename=name, evalue=message, traceback=list(lines))
 
 
-def chapter(number: int, title: str, *cells: Any, failure: record.Failure | None = None) -> tuple[record.Chapter, Any]:
+def chapter(
+    number: int, title: str, *cells: Any, failure: record.Failure | None = None
+) -> tuple[record.ChapterRecord, Any]:
     """A chapter that has run, as record and notebook."""
     name = f"{number:02d}-{title.lower().replace(' ', '-')}"
     notebook = new_notebook(cells=[prose(f"# {title}\n\nOne promise with `code`."), *cells])
     ran = [cell for cell in notebook.cells if cell.cell_type == "code"]
     parts = tuple(record.Cell(cell.id, f"{number}.{index}", "passed", 0.1) for index, cell in enumerate(ran, 1))
-    return record.Chapter(name, number, title, "failed" if failure else "passed", 1.5, parts, failure), notebook
+    return record.ChapterRecord(name, number, title, "failed" if failure else "passed", 1.5, parts, failure), notebook
 
 
-def page(*chapters: tuple[record.Chapter, Any], **more: Any) -> str:
+def page(*chapters: tuple[record.ChapterRecord, Any], **more: Any) -> str:
     """The page of a run of these chapters; a chapter without a notebook did not run."""
     failed = next((one.failure for one, _ in chapters if one.failure), None)
     run = record.Run(
@@ -139,4 +142,4 @@ def page(*chapters: tuple[record.Chapter, Any], **more: Any) -> str:
             **more,
         }
     )
-    return html.render(run, {one.name: notebook for one, notebook in chapters if notebook is not None})
+    return render_page(run, {one.name: notebook for one, notebook in chapters if notebook is not None})

@@ -7,10 +7,10 @@ import pytest
 from book import chapter, code, prose, raised, shown, stream
 
 from streaming_lab.analysis.theme import COLOURS
-from streaming_lab.report import text
-from streaming_lab.report.allowed import clean
-from streaming_lab.report.html import styles
 from streaming_lab.report.record import Failure
+from streaming_lab.report.render import markdown
+from streaming_lab.report.render.markdown import sanitize
+from streaming_lab.report.render.page import styles
 
 
 def only(*outputs: object, source: str = "1", id: str = "one", tags: tuple[str, ...] = ()) -> str:
@@ -121,8 +121,8 @@ def test_seventeen_megabytes_are_shown_as_a_hundred_lines() -> None:
 @pytest.mark.parametrize("one", ["x" * 17_000_000, "x\r" * 8_500_000, "\b" * 17_000_000, "\x1b[" * 8_500_000])
 def test_one_endless_line_is_cut_in_time(one: str) -> None:
     """Seventeen megabytes without a line end: cut, said, and no expression runs away."""
-    shown, note = text.bounded(one)
-    assert len(shown) < 3 * text.WIDTH
+    shown, note = markdown.bounded_text(one)
+    assert len(shown) < 3 * markdown.WIDTH
     assert note.startswith("17 MB") or shown == "x"
 
 
@@ -164,7 +164,7 @@ def test_carriage_returns_are_applied() -> None:
 )
 def test_text_is_what_a_terminal_would_show(raw: str, seen: str) -> None:
     """Escapes are gone, overwriting is done, and what would act in secret is visible."""
-    assert text.bounded(raw).text == seen
+    assert markdown.bounded_text(raw).text == seen
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_what_an_output_holds_can_not_act(evil: str) -> None:
 
 def test_an_output_can_not_break_out_of_its_place() -> None:
     """Closing tags that nothing opened are dropped, open ones are closed."""
-    assert clean("</div></section><b>x") == "<b>x</b>"
+    assert sanitize("</div></section><b>x") == "<b>x</b>"
 
 
 def test_a_drawing_keeps_its_form() -> None:
@@ -210,7 +210,7 @@ def test_a_drawing_keeps_its_form() -> None:
         '<svg class="wide" viewBox="0 0 1 1" aria-hidden="true"><g clip-path="url(#c)"><path class="band" d="M0 0h1" '
         'fill="var(--t1,#0072b2)"></path><text x="1" text-anchor="end">1</text></g></svg>'
     )
-    assert clean(svg) == svg
+    assert sanitize(svg) == svg
 
 
 def test_every_token_of_the_stylesheet_is_defined_once() -> None:

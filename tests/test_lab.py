@@ -19,7 +19,9 @@ import book
 import psutil
 import pytest
 
-COMMAND = "from streaming_lab.cli import run; from streaming_lab.report.lab import main; raise SystemExit(run(main))"
+COMMAND = (
+    "from streaming_lab.cli import run; from streaming_lab.report.jupyterlab import main; raise SystemExit(run(main))"
+)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pypdf import PdfReader
 
 from streaming_lab.analysis.display import FIGURE, Figure, Table, TableColumn, number
 from streaming_lab.analysis.ledger import Gap, Ledger, RequestThread
-from streaming_lab.report.record import Chapter, Failure
+from streaming_lab.report.record import ChapterRecord, Failure
 
 pytestmark = pytest.mark.slow  # a browser
 
@@ -103,7 +103,7 @@ def failed_page() -> str:
         code("assert closed", "ledger", outputs=[error]),
         code("2", "after"),
     ]
-    skipped = Chapter("03-c", 3, "Lose nothing", "skipped", 0.0, (), Failure("set-up", "chapter 2 failed"))
+    skipped = ChapterRecord("03-c", 3, "Lose nothing", "skipped", 0.0, (), Failure("set-up", "chapter 2 failed"))
     opened = ledger(lost=1, accepted=ROWS + 1, refused=11, entries=LOST)
     return book.page(
         chapter(1, "Start", *body()), chapter(2, "Read", *cells, failure=failure), (skipped, None), ledger=opened

@@ -28,7 +28,7 @@ PAPERS = {
 README = PAPERS["README.md"]
 FIGURES, READING, DELIVERY = PAPERS["docs/figures.md"], PAPERS["docs/reading.md"], PAPERS["docs/delivery.md"]
 ARCHITECTURE, SETTINGS = PAPERS["docs/architecture.md"], PAPERS["docs/settings.md"]
-CHAPTERS = chapter.find(PROJECT / "notebooks")
+CHAPTERS = chapter.find_chapters(PROJECT / "notebooks")
 METADATA = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf8"))["project"]
 WALLS = ("__init__.py",)  # a package's own line stands in the table of packages
 

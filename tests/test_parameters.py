@@ -13,9 +13,9 @@ import pytest
 
 from streaming_lab.delivery.ways import DELIVERING
 from streaming_lab.errors import LabError
-from streaming_lab.report import declarations, parameters
+from streaming_lab.report import parameters
 from streaming_lab.report.cli import main
-from streaming_lab.report.parameters import Parameter, ParameterError, check, merge
+from streaming_lab.report.parameters import Parameter, ParameterError, check_parameters, merge_parameters
 
 SOURCE = """\
 requests: int = 2000      # requests in all, 1..1000000
@@ -39,7 +39,7 @@ KNOWN = {
 
 def test_a_cell_declares_names_types_defaults_meanings_ranges_and_choices() -> None:
     """Each line of the cell is one parameter with all that its comment says."""
-    assert declarations.declared(SOURCE, "x.ipynb") == KNOWN
+    assert parameters.declared(SOURCE, "x.ipynb") == KNOWN
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_cell_declares_names_types_defaults_meanings_ranges_and_choices() -> N
 )
 def test_the_ways_to_deliver_can_be_the_choices(comment: str, left: list[str]) -> None:
     """A chapter need not list the ways: a new one is a choice as soon as it is one."""
-    found = declarations.declared(f'way: str = "confirmed"  # how: {comment}\n', "x.ipynb")["way"]
+    found = parameters.declared(f'way: str = "confirmed"  # how: {comment}\n', "x.ipynb")["way"]
     assert (found.meaning, found.choices) == ("how", tuple(way for way in DELIVERING if way not in left))
 
 
@@ -65,7 +65,7 @@ def test_the_ways_to_deliver_can_be_the_choices(comment: str, left: list[str]) -
 )
 def test_values_take_the_type_of_their_default(name: str, text: str, value: Any) -> None:
     """However a value is written, it arrives as its parameter's type."""
-    found = check([(name, text)], KNOWN)
+    found = check_parameters([(name, text)], KNOWN)
     assert (found, type(found[name])) == ({name: value}, type(value))
 
 
@@ -91,13 +91,13 @@ def test_values_take_the_type_of_their_default(name: str, text: str, value: Any)
 def test_a_mistake_is_refused_with_its_reason(name: str, text: str, said: str) -> None:
     """The value, what was expected, and the nearest right word are in the message."""
     with pytest.raises(ParameterError, match=re.escape(said)):
-        check([(name, text)], KNOWN)
+        check_parameters([(name, text)], KNOWN)
 
 
 def test_a_parameter_given_twice_is_refused() -> None:
     """Nobody has to know which of two wins."""
     with pytest.raises(ParameterError, match="given twice"):
-        check([("requests", "1"), ("requests", "2")], KNOWN)
+        check_parameters([("requests", "1"), ("requests", "2")], KNOWN)
 
 
 @pytest.mark.parametrize(
@@ -118,21 +118,21 @@ def test_a_parameter_given_twice_is_refused() -> None:
 def test_a_declaration_that_cannot_be_checked_is_refused(source: str, said: str) -> None:
     """A parameters cell holds typed literals and nothing else."""
     with pytest.raises(ParameterError, match=said):
-        declarations.declared(source, "x.ipynb")
+        parameters.declared(source, "x.ipynb")
 
 
 def test_a_notebook_without_a_parameters_cell_is_refused(tmp_path: Path) -> None:
     """papermill would only warn."""
     path = book.write(tmp_path, "01-a", book.code("1", "one"))
     with pytest.raises(ParameterError, match=r"01-a.ipynb has no cell tagged parameters"):
-        declarations.read(path)
+        parameters.read_declarations(path)
 
 
 def test_one_name_has_one_meaning_in_all_chapters() -> None:
     """Two chapters that differ in a parameter are both named, with both declarations."""
     other = {"requests": Parameter("requests", "int", 9, "requests in all", 1.0, 1e6)}
     with pytest.raises(ParameterError) as caught:
-        merge({"01-a": KNOWN, "02-b": other})
+        merge_parameters({"01-a": KNOWN, "02-b": other})
     assert caught.value.problem == (
         "requests differs in 01-a and 02-b: int = 2000, requests in all (1 to 1000000)"
         " and int = 9, requests in all (1 to 1000000)"
@@ -142,7 +142,7 @@ def test_one_name_has_one_meaning_in_all_chapters() -> None:
 def test_a_parameter_of_a_chapter_that_does_not_run_is_named() -> None:
     """`report.py 01 -p seed 7` says where seed belongs."""
     with pytest.raises(ParameterError, match="seed is a parameter of chapter 03-c, which does not run"):
-        check([("seed", "7")], KNOWN, {"seed": "03-c"})
+        check_parameters([("seed", "7")], KNOWN, {"seed": "03-c"})
 
 
 def test_the_help_lists_the_parameters_of_the_notebooks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +174,7 @@ def test_a_switch_that_multiplies_the_work_moves_the_limits(
     plans: list[Any] = []
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(
-        "streaming_lab.report.run.run", lambda plan, _: plans.append(plan) or Mock(seconds=0.0, exit_code=0)
+        "streaming_lab.report.run.run_report", lambda plan, _: plans.append(plan) or Mock(seconds=0.0, exit_code=0)
     )
     book.write(tmp_path, "01-a", book.parameters(SOURCE))
     assert main(arguments, tmp_path) == 0
@@ -212,7 +212,7 @@ def test_the_way_to_a_refusal_imports_nothing_heavy() -> None:
 
 def test_every_kind_of_limit_is_said_in_words() -> None:
     """Ranges and choices read as a sentence."""
-    assert [parameters.described(KNOWN[name]) for name in ("ratio", "log", "fast")] == [
+    assert [parameters.describe_parameter(KNOWN[name]) for name in ("ratio", "log", "fast")] == [
         "float = 0.5, share of purchases (0 to 1)",
         "str = confirmed, what a 200 promises (none, fire-and-forget or confirmed)",
         "bool = false, leave out the pauses",

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow  # every test has a report in a process of its own
 SEED = "seed: int = 2019  # of all chance, 0..9999"
 KEEP = """\
 import pandas as pd
-from streaming_lab.report.record import keep
+from streaming_lab.report.record import save_result
 keep("ranges", {"events": {0: [0, 3]}})
 keep("events", pd.DataFrame({"a": [1]}))
 """

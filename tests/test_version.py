@@ -29,4 +29,4 @@ def test_every_script_tells_it(script: Path) -> None:
 
 def test_run_json_tells_it() -> None:
     """The first of the record's versions is the lab's own."""
-    assert next(iter(provenance.versions().items())) == ("streaming-lab", app.__version__)
+    assert next(iter(provenance.package_versions().items())) == ("streaming-lab", app.__version__)

@@ -1,17 +1,41 @@
 """A chapter before it runs: where its notebook is, its number and title, and how its cells are numbered."""
 
+import ast
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from streaming_lab.errors import LabError
-from streaming_lab.report import declarations, parameters
-from streaming_lab.report.imports import imported_by
+from streaming_lab.report import parameters
 from streaming_lab.report.parameters import Parameter
+
+# What the cells of a notebook import.
+
+
+def imported_by(sources: Iterable[str]) -> list[str]:
+    """The modules that these cells import on their top level, in order."""
+    found: dict[str, None] = {}
+    for source in sources:
+        for statement in statements(source):
+            if isinstance(statement, ast.Import):
+                found |= dict.fromkeys(alias.name for alias in statement.names)
+            elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
+                found[statement.module] = None
+                found |= dict.fromkeys(f"{statement.module}.{alias.name}" for alias in statement.names)
+    return list(found)
+
+
+def statements(source: str) -> list[ast.stmt]:
+    """A cell's statements; none for what only IPython understands."""
+    try:
+        return ast.parse(source).body
+    except SyntaxError:
+        return []
+
 
 INJECTED = "injected-parameters"  # papermill's tag, and the id that we give its cell: papermill's own is random
 
@@ -35,7 +59,7 @@ class Chapter:
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
         """What its parameters cell declares."""
-        return declarations.read(self.path)
+        return parameters.read_declarations(self.path)
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -63,7 +87,7 @@ class Chapter:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """What to run: chapters, each parameter's final value, those given, where to write, limits in seconds."""
 
     chapters: Sequence[Chapter]
@@ -75,12 +99,12 @@ class Plan:
     timeout: float
 
 
-def find(folder: Path) -> list[Chapter]:
+def find_chapters(folder: Path) -> list[Chapter]:
     """All chapters in `folder`, in order."""
     return [Chapter(path) for path in sorted(folder.glob("[0-9]*-*.ipynb"))]
 
 
-def select(chapters: Sequence[Chapter], wanted: Sequence[str]) -> list[Chapter]:
+def select_chapters(chapters: Sequence[Chapter], wanted: Sequence[str]) -> list[Chapter]:
     """The chapters whose names begin with a wanted word (`03`, `03-read`), in order; all if none is wanted."""
     for word in wanted:
         if not any(chapter.name.startswith(word.removesuffix(".ipynb")) for chapter in chapters):
@@ -92,18 +116,18 @@ def select(chapters: Sequence[Chapter], wanted: Sequence[str]) -> list[Chapter]:
     return [chapter for chapter in chapters if chapter.name.startswith(begins)]
 
 
-def tags(cell: Any) -> list[str]:
+def cell_tags(cell: Any) -> list[str]:
     """A cell's tags."""
     return list(cell.get("metadata", {}).get("tags", []))
 
 
-def numbers(chapter: int, cells: Sequence[Any]) -> list[str]:
+def chapter_numbers(chapter: int, cells: Sequence[Any]) -> list[str]:
     """The number of each cell, as `chapter.cell`: code cells count; hidden tests and papermill's cell get a letter."""
     found, count, letter = [], 0, 0
     for cell in cells:
         if cell["cell_type"] != "code":
             found.append("")
-        elif count and {"test", INJECTED} & set(tags(cell)):
+        elif count and {"test", INJECTED} & set(cell_tags(cell)):
             letter += 1
             found.append(f"{chapter}.{count}{chr(96 + letter)}")
         else:

@@ -31,23 +31,23 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None, folder: Path | None = None) -> int:
     """Run the report as the command line says; the exit code is 0 passed, 1 failed, 2 refused, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    book = chapter.find(folder or PROJECT / "notebooks")
+    book = chapter.find_chapters(folder or PROJECT / "notebooks")
     if not book:
         raise LabError(
             f"there are no notebooks in {folder or PROJECT / 'notebooks'}", "restore them: git checkout -- notebooks"
         )
-    known = parameters.merge({one.name: one.parameters for one in book})
+    known = parameters.merge_parameters({one.name: one.parameters for one in book})
     options = parser(known).parse_args(arguments)
-    chosen = chapter.select(book, options.chapters)
-    here = parameters.merge({one.name: one.parameters for one in chosen})
+    chosen = chapter.select_chapters(book, options.chapters)
+    here = parameters.merge_parameters({one.name: one.parameters for one in chosen})
     elsewhere = {name: one.name for one in book for name in one.parameters if name not in here}
-    given = parameters.check(options.parameters, here, elsewhere)
+    given = parameters.check_parameters(options.parameters, here, elsewhere)
     return start(chosen, here, given, arguments, options)
 
 
 def parser(known: dict[str, Parameter]) -> Parser:
     """The options; the help lists every parameter of the notebooks."""
-    lines = [f"  {name:<14} {parameters.described(parameter)}" for name, parameter in known.items()]
+    lines = [f"  {name:<14} {parameters.describe_parameter(parameter)}" for name, parameter in known.items()]
     made = Parser(
         prog=PROGRAM,
         description="Run the chapters and write build/report.html.",
@@ -73,14 +73,14 @@ def start(
 ) -> int:
     """Everything is right: run."""
     skip_iri_grammar()
-    from streaming_lab.report.chapter import Plan
+    from streaming_lab.report.chapter import RunPlan
     from streaming_lab.report.progress import Progress
-    from streaming_lab.report.run import run
+    from streaming_lab.report.run import run_report
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the record and the page say it better
     values = {name: parameter.default for name, parameter in known.items()} | given
     times = max((parameter.times for name, parameter in known.items() if values[name] is True), default=1)
-    plan = Plan(
+    plan = RunPlan(
         chapters=chosen,
         parameters=values,
         given=given,
@@ -90,7 +90,7 @@ def start(
         timeout=options.timeout or RUN * times,
     )
     with Progress() as progress:
-        result = run(plan, progress)
+        result = run_report(plan, progress)
         progress.say(f"{result.status.capitalize()}: {result.reason} {result.seconds:.1f} s")
         progress.say(str(plan.build / "report.html"))
     return result.exit_code

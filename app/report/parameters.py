@@ -1,20 +1,26 @@
 """The chapters' parameters: what each may be, and what a person asked for, checked before anything starts.
 
-Only the standard library, like streaming_lab.report.declarations: a typing error is answered in well under a second.
+Only the standard library, like streaming_lab.report.parameters: a typing error is answered in well under a second.
 """
 
+import ast
 import difflib
+import io
+import json
 import re
+import tokenize
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any
 
+from streaming_lab.delivery.ways import DELIVERING
 from streaming_lab.errors import LabError
 
 Value = bool | int | float | str
-TYPES = {"bool": bool, "int": int, "float": float, "str": str}
-KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
+PARAMETER_TYPES = {"bool": bool, "int": int, "float": float, "str": str}
+PARAMETER_KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
 SECRET = re.compile(r"password|passwd|token|secret|credential|api_?key", re.IGNORECASE)
 
 
@@ -40,8 +46,8 @@ class Parameter:
         value = READERS[self.type](text.strip() if self.type != "str" else text)
         if value is None:
             raise ParameterError(
-                f"{self.name} = {text}: expected {KINDS[self.type]}",
-                f"for example: -p {self.name} {shown(self.default)}",
+                f"{self.name} = {text}: expected {PARAMETER_KINDS[self.type]}",
+                f"for example: -p {self.name} {format_value(self.default)}",
             )
         return self.within(value)
 
@@ -49,11 +55,12 @@ class Parameter:
         """`value` itself, when it is inside the declared range or among the choices."""
         if self.low is not None and self.high is not None and not self.low <= float(value) <= self.high:
             raise ParameterError(
-                f"{self.name} = {shown(value)} is out of range", f"{self.name} takes {self.limits()}: {self.meaning}"
+                f"{self.name} = {format_value(value)} is out of range",
+                f"{self.name} takes {self.limits()}: {self.meaning}",
             )
         if self.choices and value not in self.choices:
             raise ParameterError(
-                f"{self.name} = {shown(value)} is not a choice{nearest(str(value), self.choices)}",
+                f"{self.name} = {format_value(value)} is not a choice{nearest(str(value), self.choices)}",
                 f"{self.name} takes {self.limits()}",
             )
         return value
@@ -98,7 +105,7 @@ def read_str(text: str) -> str | None:
 READERS = {"bool": read_bool, "int": read_int, "float": read_float, "str": read_str}
 
 
-def merge(chapters: Mapping[str, Mapping[str, Parameter]]) -> dict[str, Parameter]:
+def merge_parameters(chapters: Mapping[str, Mapping[str, Parameter]]) -> dict[str, Parameter]:
     """All chapters' parameters as one set: a name in two of them must have one type, default and meaning."""
     merged: dict[str, Parameter] = {}
     home: dict[str, str] = {}
@@ -107,14 +114,14 @@ def merge(chapters: Mapping[str, Mapping[str, Parameter]]) -> dict[str, Paramete
             first = merged.setdefault(name, parameter)
             if first != parameter:
                 raise ParameterError(
-                    f"{name} differs in {home[name]} and {chapter}: {described(first)} and {described(parameter)}",
+                    f"{name} differs in {home[name]} and {chapter}: {describe_parameter(first)} and {describe_parameter(parameter)}",
                     "give it one type, default and meaning, or two names",
                 )
             home.setdefault(name, chapter)
     return merged
 
 
-def check(
+def check_parameters(
     given: Iterable[Sequence[str]], known: Mapping[str, Parameter], elsewhere: Mapping[str, str] = {}
 ) -> dict[str, Value]:
     """The values of `-p name value` pairs, typed; `elsewhere` says which chapter that does not run has a name."""
@@ -124,12 +131,12 @@ def check(
         if name in values:
             raise ParameterError(f"-p {name} is given twice", "keep one of the two")
         if name not in known:
-            raise ParameterError(*unknown(name, known, elsewhere))
+            raise ParameterError(*unknown_parameter(name, known, elsewhere))
         values[name] = known[name].parse(text)
     return values
 
 
-def unknown(name: str, known: Mapping[str, Parameter], elsewhere: Mapping[str, str]) -> tuple[str, str]:
+def unknown_parameter(name: str, known: Mapping[str, Parameter], elsewhere: Mapping[str, str]) -> tuple[str, str]:
     """What to say about a name that no chapter of this run has."""
     if name in elsewhere:
         return (
@@ -156,12 +163,105 @@ def refuse_secret(name: str) -> None:
         )
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as it is typed on the command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def described(parameter: Parameter) -> str:
+def describe_parameter(parameter: Parameter) -> str:
     """One parameter in one line: type, default, meaning, limits."""
     limits = parameter.limits()
-    return f"{parameter.type} = {shown(parameter.default)}, {parameter.meaning}" + (f" ({limits})" if limits else "")
+    return f"{parameter.type} = {format_value(parameter.default)}, {parameter.meaning}" + (
+        f" ({limits})" if limits else ""
+    )
+
+
+# A notebook's parameters cell, read without running it. The cell tagged `parameters` holds one typed assignment a
+# line, its meaning in a comment, limits at the comment's end: requests: int = 2000 # requests in all, 1..1000000
+# cluster: str = "embedded" # where Kafka runs: embedded | compose way: str = "confirmed" # how the game delivers:
+# any way but outbox thorough: bool = False # repeat every experiment 20 times `any way` stands for all ways to
+# deliver, `any way but A, B` for the others. A switch that ends in `20 times` makes a run that much longer, so its
+# limits of time are that much longer, too.
+
+
+RANGE = re.compile(r"(-?[\d_]+(?:\.\d+)?)\.\.(-?[\d_]+(?:\.\d+)?)\s*$")
+TIMES = re.compile(r"\b(\d{1,4}) times\s*$")
+CHOICES = re.compile(r"(?:^|[:,]\s+)([\w.-]+(?:\s*\|\s*[\w.-]+)+)\s*$")
+ANY_WAY = re.compile(r"(?:^|[:,]\s+)any way(?: but ([\w-]+(?:, [\w-]+)*))?\s*$")
+
+
+def read_declarations(notebook: Path) -> dict[str, Parameter]:
+    """What `notebook` declares, in its order. Raises `ParameterError` for a cell that cannot be trusted."""
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError, OSError) as error:
+        raise ParameterError(
+            f"{notebook.name} is not a notebook: {error}", "restore it: git checkout -- notebooks"
+        ) from error
+    tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
+    if len(tagged) != 1:
+        raise ParameterError(
+            f"{notebook.name} has {len(tagged) or 'no'} cell{'s' * (len(tagged) > 1)} tagged parameters",
+            'tag exactly one code cell "parameters" (it may be empty)',
+        )
+    return declared("".join(tagged[0]["source"]), notebook.name)
+
+
+def declared(source: str, where: str) -> dict[str, Parameter]:
+    """The assignments of one parameters cell, with their comments."""
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError as error:
+        raise ParameterError(
+            f"{where}: the parameters cell does not parse: {error}", "one typed assignment a line"
+        ) from error
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    found: dict[str, Parameter] = {}
+    for statement in statements:
+        parameter = declaration(statement, comments.get(statement.end_lineno or 0, ""), where)
+        if parameter.name in found:
+            raise ParameterError(
+                f"{where}: the parameter {parameter.name} is declared twice", "keep one of the two lines"
+            )
+        found[parameter.name] = parameter
+    return found
+
+
+def declaration(statement: ast.stmt, comment: str, where: str) -> Parameter:
+    """One `name: type = literal  # meaning, limits`; anything else (a derived value, an expression) is refused."""
+    line = ast.unparse(statement)
+    cure = "a parameter is one line: name: int|float|str|bool = value  # meaning, low..high"
+    if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value):
+        raise ParameterError(f"{where}: not a typed assignment in the parameters cell: {line}", cure)
+    name, kind = statement.target.id, ast.unparse(statement.annotation)
+    refuse_secret(name)
+    try:
+        default: Any = ast.literal_eval(statement.value)
+    except ValueError:
+        raise ParameterError(f"{where}: {name} is derived, not a value: {line}", "derive it in a later cell") from None
+    if kind == "float" and isinstance(default, int) and not isinstance(default, bool):
+        default = float(default)
+    value: Any = default
+    if kind not in PARAMETER_TYPES or type(default) is not PARAMETER_TYPES[kind]:
+        raise ParameterError(f"{where}: {line} is not of a type that a command line can carry", cure)
+    match = TIMES.search(comment) if kind == "bool" else None
+    parameter = Parameter(name, kind, value, *meaning(comment, kind), times=int(match[1]) if match else 1)
+    parameter.within(value)
+    return parameter
+
+
+def meaning(comment: str, kind: str) -> tuple[str, float | None, float | None, tuple[str, ...]]:
+    """A comment taken apart: what it says, the range `low..high` of a number, the choices of a text."""
+    if kind in ("int", "float") and (match := RANGE.search(comment)):
+        low, high = (float(part.replace("_", "")) for part in match.groups())
+        return comment[: match.start()].rstrip(" ,:;"), low, high, ()
+    if kind == "str" and (match := ANY_WAY.search(comment)):
+        left = (match[1] or "").split(", ")
+        return comment[: match.start()].rstrip(" ,:;"), None, None, tuple(w for w in DELIVERING if w not in left)
+    if kind == "str" and (match := CHOICES.search(comment)):
+        return comment[: match.start()].rstrip(" ,:;"), None, None, tuple(re.split(r"\s*\|\s*", match.group(1)))
+    return comment, None, None, ()

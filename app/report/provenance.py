@@ -14,7 +14,7 @@ from typing import Any
 from streaming_lab import __version__
 from streaming_lab.paths import PROJECT
 from streaming_lab.report import record
-from streaming_lab.report.chapter import Chapter, Plan
+from streaming_lab.report.chapter import Chapter, RunPlan
 
 PACKAGES = (
     "kafka-python",
@@ -41,16 +41,16 @@ class Facts:
     hashes: dict[str, str]
 
 
-def gather(chapters: Sequence[Chapter]) -> Facts:
+def gather_facts(chapters: Sequence[Chapter]) -> Facts:
     """The facts as they are now."""
     lock = PROJECT / "requirements.txt"
     sources = {"requirements.txt": lock} if lock.exists() else {}
     sources.update({f"notebooks/{chapter.path.name}": chapter.path for chapter in chapters})
-    commit, dirty = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    commit, dirty = git_facts("rev-parse", "HEAD"), git_facts("status", "--porcelain")
     return Facts(commit, bool(dirty) if commit else None, {name: sha256(path) for name, path in sources.items()})
 
 
-def git(*arguments: str) -> str | None:
+def git_facts(*arguments: str) -> str | None:
     """git's answer about this project; None without git or outside a repository."""
     try:
         done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=10, check=True)
@@ -65,7 +65,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """The lab's, Python's and the key packages' versions; importlib.metadata takes milliseconds for each: not all."""
     found = {"streaming-lab": __version__, "python": platform.python_version()}
     for name in PACKAGES:
@@ -76,7 +76,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def decoder() -> str | None:
+def decoder_fact() -> str | None:
     """Which decoder reads topics here, native or python, and why."""
     try:
         from streaming_lab.reader.decode import native
@@ -85,22 +85,22 @@ def decoder() -> str | None:
     return str(native.core_status())
 
 
-def machine() -> str:
+def machine_facts() -> str:
     """Operating system, processor, cores."""
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 
-def assemble(
-    plan: Plan,
-    results: Sequence[record.Chapter],
+def assemble_record(
+    plan: RunPlan,
+    results: Sequence[record.ChapterRecord],
     facts: Facts,
     started: datetime,
     seconds: float,
     stopped: record.Failure | None,
 ) -> record.Run:
     """The record of a run whose chapters are done."""
-    ledger = record.kept(plan.build, "ledger")
-    status, reason = verdict(results, ledger)
+    ledger = record.load_result(plan.build, "ledger")
+    status, reason = run_verdict(results, ledger)
     code = 130 if stopped and stopped.kind == "interrupt" else 0 if status == "passed" else 1
     return record.Run(
         status=status,  # type: ignore[arg-type]
@@ -113,18 +113,18 @@ def assemble(
         chapters=tuple(results),
         ledger=ledger,
         parameters=plan.parameters,
-        versions=versions(),
+        versions=package_versions(),
         commit=facts.commit,
         dirty=facts.dirty,
         hashes=facts.hashes,
-        cluster=record.kept(plan.build, "cluster"),
-        ranges=record.kept(plan.build, "ranges"),
-        decoder=decoder(),
-        machine=machine(),
+        cluster=record.load_result(plan.build, "cluster"),
+        ranges=record.load_result(plan.build, "ranges"),
+        decoder=decoder_fact(),
+        machine=machine_facts(),
     )
 
 
-def verdict(results: Sequence[record.Chapter], ledger: Any) -> tuple[str, str]:
+def run_verdict(results: Sequence[record.ChapterRecord], ledger: Any) -> tuple[str, str]:
     """Passed or failed, and the one sentence that says why."""
     problems = ledger_problems(ledger)
     if problems:

@@ -35,7 +35,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Chapter:
+class ChapterRecord:
     """One chapter of a run; skipped means that it could not run, and `failure` says why."""
 
     name: str
@@ -58,7 +58,7 @@ class Run:
     started: datetime
     ended: datetime
     seconds: float
-    chapters: tuple[Chapter, ...]
+    chapters: tuple[ChapterRecord, ...]
     ledger: Mapping[str, Any] | None
     parameters: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -73,7 +73,7 @@ class Run:
 
     def to_json(self) -> str:
         """This record as indented JSON, keys in the order above."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, default=plain) + "\n"
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, default=plain_value) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Run":
@@ -81,7 +81,7 @@ class Run:
         raw = json.loads(text)
         raw["started"], raw["ended"] = (datetime.fromisoformat(raw[name]) for name in ("started", "ended"))
         raw["chapters"] = tuple(
-            Chapter(
+            ChapterRecord(
                 **{
                     **chapter,
                     "cells": tuple(Cell(**cell) for cell in chapter["cells"]),
@@ -93,7 +93,7 @@ class Run:
         return cls(**raw)
 
 
-def keep(name: str, value: Any) -> None:
+def save_result(name: str, value: Any) -> None:
     """Hand `value` to the report that runs this notebook; does nothing when the notebook runs on its own.
 
     A DataFrame becomes `<name>.parquet` beside the page; anything else JSON that the page and `run.json` read.
@@ -107,11 +107,11 @@ def keep(name: str, value: Any) -> None:
     else:
         text = value.to_json() if hasattr(value, "to_json") else value
         if not isinstance(text, str):
-            text = json.dumps(text, indent=2, ensure_ascii=False, default=plain)
+            text = json.dumps(text, indent=2, ensure_ascii=False, default=plain_value)
         write_text(Path(folder) / "kept" / f"{name}.json", text)
 
 
-def kept(folder: Path, name: str) -> Any:
+def load_result(folder: Path, name: str) -> Any:
     """What a notebook of this run kept under `name`, or None."""
     try:
         return json.loads((folder / "kept" / f"{name}.json").read_text(encoding="utf-8"))
@@ -138,7 +138,7 @@ def write_atomically(target: Path, write: Any) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """JSON for what `json` does not know: times, paths, numpy scalars, dataclasses, sets."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds")

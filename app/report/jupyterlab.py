@@ -14,10 +14,10 @@ PORTABLE = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Open JupyterLab on notebooks/ until Ctrl-C; further arguments go to JupyterLab."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    os.environ.update(environment(kernel_folder(lab_home()), os.environ))
+    os.environ.update(lab_environment(kernel_folder(lab_home()), os.environ))
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 
-    LabApp.launch_instance([*options(PROJECT / "notebooks"), *given])
+    LabApp.launch_instance([*lab_options(PROJECT / "notebooks"), *given])
     return 0
 
 
@@ -38,12 +38,12 @@ def kernel_folder(home: Path) -> Path:
     return folder
 
 
-def environment(folder: Path, current: Mapping[str, str]) -> dict[str, str]:
+def lab_environment(folder: Path, current: Mapping[str, str]) -> dict[str, str]:
     """`JUPYTER_PATH` comes before all other places where Jupyter looks for kernels."""
     return {"JUPYTER_PATH": os.pathsep.join(filter(None, [str(folder), current.get("JUPYTER_PATH", "")]))}
 
 
-def options(notebooks: Path) -> list[str]:
+def lab_options(notebooks: Path) -> list[str]:
     """This machine only, with a token, one Ctrl-C to end, and no question to any server about news."""
     return [
         "--ServerApp.ip=127.0.0.1",

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from streaming_lab.analysis.display import FIGURE
-from streaming_lab.report import prose
-from streaming_lab.report.allowed import clean
+from streaming_lab.report.render import markdown
+from streaming_lab.report.render.markdown import sanitize
 
 ROOM = 1_500_000  # bytes of outputs on the page: more makes a browser slow
 ONE_OUTPUT = 400_000  # bytes of one HTML output
-COLUMNS = 10  # of a frame that is not ours: more do not fit on paper side by side
+PREVIEW_COLUMNS = 10  # of a frame that is not ours: more do not fit on paper side by side
 SHOWN = [FIGURE, "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
 
@@ -30,7 +30,7 @@ class Outputs:
         """What the chapter template calls for outputs."""
         return {
             "markdown_output": self.bound(self.markdown_output),
-            "figure_output": self.bound(lambda output: clean("".join(output.data[FIGURE]))),
+            "figure_output": self.bound(lambda output: sanitize("".join(output.data[FIGURE]))),
             "terminal": self.bound(self.terminal),
             "html_output": self.bound(self.html_output),
             "svg_output": self.bound(self.svg_output),
@@ -63,7 +63,7 @@ class Outputs:
 
     def terminal(self, text: str, title: str) -> str:
         """What a program wrote."""
-        return prose.terminal(text, title, f"; {self.where()}")
+        return markdown.terminal_html(text, title, f"; {self.where()}")
 
     def html_output(self, output: Any, number: str) -> str:
         """A table or figure of ours, or pandas' own; a giant becomes its bounded text."""
@@ -72,17 +72,17 @@ class Outputs:
             note = f'<p class="left">{len(markup) / 1e6:.1f} MB of HTML not shown; {self.where()}</p>'
             plain = "".join(output.data.get("text/plain", ""))
             return f'<div class="output">{self.terminal(plain, f"Output of cell {number}")}{note}</div>'
-        cleaned = clean(markup)
+        cleaned = sanitize(markup)
         if "<table" in cleaned and 'class="table"' not in cleaned:
             label = f"Output of cell {number}"
-            many = " many" if len(re.findall(r"<t[hd]\b", cleaned.split("</tr>")[0])) > COLUMNS else ""
+            many = " many" if len(re.findall(r"<t[hd]\b", cleaned.split("</tr>")[0])) > PREVIEW_COLUMNS else ""
             cleaned = f'<div class="table{many}" tabindex="0" role="group" aria-label="{label}">{cleaned}</div>'
         return cleaned
 
     def svg_output(self, output: Any, number: str) -> str:
         """A drawing."""
         alt = html.escape(described(output, "image/svg+xml", number))
-        drawing = clean("".join(output.data["image/svg+xml"]))
+        drawing = sanitize("".join(output.data["image/svg+xml"]))
         return f'<figure class="figure"><div class="plot" role="img" aria-label="{alt}">{drawing}</div></figure>'
 
     def image_output(self, output: Any, kind: str, number: str) -> str:
@@ -90,7 +90,7 @@ class Outputs:
         data = "".join(output.data[kind])
         if len(data) > ONE_OUTPUT:
             return f'<p class="left">an image of {len(data) * 3 / 4e6:.1f} MB not shown; {self.where()}</p>'
-        return prose.image(data, kind, described(output, kind, number))
+        return markdown.image_html(data, kind, described(output, kind, number))
 
 
 def described(output: Any, kind: str, number: str) -> str:

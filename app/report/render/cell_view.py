@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streaming_lab.report import record
-from streaming_lab.report.chapter import INJECTED, numbers, tags
+from streaming_lab.report.chapter import INJECTED, cell_tags, chapter_numbers
 
-LONG = 40  # lines of code after which a cell may be split between two printed pages
+LONG_CELL = 40  # lines of code after which a cell may be split between two printed pages
 OUTPUTS = 60  # of one cell
 
 
@@ -30,17 +30,17 @@ class Anchors:
         return name
 
 
-def prepare(notebook: Any, chapter: record.Chapter, anchors: Anchors) -> Any:
+def prepare_cells(notebook: Any, chapter: record.ChapterRecord, anchors: Anchors) -> Any:
     """A copy of an executed notebook in which every cell carries what the template asks: `cell.page`."""
     notebook = deepcopy(notebook)
     failed = chapter.failure.cell if chapter.failure else ""
     stopped = False
-    for cell, number in zip(notebook.cells, numbers(chapter.number, notebook.cells), strict=True):
+    for cell, number in zip(notebook.cells, chapter_numbers(chapter.number, notebook.cells), strict=True):
         page: dict[str, Any] = {"number": number, "hidden": False}
         if cell.cell_type == "code":
             is_failed = bool(failed) and cell.get("id") == failed
-            cell.outputs = merged(cell.outputs)
-            page |= look(cell, is_failed)
+            cell.outputs = merge_outputs(cell.outputs)
+            page |= cell_look(cell, is_failed)
             page["anchor"] = anchors.take(cell.get("id") or f"cell-{number}")
             page["failure"] = chapter.failure.problem if is_failed and not raised(cell) and chapter.failure else ""
             stopped = stopped or is_failed
@@ -50,19 +50,19 @@ def prepare(notebook: Any, chapter: record.Chapter, anchors: Anchors) -> Any:
     return notebook
 
 
-def look(cell: Any, failed: bool) -> dict[str, Any]:
+def cell_look(cell: Any, failed: bool) -> dict[str, Any]:
     """How a code cell appears: a failed one always in full."""
-    names = set(tags(cell))
+    names = set(cell_tags(cell))
     lines = len(cell.source.splitlines())
     return {
         "hidden": not failed and ("test" in names or not cell.source.strip()),
-        "fold": "" if failed else label(cell, names, lines),
+        "fold": "" if failed else cell_label(cell, names, lines),
         "reading": not failed and is_reading(cell, names),
-        "long": lines > LONG,
+        "long": lines > LONG_CELL,
     }
 
 
-def label(cell: Any, names: set[str], lines: int) -> str:
+def cell_label(cell: Any, names: set[str], lines: int) -> str:
     """The one line that stands for folded code; empty when the code is shown."""
     counted = f"{lines} line{'s' * (lines != 1)}"
     own = cell.metadata.get("lab", {}).get("title") or cell.metadata.get("title")
@@ -107,7 +107,7 @@ def raised(cell: Any) -> bool:
     return any(output.output_type == "error" for output in cell.outputs)
 
 
-def merged(outputs: Iterable[Any]) -> list[Any]:
+def merge_outputs(outputs: Iterable[Any]) -> list[Any]:
     """Outputs with neighbouring pieces of a stream in one piece; widgets (progress bars) are for the live notebook."""
     result: list[Any] = []
     for output in outputs:

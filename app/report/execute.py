@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,88 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 
+from streaming_lab.report import chapter as chapters
 from streaming_lab.report import record
-from streaming_lab.report.execution import Execution
-from streaming_lab.report.kernel import NAME, Kernel, exit_of
+from streaming_lab.report.kernels import KERNEL_NAME, Kernel, Kernels, exit_of
+from streaming_lab.report.progress import Progress
 
-GRACE = 0.7  # seconds in which an interrupted cell may say where it was
+# One chapter while it runs: its limits of time, and what its cells did so far.
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop waiting, in seconds: for one cell, and (as a time of `time.monotonic`) for the run."""
+
+    cell: float
+    deadline: float
+    run: float
+
+    def of_cell(self) -> tuple[float, str]:
+        """How long the next cell may take, and what to say when it took longer."""
+        left = self.deadline - time.monotonic()
+        if left < self.cell:
+            return max(left, 0.05), f"was still running when the run reached its limit of {self.run:g} s (--timeout)"
+        return self.cell, f"was still running after {self.cell:g} s (--cell-timeout)"
+
+
+@dataclass
+class Execution:
+    """One chapter while it runs: what its cells did so far."""
+
+    chapter: chapters.Chapter
+    kernels: Kernels
+    progress: Progress
+    limits: Limits
+    following: chapters.Chapter | None = None
+    gave_up: bool = False
+    notebook: Any = None
+    ids: list[str] = field(default_factory=list)
+    numbers: list[str] = field(default_factory=list)
+    seconds: dict[int, float] = field(default_factory=dict)
+    current: int | None = None
+    failed: int | None = None
+    overdue: str = ""
+    began: float = 0.0
+
+    def open(self, notebook: Any) -> None:
+        """papermill has put the parameters in: now the cells are known."""
+        self.notebook = notebook
+        for cell in notebook.cells:
+            if chapters.INJECTED in chapters.cell_tags(cell):
+                cell["id"] = chapters.INJECTED
+        self.ids = [cell.get("id", "") for cell in notebook.cells]  # papermill adds cells to a failed notebook
+        self.numbers = chapters.chapter_numbers(self.chapter.number, notebook.cells)
+
+    def start(self, index: int) -> None:
+        """Cell `index` starts."""
+        self.current, self.began = index, time.monotonic()
+        if self.numbers[index]:
+            self.progress.begin(f"  {self.numbers[index]:<6} {self.ids[index]}")
+
+    def finish(self, index: int) -> None:
+        """Cell `index` is over, one way or the other."""
+        self.seconds[index] = round(time.monotonic() - self.began, 3)
+        if self.numbers[index]:
+            self.progress.end("failed" if index == self.failed else "")
+
+    def cells(self) -> tuple[record.Cell, ...]:
+        """The code cells as the record has them."""
+        return tuple(self.cell(index) for index, number in enumerate(self.numbers) if number)
+
+    def cell(self, index: int) -> record.Cell:
+        """One code cell as the record has it."""
+        done = index in self.seconds
+        status: Any = "failed" if index == self.failed else "passed" if done else "pending"
+        return record.Cell(self.ids[index], self.numbers[index], status, self.seconds.get(index))
+
+    def failure(self, kind: Any, problem: str) -> record.Failure:
+        """A failure in the current cell."""
+        if self.current is None:
+            return record.Failure(kind, problem)
+        return record.Failure(kind, problem, self.ids[self.current], self.numbers[self.current])
+
+
+CELL_GRACE = 0.7  # seconds in which an interrupted cell may say where it was
 logger = logging.getLogger("papermill")
 
 
@@ -67,7 +145,7 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
         super().__init__(
             watch,
             km=kernel.manager,
-            kernel_name=NAME,
+            kernel_name=KERNEL_NAME,
             log=logger,
             record_timing=False,
             timeout_func=self.limit,
@@ -89,7 +167,7 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
         """Interrupt the cell, so that its traceback says where it was, then give it up."""
         self.execution.gave_up = True
         await self.kernel.manager.interrupt_kernel()
-        await asyncio.sleep(GRACE)
+        await asyncio.sleep(CELL_GRACE)
         raise CellTimeoutError.error_from_timeout_and_cell(self.execution.overdue, round(timeout), cell)
 
 
@@ -116,12 +194,12 @@ class LabEngine(Engine):  # type: ignore[misc]
 papermill_engines.register("lab", LabEngine)
 
 
-def execute(execution: Execution, values: dict[str, Any], output: Path) -> tuple[record.Chapter, Any]:
+def execute(execution: Execution, values: dict[str, Any], output: Path) -> tuple[record.ChapterRecord, Any]:
     """Run one chapter with papermill and say what became of it; only Ctrl-C and bugs of ours get out as exceptions."""
     chapter, began = execution.chapter, time.monotonic()
-    failure = outcome(execution, lambda: call_papermill(execution, values, output))
+    failure = notebook_outcome(execution, lambda: call_papermill(execution, values, output))
     cells = execution.cells()
-    result = record.Chapter(
+    result = record.ChapterRecord(
         chapter.name,
         chapter.number,
         chapter.title,
@@ -140,14 +218,14 @@ def call_papermill(execution: Execution, values: dict[str, Any], output: Path) -
         str(output),
         parameters={name: value for name, value in values.items() if name in execution.chapter.parameters},
         engine_name="lab",
-        kernel_name=NAME,
+        kernel_name=KERNEL_NAME,
         language="python",
         progress_bar=False,
         execution=execution,
     )
 
 
-def outcome(execution: Execution, run: Callable[[], None]) -> record.Failure | None:
+def notebook_outcome(execution: Execution, run: Callable[[], None]) -> record.Failure | None:
     """Call `run` and turn each way to fail into its record; the failed cell is marked as failed."""
     try:
         run()
@@ -156,7 +234,7 @@ def outcome(execution: Execution, run: Callable[[], None]) -> record.Failure | N
             return None
         return execution.failure("error", f"{error.ename}: {error.evalue}".rstrip(": "))
     except DeadKernelError:
-        return died(execution)
+        return kernel_died(execution)
     except CellTimeoutError:
         execution.failed = execution.current
         return execution.failure("time-out", f"the cell {execution.overdue}")
@@ -167,7 +245,7 @@ def outcome(execution: Execution, run: Callable[[], None]) -> record.Failure | N
     return None
 
 
-def died(execution: Execution) -> record.Failure:
+def kernel_died(execution: Execution) -> record.Failure:
     """A kernel that died, with its exit status and the last it said."""
     execution.failed = execution.current
     end = run_sync(exit_of)(execution.kernels.last)

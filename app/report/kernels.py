@@ -13,22 +13,22 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from streaming_lab.paths import PROJECT
-from streaming_lab.report.launch import FOR
+from streaming_lab.report.kernel_main import FOR
 
-NAME = "python3"
-START, GRACE = 60.0, 2.0  # seconds for a kernel to answer first, and to end when asked
+KERNEL_NAME = "python3"
+START, KERNEL_GRACE = 60.0, 2.0  # seconds for a kernel to answer first, and to end when asked
 ARGUMENTS = (
     "--HistoryManager.enabled=False",  # nobody's history belongs into a report
     "--IPKernelApp.log_level=50",  # ipykernel 7 warns of TCP in the terminal; its sockets are on 127.0.0.1
 )
 
 
-def command() -> list[str]:
+def kernel_command() -> list[str]:
     """What starts a kernel: this very interpreter."""
-    return [sys.executable, "-m", "streaming_lab.report.launch", "-f", "{connection_file}"]
+    return [sys.executable, "-m", "streaming_lab.report.kernel_main", "-f", "{connection_file}"]
 
 
-def environment(**more: str) -> dict[str, str]:
+def kernel_environment(**more: str) -> dict[str, str]:
     """This process's environment, in which `import app` works from any folder."""
     path = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
     return {**os.environ, "PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1", **more}
@@ -39,7 +39,7 @@ class OwnKernelSpecs(KernelSpecManager):
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """The same for every name: a notebook's metadata may name a kernel of another machine."""
-        return KernelSpec(argv=command(), display_name="Python 3 (lab)", language="python", resource_dir="")
+        return KernelSpec(argv=kernel_command(), display_name="Python 3 (lab)", language="python", resource_dir="")
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Kernels:
         """Start a kernel to have at hand, which first imports `modules`; returns as soon as the process exists."""
         if self.spare:
             return
-        manager = AsyncKernelManager(kernel_name=NAME, kernel_spec_manager=OwnKernelSpecs())
+        manager = AsyncKernelManager(kernel_name=KERNEL_NAME, kernel_spec_manager=OwnKernelSpecs())
         arguments = [*ARGUMENTS, *(f"{FOR}{module}" for module in modules)]
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -110,7 +110,7 @@ class Kernels:
             if not kernel.manager.has_kernel:
                 continue
             if kernel.asked:
-                await kernel.manager.finish_shutdown(waittime=GRACE)
+                await kernel.manager.finish_shutdown(waittime=KERNEL_GRACE)
                 await kernel.manager.cleanup_resources()
             else:
                 await kernel.manager.shutdown_kernel(now=True)
