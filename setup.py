@@ -1,7 +1,8 @@
 """Builds the optional native core beside its source; everything else about the project is in pyproject.toml.
 
 Without a C compiler, or when compiling fails, the install succeeds all the same and the pure-Python decoder is used
-(`streaming_lab.reader.decode.native.core_status()` says which). The built module carries its source's hash, so that a stale one is noticed.
+(`streaming_lab.reader.decode.native.core_status()` says which). The built module carries its source's hash, so that a
+stale one is noticed.
 """
 
 import hashlib

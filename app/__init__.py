@@ -1,3 +1,3 @@
 """The reproducible streaming lab: a real Kafka, a game that logs to it, a DataFrame that accounts for all."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

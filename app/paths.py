@@ -5,6 +5,7 @@ from pathlib import Path
 from streaming_lab import settings
 
 PROJECT = Path(__file__).resolve().parent.parent
+SOURCE = PROJECT / "src"  # where this package is imported from: src/streaming_lab is a link to app/
 
 
 def lab_home() -> Path:

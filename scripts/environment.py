@@ -22,7 +22,8 @@ import requirements_lock
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(PROJECT, ".venv")
 STAMP = os.path.join(VENV, "lab-stamp")
-WINDOWS = os.name == "nt"
+SOURCE = os.path.join(PROJECT, "src")
+PACKAGE = os.path.join(SOURCE, "streaming_lab")  # a link to app/: the package's name, and the folder's
 NATIVE_SOURCE = "app/reader/decode/_columns.c"
 BUILT_FROM = ("requirements.txt", "pyproject.toml", "setup.py", NATIVE_SOURCE)
 PRODUCTS = (".pyc", ".so", ".pyd")
@@ -35,7 +36,7 @@ def enter():
     if ours and fresh():
         return say_once("project's .venv")
     if not ours and requirements_lock.held():
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PROJECT, os.environ.get("PYTHONPATH")]))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
         return say_once("running one, " + sys.prefix)
     if not fresh():
         with one_at_a_time():
@@ -49,8 +50,18 @@ def bare():
     os.environ.setdefault("PYTHONUTF8", "1")
     if not pythons.supported(sys.version_info[:2]):
         run_with(another_python())
-    sys.path.insert(0, PROJECT)
+    link_package()
+    sys.path.insert(0, SOURCE)
     remove_leftovers()
+
+
+def link_package():
+    """Make src/streaming_lab the link that it is in git: some programs unpack an archive's links as small files."""
+    if not os.path.isdir(PACKAGE):
+        os.makedirs(SOURCE, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(PACKAGE)
+        os.symlink(os.path.join("..", "app"), PACKAGE)
 
 
 def another_python():
@@ -174,16 +185,14 @@ def step(what, command, environment=None):
 
 
 def run_with(path):
-    """Run the calling script with the Python at `path`. Windows has no exec that keeps the exit code."""
+    """Run the calling script with the Python at `path`."""
     command = [path, *sys.argv]
-    if WINDOWS:
-        raise SystemExit(subprocess.call(command))
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606  (the same process: signals and exit code stay true)
 
 
 def python():
-    return os.path.join(VENV, "Scripts", "python.exe") if WINDOWS else os.path.join(VENV, "bin", "python")
+    return os.path.join(VENV, "bin", "python")
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from streaming_lab.report import record
 from streaming_lab.report.render.page import render_page
 
 PROJECT = Path(__file__).resolve().parent.parent
+SOURCE = PROJECT / "src"
 COMMAND = "import sys, pathlib; from streaming_lab.cli import run; from streaming_lab.report.cli import main; "
 COMMAND += "raise SystemExit(run(lambda: main(sys.argv[2:], pathlib.Path(sys.argv[1]))))"
 
@@ -79,7 +80,7 @@ def start(folder: Path, build: Path, *arguments: str) -> "subprocess.Popen[str]"
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, str(folder), *arguments],
         cwd=folder,
-        env={**os.environ, "LAB_BUILD": str(build), "PYTHONPATH": str(PROJECT)},
+        env={**os.environ, "LAB_BUILD": str(build), "PYTHONPATH": str(SOURCE)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -15,10 +15,9 @@ from waiting import eventually, within
 
 from streaming_lab.client.connection import Connection, librdkafka_settings
 from streaming_lab.cluster import attach
-from streaming_lab.reader.arrow import read_batches
+from streaming_lab.reader import read_batches, read_text, read_topic
 from streaming_lab.reader.decode.batches import HEADER_BYTES
 from streaming_lab.reader.fetch.fetcher import Fetcher
-from streaming_lab.reader.frames import read_text, read_topic
 
 KEYS = [b"k%d" % number for number in range(6)]
 COMPACT = {

@@ -21,9 +21,9 @@ from streaming_lab.client.connection import Connection
 from streaming_lab.client.errors import OffsetOutOfRange, ReadTimeout, UnknownTopic
 from streaming_lab.client.metadata import parse_addresses
 from streaming_lab.cluster import Cluster, attach
+from streaming_lab.reader import read_topic
 from streaming_lab.reader.decode.batches import CorruptBatch
 from streaming_lab.reader.fetch.fetcher import FetchedChunks, Fetcher
-from streaming_lab.reader.frames import read_topic
 
 LARGE = b'{"n": %d, "pad": "' + b"x" * 50_000 + b'"}'
 MANY = 40  # large records

@@ -19,7 +19,7 @@ from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.cluster import attach
 from streaming_lab.cluster.base import Cluster
-from streaming_lab.reader.frames import read_text
+from streaming_lab.reader import read_text
 
 
 @pytest.fixture

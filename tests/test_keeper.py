@@ -186,7 +186,7 @@ def test_the_keeper_answers_nobody_without_the_token(home: Path) -> None:
 @pytest.mark.slow
 def test_two_starts_at_the_same_moment_end_with_one_cluster(home: Path) -> None:
     """Four processes start together; all get the same brokers."""
-    code = "from streaming_lab.cluster import attach; c = attach('embedded'); print(c.state.supervisor.pid, flush=True); input()"
+    code = "from streaming_lab.cluster import attach; c = attach(); print(c.state.supervisor.pid, flush=True); input()"
     starts = [
         subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(4)

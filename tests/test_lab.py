@@ -34,7 +34,7 @@ def lab(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "--no-browser", f"--ServerApp.port={free_port()}", "--allow-root"],
         cwd=tmp_path,
-        env={**env, "PYTHONPATH": str(book.PROJECT), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")},
+        env={**env, "PYTHONPATH": str(book.SOURCE), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

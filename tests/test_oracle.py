@@ -16,7 +16,7 @@ from topics_of import Record, new_topic, producer, write
 
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.client.topics import Ranges
-from streaming_lab.reader.frames import read_text, read_topic
+from streaming_lab.reader import read_text, read_topic
 
 ISOLATIONS = ["read_uncommitted", "read_committed"]
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]

@@ -20,7 +20,7 @@ from streaming_lab.client.connection import Connection
 from streaming_lab.client.errors import BrokerUnavailable, UnknownTopic
 from streaming_lab.errors import LabError
 from streaming_lab.game.schema import EVENTS
-from streaming_lab.reader.arrow import read_batches
+from streaming_lab.reader import read_batches, read_text, read_topic
 from streaming_lab.reader.decode import infer
 from streaming_lab.reader.decode.python import decode_chunk
 from streaming_lab.reader.decode.records import index_values
@@ -28,7 +28,6 @@ from streaming_lab.reader.decode.schema import Schema
 from streaming_lab.reader.fetch.consumer import ConsumerSource, PolledBatch
 from streaming_lab.reader.fetch.fetcher import FetchedChunks, Fetcher
 from streaming_lab.reader.fetch.request import ReadRequest
-from streaming_lab.reader.frames import read_text, read_topic
 from streaming_lab.reader.pipeline import Pipeline, Planner
 
 DECODERS = ["python", "auto"]

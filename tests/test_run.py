@@ -41,7 +41,7 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Report:
         "01-first",
         prose("# First steps\n\nOne promise."),
         parameters(SEED),
-        code("import sys, app\nprint(sys.executable, seed, app.__name__)", "where"),
+        code("import sys, streaming_lab as lab\nprint(sys.executable, seed, lab.__name__)", "where"),
         code(THREAD, "thread"),
         code("assert seed == 7", "guard", "test"),
     )

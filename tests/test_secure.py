@@ -26,9 +26,8 @@ from streaming_lab.delivery.outcome import Counts
 from streaming_lab.delivery.producer import IdempotentProducer
 from streaming_lab.delivery.ways import DELIVERING, log_class, open_log
 from streaming_lab.errors import LabError
-from streaming_lab.reader.arrow import read_batches
+from streaming_lab.reader import read_batches, read_text, read_topic
 from streaming_lab.reader.fetch.request import ReadRequest
-from streaming_lab.reader.frames import read_text, read_topic
 
 WRONG = "not-the-password"
 WAYS_IN = [

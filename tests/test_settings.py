@@ -10,7 +10,7 @@ import pytest
 
 from streaming_lab import cli, settings
 from streaming_lab.errors import LabError
-from streaming_lab.paths import PROJECT
+from streaming_lab.paths import PROJECT, SOURCE
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_command_names_it_once_and_goes_on() -> None:
     program = "import subprocess, sys; from streaming_lab.cli import run; "
     inner = program + "sys.exit(run(lambda: 0))"
     outer = program + f"sys.exit(run(lambda: subprocess.call([sys.executable, '-c', {inner!r}])))"
-    environment = {**os.environ, "LAB_GRACES": "1", "PYTHONPATH": str(PROJECT)}
+    environment = {**os.environ, "LAB_GRACES": "1", "PYTHONPATH": str(SOURCE)}
     environment.pop(settings.WARNED, None)
     ran = subprocess.run([sys.executable, "-c", outer], env=environment, capture_output=True, text=True, timeout=60)
     said = "LAB_GRACES is no setting of the lab and does nothing; did you mean LAB_GRACE?\n"

@@ -101,7 +101,7 @@ def lost_table(counts: pd.DataFrame) -> Table:
 
 
 def lost_events_table(found: pd.DataFrame, most: int = 12) -> Table:
-    """The first lost events of each fault and contender, by name; columns as `streaming_lab.faults.results.lost_events`."""
+    """The first lost events of each fault and contender, by name; columns as `faults.results.lost_events`."""
     kinds = found.groupby(["fault", "contender"], sort=False)
     each = max(1, most // max(1, kinds.ngroups))
     shown = kinds.head(each)

@@ -82,7 +82,8 @@ class Table:
     empty: str = NO_EVENTS
 
     def _repr_html_(self) -> str:
-        caption = f'<caption><b><span class="no table"></span>{prose_html(self.title)}</b>{lead_sentence(self.note)}</caption>'
+        title = f'<b><span class="no table"></span>{prose_html(self.title)}</b>'
+        caption = f"<caption>{title}{lead_sentence(self.note)}</caption>"
         return self.fragment(caption, bare_html(self.title))
 
     def __repr__(self) -> str:

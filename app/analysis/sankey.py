@@ -117,7 +117,8 @@ def band_path(across: float, shift: float, way: Orientation, *, back: bool = Fal
 
 def falling_paths(strip: Band, start: float, way: Orientation) -> Iterator[str]:
     """What leaves the ribbon: a bend, then a tail that frays."""
-    style = f'class="fall{" turned" if strip.kind == ASIDE_BAND else ""}" stroke-width="{short_number(strip.end - strip.begin)}"'
+    turned = " turned" if strip.kind == ASIDE_BAND else ""
+    style = f'class="fall{turned}" stroke-width="{short_number(strip.end - strip.begin)}"'
     tail = style.replace('class="fall', 'class="fall tail')
     start += 1 if strip.kind == LOST_BAND else 0  # beside the gate, not under it
     x, y = (start, strip.middle) if way is WIDE_SANKEY else (strip.middle, start)

@@ -1,0 +1,1 @@
+"""Speaking Kafka: connection and security, preflight, topics, one broker connection, metadata."""

@@ -264,6 +264,6 @@ def _hung_up(trouble: ConnectionBroken) -> bool:
 
 def _other_protocol(connection: Connection, trouble: ConnectionBroken) -> AccessDenied:
     return AccessDenied(
-        f"{trouble}, as a broker does that does not want security_protocol={security_protocol_of(connection)} at this port",
+        f"{trouble}, as a broker does that does not want security_protocol={security_protocol_of(connection)} there",
         "Say the right one of PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL, or take another port.",
     )

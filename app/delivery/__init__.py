@@ -1,0 +1,1 @@
+"""From the game to the topic: one event log, five guarantees."""

@@ -1,6 +1,6 @@
 """The event log that a game writes to: one interface for all ways to deliver.
 
-A way is a class of its own, named in `streaming_lab.delivery.ways`. Its `guarantee` says what an `append` that returned, and so a
+A way is a class of its own, named in `delivery.ways`. Its `guarantee` says what an `append` that returned, and so a
 200 of the game, means; what else differs from way to way is an attribute of the class, never a question for its name.
 """
 

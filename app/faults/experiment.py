@@ -27,7 +27,7 @@ from streaming_lab.game.rules import World
 from streaming_lab.game.schema import EVENTS
 from streaming_lab.game.web import create_app
 from streaming_lab.paths import lab_home
-from streaming_lab.reader.frames import TopicFrame, read_topic
+from streaming_lab.reader import TopicFrame, read_topic
 
 FAULT_PARTITIONS = 3
 CROWD_LIMIT = 300.0  # seconds that a crowd may take beyond its own pace

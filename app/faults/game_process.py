@@ -18,7 +18,7 @@ from streaming_lab.delivery.ways import arguments, log_class
 from streaming_lab.errors import LabError
 from streaming_lab.game.players import GUILDS
 from streaming_lab.game.rules import World
-from streaming_lab.paths import PROJECT
+from streaming_lab.paths import SOURCE
 from streaming_lab.waiting import wait_until
 
 # what a game says at its end of events that it did not deliver: how many, and their ids
@@ -78,7 +78,7 @@ class GameProcess:
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=errors,
-                cwd=PROJECT,
+                cwd=SOURCE,
             )
 
     def await_ready(self, timeout: float = 60.0) -> None:

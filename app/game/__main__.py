@@ -1,4 +1,7 @@
-"""The game as a process of its own: python -m streaming_lab.game --bootstrap 127.0.0.1:9092 --topic events --way confirmed
+"""The game as a process of its own.
+
+python -m streaming_lab.game --bootstrap 127.0.0.1:9092 --topic events --way confirmed
+python -m streaming_lab.game --container       the same in a container: its topic first, then every address, port 5000
 
 Prints one line, `ready http://127.0.0.1:PORT`, when it would accept a request. SIGTERM or Ctrl-C ends it: requests in
 hand are answered, then events that wait are delivered, for --drain seconds at most; what is left is named on stderr.
@@ -27,10 +30,14 @@ from streaming_lab.game.server import SERVER_THREADS, GameServer
 from streaming_lab.game.web import create_app
 from streaming_lab.skipped_imports import skip_pandas
 
+CONTAINER_TOPIC = "game-events"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal comes; returns the exit code."""
     options = _options(argv)
+    if options.container:
+        return serve_container()
     if options.bootstrap:
         return _serve(options, connection_for(options.bootstrap))
     from streaming_lab.cluster import attach
@@ -116,6 +123,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         default=ANSWERS_REMEMBERED,
         help="answers kept by request id (default: %(default)s)",
     )
+    parser.add_argument(
+        "--container", action="store_true", help="brokers from KAFKA_BOOTSTRAP_SERVERS, every address, port 5000"
+    )
     parser.add_argument("--fresh", action="store_true", help="start with an empty world, whatever the topic holds")
     for option in {option.name: option for way in WAYS for option in log_class(way).options}.values():
         given: dict[str, Any] = {"dest": option.name, "type": option.read, "default": option.default}
@@ -126,20 +136,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-if __name__ == "__main__":
-    skip_pandas()
-    raise SystemExit(run(main))
-
-
-# The game in a container (profile `game`): its topic first, then `python -m streaming_lab.game` on every address,
-# port 5000.
-
-
-CONTAINER_TOPIC = "game-events"
-
-
 def serve_container() -> int:
-    """Serve until SIGTERM; 1 if events stayed behind. KAFKA_BOOTSTRAP_SERVERS names the brokers."""
+    """Make the topic and serve on every address until SIGTERM; KAFKA_BOOTSTRAP_SERVERS names the brokers."""
     servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if not servers:
         raise LabError("KAFKA_BOOTSTRAP_SERVERS is not set", "Set it to host:port of a broker.")
@@ -150,4 +148,4 @@ def serve_container() -> int:
 
 if __name__ == "__main__":
     skip_pandas()
-    raise SystemExit(run(serve_container))
+    raise SystemExit(run(main))

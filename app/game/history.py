@@ -8,7 +8,7 @@ from streaming_lab.client.connection import Connection
 from streaming_lab.delivery.event_log import EventLog
 from streaming_lab.game.events import EVENT_TYPES, OWN_FIELDS, REQUIRED, Event
 from streaming_lab.game.schema import EVENTS
-from streaming_lab.reader.arrow import read_batches
+from streaming_lab.reader import read_batches
 from streaming_lab.reader.decode.batches import Decoded
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,24 @@
+"""From a topic to a DataFrame, or to Arrow batches: the reader's public face.
+
+Each name is imported at its first use (PEP 562): `read_batches` and `Schema` load no pandas.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streaming_lab.reader.arrow import read_batches
+    from streaming_lab.reader.decode.schema import Schema
+    from streaming_lab.reader.frames import TopicFrame, read_text, read_topic
+
+__all__ = ["Schema", "TopicFrame", "read_batches", "read_text", "read_topic"]
+
+_HOMES = {"Schema": "decode.schema", "TopicFrame": "frames", "read_batches": "arrow"} | dict.fromkeys(
+    ("read_text", "read_topic"), "frames"
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,1 @@
+"""The notebooks as a pipeline: parameters, the run, its record, the page."""

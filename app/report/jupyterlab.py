@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from streaming_lab.paths import PROJECT, lab_home
+from streaming_lab.paths import PROJECT, SOURCE, lab_home
 
 PORTABLE = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
 
@@ -31,7 +31,7 @@ def kernel_folder(home: Path) -> Path:
             "argv": [sys.executable, *PORTABLE],
             "display_name": "Python 3 (lab)",
             "language": "python",
-            "env": {"PYTHONPATH": str(PROJECT)},
+            "env": {"PYTHONPATH": str(SOURCE)},
         }
     )
     spec.write_text(text, encoding="utf-8")

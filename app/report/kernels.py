@@ -12,7 +12,7 @@ from typing import Any
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
-from streaming_lab.paths import PROJECT
+from streaming_lab.paths import SOURCE
 from streaming_lab.report.kernel_main import FOR
 
 KERNEL_NAME = "python3"
@@ -30,7 +30,7 @@ def kernel_command() -> list[str]:
 
 def kernel_environment(**more: str) -> dict[str, str]:
     """This process's environment, in which `import app` works from any folder."""
-    path = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
+    path = os.pathsep.join(part for part in (str(SOURCE), os.environ.get("PYTHONPATH", "")) if part)
     return {**os.environ, "PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1", **more}
 
 

@@ -114,7 +114,8 @@ def merge_parameters(chapters: Mapping[str, Mapping[str, Parameter]]) -> dict[st
             first = merged.setdefault(name, parameter)
             if first != parameter:
                 raise ParameterError(
-                    f"{name} differs in {home[name]} and {chapter}: {describe_parameter(first)} and {describe_parameter(parameter)}",
+                    f"{name} differs in {home[name]} and {chapter}: "
+                    f"{describe_parameter(first)} and {describe_parameter(parameter)}",
                     "give it one type, default and meaning, or two names",
                 )
             home.setdefault(name, chapter)

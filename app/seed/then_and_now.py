@@ -186,7 +186,8 @@ def table_row(line: Line) -> str:
     today = marked(f"<code>{escape(line.today, quote=False)}</code>\n<pre>{output}</pre>")
     return (
         f'<tr><th scope="row">{prose_html(line.step)}</th>'
-        f"<td><code>{escape(line.old, quote=False)}</code><small>{prose_html(line.why)}</small></td><td>{today}</td></tr>"
+        f"<td><code>{escape(line.old, quote=False)}</code><small>{prose_html(line.why)}</small></td>"
+        f"<td>{today}</td></tr>"
     )
 
 

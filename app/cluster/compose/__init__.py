@@ -1,0 +1,1 @@
+"""Kafka in containers: docker compose, and old compose files explained."""

@@ -1,0 +1,1 @@
+"""Apache Kafka from its jars, owned by a supervisor process of its own."""

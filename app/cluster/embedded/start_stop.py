@@ -20,7 +20,7 @@ from streaming_lab.cluster.embedded import state
 from streaming_lab.cluster.embedded.broker import kill_group
 from streaming_lab.cluster.embedded.rpc import Reply, call, raise_problem
 from streaming_lab.cluster.embedded.state import State
-from streaming_lab.paths import PROJECT, cache_folder, lab_home
+from streaming_lab.paths import SOURCE, cache_folder, lab_home
 from streaming_lab.ports import check_free
 from streaming_lab.waiting import wait_until
 
@@ -118,7 +118,7 @@ def start_supervisor(order: StartRequest) -> State:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            cwd=PROJECT,
+            cwd=SOURCE,
             start_new_session=True,
         )
     said: list[bytes] = []

@@ -1,6 +1,6 @@
 """The small process that owns the brokers' JVMs, and ends them when their last user is gone.
 
-python -m streaming_lab.cluster.embedded.supervisor        started by streaming_lab.cluster.embedded.start_stop, with an order as JSON on stdin
+python -m streaming_lab.cluster.embedded.supervisor        started by `start_stop`, with a start request on stdin
 
 It runs in a session of its own, so neither Ctrl-C nor a kernel's end reaches it. Standard library and psutil only: it
 must be up at once.

@@ -69,7 +69,7 @@ class Decoded:
     aborted: int = 0
 
 
-Decode: TypeAlias = Callable[[Plan, Chunk], Decoded]  # app.stream.decode and app.stream.native have one each
+Decode: TypeAlias = Callable[[Plan, Chunk], Decoded]  # `python` and `native` have one each
 
 
 # The codecs of record batches: what a producer compressed is decompressed here.

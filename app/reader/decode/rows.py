@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -23,10 +24,13 @@ from streaming_lab.reader.decode.values import (
 )
 
 _DIGITS = 4000  # Python refuses to read longer integers; they are beyond any column, float64 included
-_MICROSECOND_RANGE = (
-    pa.scalar(datetime.min.replace(tzinfo=UTC), ARROW["timestamp"]),
-    pa.scalar(datetime.max.replace(tzinfo=UTC), ARROW["timestamp"]),
-)
+
+
+@cache
+def _microsecond_range() -> tuple[pa.Scalar, pa.Scalar]:
+    """The first and the last moment of Python's calendar; made when first used, as pyarrow imports pandas for it."""
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    return pa.scalar(first, ARROW["timestamp"]), pa.scalar(last, ARROW["timestamp"])
 
 
 def load_object(value: bytes) -> dict[str, Any]:
@@ -148,7 +152,7 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_integer)
 def _limits(plan: Plan, column: Column) -> tuple[pa.Scalar, pa.Scalar] | None:
     """The least and the greatest value that pyarrow is trusted with."""
     if column.type == "timestamp":
-        return _MICROSECOND_RANGE
+        return _microsecond_range()
     if column.type == "int53":
         return pa.scalar(-EXACT_INTEGERS), pa.scalar(EXACT_INTEGERS)
     if column.type == "float64" and plan.inferred:  # 2^53 + 1 is read as 2^53

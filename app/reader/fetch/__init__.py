@@ -1,0 +1,1 @@
+"""From the leaders to record batches: connections, fetch requests, and kafka-python's consumer where need be."""

@@ -3,8 +3,8 @@
 import measure  # first: it starts the clock
 
 # isort: split
+from streaming_lab.reader import read_topic
 from streaming_lab.reader.decode.schema import Schema
-from streaming_lab.reader.frames import read_topic
 
 SCHEMA = Schema(dict.fromkeys(measure.ROW, "string") | {"at": "timestamp", "price": "float64", "quantity": "int64"})
 

@@ -3,7 +3,7 @@
 import measure  # first: it starts the clock
 
 # isort: split
-from streaming_lab.reader.arrow import read_batches
+from streaming_lab.reader import read_batches
 from streaming_lab.reader.decode.schema import Schema
 
 SCHEMA = Schema(dict.fromkeys(measure.ROW, "string") | {"at": "timestamp", "price": "float64", "quantity": "int64"})
