@@ -99,19 +99,19 @@ def ended(home: Path) -> Iterator[Path]:
     texts = [file.read_text(errors="replace") for file in alive]
     yield from (file for file in sorted(home.glob("cluster*.json")) if file not in alive)
     for folder in sorted(home.glob("run/*")):
-        if not keeper(folder) and not any(folder.name in text for text in texts):
+        if not supervisor(folder) and not any(folder.name in text for text in texts):
             yield folder
     if not living(home):
-        yield from below(home, ("keeper.log", "cluster*.lock", "*.tmp"))
+        yield from below(home, ("supervisor.log", "keeper.log", "cluster*.lock", "*.tmp"))
 
 
 def living(home: Path) -> set[int]:
     """The processes of all clusters that run in this lab home; in doubt a process counts as one."""
-    starting: set[int] = set().union(*(keeper(folder) for folder in home.glob("run/*")))
+    starting: set[int] = set().union(*(supervisor(folder) for folder in home.glob("run/*")))
     return starting.union(*(processes(file) for file in home.glob("cluster*.json")))
 
 
-def keeper(run: Path) -> set[int]:
+def supervisor(run: Path) -> set[int]:
     """The pid in a run folder's name, if it is in use; a folder that was kept has seen its cluster's end."""
     number = run.name.rpartition("-")[2]
     return {int(number)} if number.isdecimal() and exists(int(number)) and not (run / "kept").exists() else set()

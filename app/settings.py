@@ -12,20 +12,20 @@ from typing import Generic, TypeVar
 
 from streaming_lab.errors import LabError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Setting(Generic[T]):
+class Setting(Generic[_T]):
     """One setting; `parse` makes its value of what is set, and raises ValueError, whose text says what may be set."""
 
     name: str
-    default: T
+    default: _T
     shown: str
     meaning: str
-    parse: Callable[[str], T]
+    parse: Callable[[str], _T]
 
-    def get(self) -> T:
+    def get(self) -> _T:
         """The value as it is set now, else (also for an empty text) the default; raises `LabError` for a bad one."""
         text = os.environ.get(self.name)
         if not text:

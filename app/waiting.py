@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 STEP = 0.01  # seconds between two looks
 
 
 def wait_until(
-    condition: Callable[[], T], seconds: float, problem: Callable[[], Exception] | None = None, step: float = STEP
-) -> T:
+    condition: Callable[[], _T], seconds: float, problem: Callable[[], Exception] | None = None, step: float = STEP
+) -> _T:
     """What `condition` returns as soon as that is true; it is asked at once, then every `step` seconds.
 
     After `seconds` without that the exception that `problem` makes is raised (it says what is missing); without a

@@ -38,12 +38,12 @@ def now(home: Path, instance: str = "") -> State:
 
 
 def pids(found: State) -> list[int]:
-    """Keeper and brokers."""
+    """Supervisor and brokers."""
     return [found.supervisor.pid, *(broker.process.pid for broker in found.brokers if broker.process)]
 
 
 def gone(found: State) -> bool:
-    """Are keeper and brokers all gone?"""
+    """Are supervisor and brokers all gone?"""
     known = [found.supervisor, *(broker.process for broker in found.brokers)]
     return not any(state.is_alive(one) for one in known)
 

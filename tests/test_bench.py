@@ -35,9 +35,7 @@ PEERS = ("confluent_arrow", "kafkarrow", "roof", "bare_roof")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "ways", [OWN, pytest.param((*OWN, *PEERS), fault_events=pytest.mark.long)], ids=["own", "peers"]
-)
+@pytest.mark.parametrize("ways", [OWN, pytest.param((*OWN, *PEERS), marks=pytest.mark.long)], ids=["own", "peers"])
 def test_tiny_run(kafka: Connection, tmp_path: Path, ways: tuple[str, ...]) -> None:
     """Ours and the naive loop, in the long check two C-client peers and the roof: equal frames, all figures told."""
     file = tmp_path / "read.json"

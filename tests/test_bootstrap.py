@@ -162,7 +162,7 @@ def test_the_supported_versions_are_the_same_everywhere(bootstrap: ModuleType) -
     assert f'">=3.{low[1]},<3.{high[1] + 1}"' in (PROJECT / "pyproject.toml").read_text()
     workflow = (PROJECT / ".github" / "workflows" / "lab.yml").read_text()
     assert f"python: {json.dumps(versions)}" in workflow
-    assert f"Python {', '.join(versions[:-1])} or {versions[-1]}" in (PROJECT / "README.md").read_text()
+    assert f"Python {versions[0]} to {versions[-1]}" in (PROJECT / "README.md").read_text()
     assert f"--python-version {versions[0]} " in (PROJECT / "requirements.txt").read_text()
 
 
@@ -219,17 +219,17 @@ def test_one_other_version_is_not_the_lock(bootstrap: ModuleType, monkeypatch: p
     """A single package of another version, or missing, and the running environment does not qualify."""
     lock = bootstrap.requirements_lock
     found = lock.installed()
-    assert lock.in_flight()
+    assert lock.held()
     monkeypatch.setattr(lock, "installed", lambda: {**found, "pandas": "3.0.0"})
-    assert not lock.in_flight()
+    assert not lock.held()
     monkeypatch.setattr(lock, "installed", lambda: {k: v for k, v in found.items() if k != "pandas"})
-    assert not lock.in_flight()
+    assert not lock.held()
 
 
 def test_the_check_takes_less_than_a_third_of_a_second(bootstrap: ModuleType) -> None:
     """What each command pays for a ready environment, measured on the processor's clock."""
     start = time.process_time()
-    assert bootstrap.requirements_lock.in_flight()
+    assert bootstrap.requirements_lock.held()
     assert time.process_time() - start < 0.3
 
 

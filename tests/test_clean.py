@@ -16,9 +16,9 @@ from streaming_lab.paths import PROJECT
 GONE = 2**22 + 1  # no pid: more than Linux and macOS count to
 PYTHON = sys.implementation.cache_tag
 OLD = {
-    ".lab/cluster.json": json.dumps({"keeper": {"pid": GONE}, "users": [{"process": {"pid": os.getpid()}}]}),
+    ".lab/cluster.json": json.dumps({"supervisor": {"pid": GONE}, "users": [{"process": {"pid": os.getpid()}}]}),
     f".lab/run/20260101-000000-{GONE}/kafka.log": "x",
-    ".lab/keeper.log": "x",
+    ".lab/supervisor.log": "x",
     ".lab/faults/failed-7/problems.txt": "x",
     ".lab/cache/jars/kafka.jar": "x",
     "build/temp.linux/_columns.o": "x",
@@ -112,7 +112,7 @@ def test_a_living_cluster_keeps_all_that_it_may_use_and_the_report(
     living = {
         f".lab/run/{run.name}/kafka.log",
         ".lab/cluster-trio.json",
-        ".lab/keeper.log",
+        ".lab/supervisor.log",
         ".lab/cache/jars/kafka.jar",
     }
     assert left(project) >= living | set(LAST)
@@ -124,7 +124,7 @@ def test_a_living_cluster_keeps_all_that_it_may_use_and_the_report(
 
 
 def test_a_cluster_that_is_just_starting_counts(project: Path) -> None:
-    """Its run folder is there before its state file, and ends in its keeper's pid; one that was kept has ended."""
+    """Its run folder is there before its state file, and ends in its supervisor's pid; one that was kept has ended."""
     folder = project / ".lab" / "run" / f"20260102-000000-{os.getpid()}"
     folder.mkdir()
     assert clean.main(["--yes"]) == 0
@@ -160,14 +160,14 @@ def test_what_cannot_be_removed_is_named(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rest goes; exit code 1."""
-    refuse = project / ".lab" / "keeper.log"
+    refuse = project / ".lab" / "supervisor.log"
     unlink = Path.unlink
     monkeypatch.setattr(
         Path, "unlink", lambda path, **more: (_ for _ in ()).throw(OSError) if path == refuse else unlink(path, **more)
     )
     assert clean.main(["--yes"]) == 1
-    assert capsys.readouterr().out.endswith("Could not remove .lab/keeper.log\n")
-    assert left(project) == {*LAST, *OTHERS, ".lab/keeper.log"}
+    assert capsys.readouterr().out.endswith("Could not remove .lab/supervisor.log\n")
+    assert left(project) == {*LAST, *OTHERS, ".lab/supervisor.log"}
 
 
 def test_a_file_with_a_second_name_frees_nothing(tmp_path: Path) -> None:

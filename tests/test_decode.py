@@ -4,8 +4,7 @@ import json
 import struct
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from recordbatches import ODD_VALUES, PLAN, batch, chunk, result, signed, transactional, with_
 
 from streaming_lab.reader.decode import native

@@ -3,8 +3,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from streaming_lab.game.events import ACTIONS, COLUMNS, EVENT_TYPES, OWN_FIELDS, REQUIRED, Event
 

@@ -228,8 +228,8 @@ def test_an_action_that_does_not_exist_is_refused() -> None:
 
 def test_every_verb_is_in_the_faults() -> None:
     """The broker's actions are the cluster's verbs, and a game process has a method for each of its own."""
-    assert {verb for verbs in plan.BROKER.values() for verb in verbs} == set(BROKER_VERBS)
-    own = {verb for verbs in plan.GAMES.values() for verb in verbs}
+    assert {verb for verbs in plan.BROKER_MOVES.values() for verb in verbs} == set(BROKER_VERBS)
+    own = {verb for verbs in plan.GAME_MOVES.values() for verb in verbs}
     assert [verb for verb in own - {"start", "stop"} if not callable(getattr(GameProcess, verb, None))] == []
 
 

@@ -269,7 +269,7 @@ def test_the_page_names_no_address_but_links() -> None:
 def test_chapters_that_did_not_run_say_why() -> None:
     """The reason is on the page, in place of the chapter."""
     failed, notebook = chapter(1, "A", code("1/0", "x"), failure=Failure("error", "ZeroDivisionError", "x", "1.1"))
-    skipped = book.record.Chapter("02-b", 2, "B", "skipped", 0.0, (), Failure("set-up", "chapter 1 failed"))
+    skipped = book.record.ChapterRecord("02-b", 2, "B", "skipped", 0.0, (), Failure("set-up", "chapter 1 failed"))
     page = book.page((failed, notebook), (skipped, None))
     assert "<strong>Did not run</strong>, because chapter 1 failed." in page
     assert "Chapter 2 did not run. The exit code is 1." in page

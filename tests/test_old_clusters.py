@@ -43,9 +43,9 @@ def stranger(file: Path, program: str = KEEPER) -> Iterator[subprocess.Popen[byt
 
 def known_state(**more: object) -> dict[str, Any]:
     """The state of a running cluster as this version writes it, and more."""
-    keeper = state.identify_process(os.getpid())
+    supervisor = state.identify_process(os.getpid())
     found = state.State(
-        "running", keeper, ("127.0.0.1", 9), "token", "run", "id", None, "lesson", False, 1.0, 1.0, 3.0, (), ()
+        "running", supervisor, ("127.0.0.1", 9), "token", "run", "id", None, "lesson", False, 1.0, 1.0, 3.0, (), ()
     )
     return {**found.to_json(), **more}
 
@@ -63,7 +63,7 @@ def test_it_is_named_with_its_end_and_left_alone(file: Path) -> None:
 
 
 def test_status_shows_it_and_stop_ends_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Taking its state file away is what ends a keeper of any version; its user, this process, is not touched."""
+    """Taking its state file away is what ends a supervisor of any version; its user, this process, is not touched."""
     with stranger(file) as process:
         assert cli.main(["status"]) == 0
         assert cli.main(["stop"]) == 0

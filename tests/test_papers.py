@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from streaming_lab.client.connection import Connection, addresses
-from streaming_lab.delivery.event_log import WAYS, open_log
+from streaming_lab.delivery.ways import DELIVERING, log_class
 from streaming_lab.game.events import COLUMNS, EVENT_TYPES, OWN_FIELDS
 from streaming_lab.report import chapter
 from streaming_lab.report.run import FRAMES
@@ -96,8 +96,8 @@ def test_the_events_are_those_of_the_game() -> None:
 
 
 def test_the_ways_promise_what_the_code_says() -> None:
-    """The table of ways: each way to deliver with the promise of its class."""
-    expected = [[way, open_log(way, {}, "any").promise] for way in WAYS if way != "none"]
+    """The table of ways: each way to deliver with the guarantee of its class."""
+    expected = [[way, log_class(way).guarantee] for way in DELIVERING]
     assert table(DELIVERY, "way", "what an answer of 200 promises") == expected
 
 
@@ -107,7 +107,7 @@ def test_the_prices_of_the_ways_are_those_of_the_figures() -> None:
     for line in FIGURES.splitlines():
         if row := re.match(r"(\S[^|]*?) +\| +\S+ +([+]\S+) +\S+ \|.* (\S+)$", line):
             measured[row[1]] = [f"{float(row[2]):.2f}", row[3]]
-    expected = [[way, *measured[way]] for way in WAYS if way != "none"]
+    expected = [[way, *measured[way]] for way in DELIVERING]
     heads = "ms more than no logging, 1 client (median)", "throughput beside no logging, 8 clients"
     assert table(DELIVERY, "way", *heads) == expected
 

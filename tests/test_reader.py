@@ -8,8 +8,7 @@ from typing import cast
 
 import pandas as pd
 import pytest
-from kafka import KafkaConsumer
-from kafka import errors as kafka_errors
+from kafka import KafkaConsumer, errors as kafka_errors
 from recordbatches import batch, chunk
 from topics_of import abort, new_topic, producer, values, write
 from waiting import within

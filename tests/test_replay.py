@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 from random import Random
 
 import pandas as pd
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from streaming_lab.analysis.replay import replay_events, world_differences
 from streaming_lab.game.rules import Command, Player, RuleBroken, World, decide

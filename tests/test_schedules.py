@@ -28,9 +28,7 @@ SOME = (1, 3, 9)  # in every full check; the others are for the long one
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "seed", [pytest.param(seed, fault_events=() if seed in SOME else pytest.mark.long) for seed in SEEDS]
-)
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=() if seed in SOME else pytest.mark.long) for seed in SEEDS])
 def test_no_promise_is_broken(breakable: Cluster, seed: int) -> None:
     """Nothing lost or doubled, nobody's order broken, replay = the game that ran = a game that starts afterwards."""
     one = make_schedule(seed)

@@ -24,7 +24,7 @@ from streaming_lab.analysis.theme import OTHER, SPEC_SCHEMA, TOKENS, config, pag
 
 MOST_PLAYERS = 50  # bars that still have room for their names
 SHARES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 1.0)
-VEGALITE = "5.21"  # what draws the page; JupyterLab 4 draws the same specification with its own version 5
+VEGALITE_VERSION = "5.21"  # what draws the page; JupyterLab 4 draws the same specification with its own version 5
 
 
 def events_over_time_chart(events: pd.DataFrame) -> Figure:
@@ -165,7 +165,7 @@ def rendered(spec: Mapping[str, Any]) -> str:
     """The SVG as Vega draws it."""
     import vl_convert
 
-    return str(vl_convert.vegalite_to_svg(dict(spec), vl_version=VEGALITE))
+    return str(vl_convert.vegalite_to_svg(dict(spec), vl_version=VEGALITE_VERSION))
 
 
 def nothing(title: str, what: str = NO_EVENTS) -> Figure:

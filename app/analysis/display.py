@@ -21,7 +21,7 @@ from typing import Any, Literal
 from streaming_lab.analysis.measured import marked
 
 FIGURE = "application/vnd.streaming-lab.figure+html"
-VEGALITE = "application/vnd.vegalite.v5+json"  # the newest that JupyterLab 4 draws
+VEGALITE_MIME = "application/vnd.vegalite.v5+json"  # the newest that JupyterLab 4 draws
 NO_EVENTS = "no events"
 
 Kind = Literal["text", "long", "code", "number", "raw"]
@@ -148,7 +148,7 @@ class Figure:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         bundle: dict[str, Any] = {FIGURE: self.html(), "text/plain": repr(self)}
         if self.spec is not None:
-            bundle[VEGALITE] = dict(self.spec)
+            bundle[VEGALITE_MIME] = dict(self.spec)
             bundle["image/svg+xml"] = standalone(self.wide)
         return bundle, {"measured": True} if self.measured else {}
 

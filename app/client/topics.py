@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from kafka import KafkaAdminClient, TopicPartition
-from kafka import errors as kafka_errors
+from kafka import KafkaAdminClient, TopicPartition, errors as kafka_errors
 from kafka.admin import ConfigResource, OffsetSpec
 
 from streaming_lab.client import preflight

@@ -70,7 +70,7 @@ def lines(one: State) -> list[str]:
         f"Kafka {one.version or '?'}, {one.status} for {age}, profile {one.profile}",
         f"  cluster id  {one.cluster_id}",
         *(f"  broker {b.id}    127.0.0.1:{b.port}, {b.status}, {_memory(b.process)}" for b in one.brokers),
-        f"  keeper      {_memory(one.supervisor)}; ends {one.grace:g} s after the last user",
+        f"  supervisor  {_memory(one.supervisor)}; ends {one.grace:g} s after the last user",
         *(
             f"  user        {user.name}{f', pid {user.process.pid}' if user.process else ', until stop'}"
             for user in one.users

@@ -20,8 +20,7 @@ from streaming_lab.delivery.ways import arguments, open_log
 from streaming_lab.faults.game_process import ExitReport, GameProcess, PlayerSnapshot, snapshot_players
 from streaming_lab.faults.injector import FaultInjector
 from streaming_lab.faults.load import Crowds, Load
-from streaming_lab.faults.plan import ANSWER_TIMEOUT, DEFAULT_VARIANTS, Fault, Variant
-from streaming_lab.faults.plan import GIVE_UP_AFTER as GIVE_UP
+from streaming_lab.faults.plan import ANSWER_TIMEOUT, DEFAULT_VARIANTS, GIVE_UP_AFTER as GIVE_UP, Fault, Variant
 from streaming_lab.game.history import read_history
 from streaming_lab.game.rules import World
 from streaming_lab.game.schema import EVENTS

@@ -8,7 +8,7 @@ from typing import Self
 from streaming_lab.analysis.deliveries import Mark
 from streaming_lab.cluster import Cluster
 from streaming_lab.faults.game_process import GameProcess
-from streaming_lab.faults.plan import BROKER, DRAIN
+from streaming_lab.faults.plan import BROKER_MOVES, DRAIN
 
 
 class FaultInjector:
@@ -49,14 +49,14 @@ class FaultInjector:
         self._to_games("start")
 
     def _to_broker(self, verb: str) -> None:
-        for known, after in BROKER[self._broker].items():
+        for known, after in BROKER_MOVES[self._broker].items():
             if known == verb:
                 self.kafka.command(known)
                 self._broker = after
                 return
 
     def _bring_broker_back(self) -> None:
-        for verb, after in BROKER[self._broker].items():
+        for verb, after in BROKER_MOVES[self._broker].items():
             if after == "up":
                 self._to_broker(verb)
 

@@ -10,17 +10,17 @@ from streaming_lab.delivery.ways import DELIVERING, log_class
 from streaming_lab.errors import LabError
 
 # What can befall the broker and the games in each state, and the state after it.
-BROKER: Mapping[str, Mapping[BrokerVerb, str]] = {
+BROKER_MOVES: Mapping[str, Mapping[BrokerVerb, str]] = {
     "up": {"kill": "down", "pause": "paused"},
     "down": {"restart": "up"},
     "paused": {"resume": "up", "kill": "down"},
 }
-GAMES: Mapping[str, Mapping[str, str]] = {
+GAME_MOVES: Mapping[str, Mapping[str, str]] = {
     "up": {"kill": "down", "pause": "paused", "stop": "down"},
     "down": {"start": "up"},
     "paused": {"resume": "up", "kill": "down"},
 }
-TARGETS: Mapping[str, Mapping[str, Mapping[Any, str]]] = {"broker": BROKER, "games": GAMES}
+TARGETS: Mapping[str, Mapping[str, Mapping[Any, str]]] = {"broker": BROKER_MOVES, "games": GAME_MOVES}
 FAULT_ACTIONS = frozenset(
     f"{verb} {name}" for name, states in TARGETS.items() for verbs in states.values() for verb in verbs
 )

@@ -111,7 +111,7 @@ class IdempotencyCache:
 
 DONE = {action: Answer(200, one.text) for action, one in ACTIONS.items()}
 
-UNKNOWN = "the broker has not said yet whether it has the event; ask again with the same X-Request-Id"
+UNKNOWN_DELIVERY = "the broker has not said yet whether it has the event; ask again with the same X-Request-Id"
 BEHIND = "the delivery of this player's last event is still unknown; ask again when it is decided"
 
 
@@ -159,7 +159,7 @@ class Game:
                 return known
             if undecided:
                 same = undecided == command.request_id
-                return _not_now("unknown", UNKNOWN) if same else _not_now("refused", BEHIND)
+                return _not_now("unknown", UNKNOWN_DELIVERY) if same else _not_now("refused", BEHIND)
             return self._handle(command)
 
     def preview(self, command: Command) -> Answer:
@@ -196,7 +196,7 @@ class Game:
         self._undecided[command.player] = command.request_id
         self.answers.claim(command.request_id, command.intent)
         late.outcome.add_done_callback(partial(self._report, command, event))
-        return _not_now("unknown", UNKNOWN)
+        return _not_now("unknown", UNKNOWN_DELIVERY)
 
     def _report(self, command: Command, event: Event, delivered: bool) -> None:
         # On the delivery thread, however late: takes only locks that nobody holds while waiting.

@@ -19,8 +19,7 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 
-from streaming_lab.report import chapter as chapters
-from streaming_lab.report import record
+from streaming_lab.report import chapter as chapters, record
 from streaming_lab.report.kernels import KERNEL_NAME, Kernel, Kernels, exit_of
 from streaming_lab.report.progress import Progress
 

@@ -16,7 +16,7 @@ from streaming_lab.seed.shells import CommandResult, HostShell, ToolsContainer, 
 from streaming_lab.waiting import wait_until
 
 TOPIC = "events"  # the assignment's programs write to this one
-GAMES = ("app/seed/game_api.py", "app/seed/game_api_with_kafka.py")
+SEED_GAMES = ("app/seed/game_api.py", "app/seed/game_api_with_kafka.py")
 DELIVERY = 5.0  # seconds: the program's `send` does not wait for its broker, so we do
 
 
@@ -85,12 +85,12 @@ def beside_today(cluster: Cluster) -> tuple[Line, ...]:
 def _now(cluster: Cluster) -> list[CommandResult]:
     seat = ToolsContainer(cluster) if isinstance(cluster, ComposeCluster) and _has_box(cluster) else HostShell(cluster)
     answers = [_start(cluster, isinstance(seat, ToolsContainer)), _create(cluster)]
-    with seat.serving(GAMES[0]) as game:  # the assignment's six requests, in its order
+    with seat.serving(SEED_GAMES[0]) as game:  # the assignment's six requests, in its order
         sword = "purchase_a_sword"
         asked = [seat.get(game, path) for path in ("", "", sword, "", sword, sword)]
     answers += [CommandResult(game.line, game.access_log), asked[0], asked[2]]
     before = _written(cluster)
-    with seat.serving(GAMES[1]) as game:
+    with seat.serving(SEED_GAMES[1]) as game:
         asked = [seat.get(game, path) for path in ("", sword, sword)]
         _await_delivery(cluster, before + len(asked))
     answers += [CommandResult(game.line, game.access_log), asked[0], asked[1]]

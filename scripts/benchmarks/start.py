@@ -3,8 +3,9 @@
 python3 scripts/bench.py start [--rounds N] [--json FILE]
 
 Both begin at the first exec of a JVM and end at the first acknowledgement, with kafka-python imported before.
-"plain" is what the documentation says: `StorageTool format`, then `kafka.Kafka`, with no JVM flags. "lab" is a keeper's
-cluster with its start-up cache, formatting included (a copy of what StorageTool wrote once). Rounds are interleaved.
+"plain" is what the documentation says: `StorageTool format`, then `kafka.Kafka`, with no JVM flags. "lab" is a
+supervisor's cluster with its start-up cache, formatting included (a copy of what StorageTool wrote once). Rounds are
+interleaved.
 """
 
 import argparse

@@ -13,9 +13,9 @@ from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, fr
 from streaming_lab.cluster.embedded.jvm import FormatCache, Jvm, StartCache, new_cluster_id
 from streaming_lab.cluster.embedded.start_stop import StartRequest
 
-# Who ends the JVMs when the keeper itself is killed: a shell that waits for the end of a pipe. SIGKILL cannot be
-# caught, and Linux's parent-death signal is Linux's alone. A pipe works on every Unix: the keeper holds its writing
-# end, so the shell's `read` ends when the keeper does, however it ends. Where both are killed at once, the state
+# Who ends the JVMs when the supervisor itself is killed: a shell that waits for the end of a pipe. SIGKILL cannot be
+# caught, and Linux's parent-death signal is Linux's alone. A pipe works on every Unix: the supervisor holds its writing
+# end, so the shell's `read` ends when the supervisor does, however it ends. Where both are killed at once, the state
 # file still names the JVMs, and the next start, status or stop ends them.
 
 

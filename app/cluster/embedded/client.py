@@ -38,7 +38,7 @@ class EmbeddedCluster(Cluster):
 
     @property
     def state(self) -> State:
-        """What the keeper says now; raises `ClusterError` when the cluster is gone."""
+        """What the supervisor says now; raises `ClusterError` when the cluster is gone."""
         now = state.read_state(self._file)
         if now is None or now.token != self._found.token:
             raise ClusterError("the embedded cluster is gone", "Start it again: attach('embedded').")
@@ -73,11 +73,11 @@ class EmbeddedCluster(Cluster):
                 wait_until_gone(self._found)
 
     def command(self, verb: BrokerVerb, broker: int = 1) -> None:
-        """The keeper does it; a broker that runs is ended before it is restarted."""
+        """The supervisor does it; a broker that runs is ended before it is restarted."""
         try:
             self._ask(verb, timeout=120.0, broker=broker)
         except (OSError, ValueError) as error:
-            raise ClusterError(f"cannot {verb} broker {broker}: the cluster's keeper is gone", STOP_CURE) from error
+            raise ClusterError(f"cannot {verb} broker {broker}: the cluster's supervisor is gone", STOP_CURE) from error
 
     def _ask(self, command: str, timeout: float = 5.0, **arguments: object) -> Reply:
         return raise_problem(call(self._found.address, self._found.token, command, timeout, **arguments))
@@ -123,8 +123,8 @@ def instance_name(brokers: int = 1, throughput: bool = False, instance: str = ""
 def wait_until_settled(file: Path) -> State | None:
     """The running cluster of this state file, once a start or stop in progress is over; None when there is none.
 
-    A state file whose keeper is gone is cleaned up with everything it names. Raises `ClusterError` when a broker died
-    on its own, or when another version's cluster runs.
+    A state file whose supervisor is gone is cleaned up with everything it names. Raises `ClusterError` when a broker
+    died on its own, or when another version's cluster runs.
     """
     found = state.read_state(file)
 
@@ -168,13 +168,13 @@ def log_tail(found: State, broker: int, lines: int = 15) -> str:
 
 
 def _join(found: State, file: Path, user: str, pid: int | None) -> State | None:
-    """Register with a running keeper; None when it ended in this moment."""
+    """Register with a running supervisor; None when it ended in this moment."""
     try:
         answer = call(found.address, found.token, "attach", user=user, pid=pid)
     except (OSError, ValueError) as error:
         if state.is_alive(found.supervisor):
             raise ClusterError(
-                f"the cluster's keeper (pid {found.supervisor.pid}) does not answer", STOP_CURE
+                f"the cluster's supervisor (pid {found.supervisor.pid}) does not answer", STOP_CURE
             ) from error
         answer = {"ending": True}
     return wait_until_settled(file) if raise_problem(answer).get("ending") else found

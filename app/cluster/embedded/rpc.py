@@ -1,4 +1,4 @@
-"""How users speak to the keeper: one JSON line there, one back, over loopback; every wait has a deadline."""
+"""How users speak to the supervisor: one JSON line there, one back, over loopback; every wait has a deadline."""
 
 import hmac
 import json
@@ -11,17 +11,17 @@ from typing import Any
 from streaming_lab.cluster.base import ClusterError
 
 Reply = dict[str, Any]
-CALL_TIMEOUT = 5.0  # seconds that the keeper gives a caller to say what it wants
+CALL_TIMEOUT = 5.0  # seconds that the supervisor gives a caller to say what it wants
 
 
 def call(address: tuple[str, int], token: str, command: str, timeout: float = 5.0, **arguments: Any) -> Reply:
-    """The keeper's answer to one command; raises OSError when none comes in `timeout` s, ValueError for nonsense."""
+    """The supervisor's answer to one command; OSError when none comes in `timeout` s, ValueError for nonsense."""
     with socket.create_connection(address, timeout=timeout) as line:
         line.sendall(json.dumps({"token": token, "command": command, **arguments}).encode() + b"\n")
         with line.makefile("rb") as answers:
             answer = json.loads(answers.readline() or b"null")
     if not isinstance(answer, dict):
-        raise ConnectionError("the keeper closed the line without an answer")
+        raise ConnectionError("the supervisor closed the line without an answer")
     return answer
 
 

@@ -1,4 +1,4 @@
-"""Start an embedded cluster: the order for its keeper, the keeper's process, and its one answer."""
+"""Start an embedded cluster: the order for its supervisor, the supervisor's process, and its one answer."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ from streaming_lab.paths import SOURCE, cache_folder, lab_home
 from streaming_lab.ports import check_free
 from streaming_lab.waiting import wait_until
 
-# What the keeper is asked to run: the one message from the starter to it.
+# What the supervisor is asked to run: the one message from the starter to it.
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class StartRequest:
         return cls(**{**data, "jars": tuple(data["jars"])})
 
 
-SUPERVISOR_TIMEOUT = 75.0  # seconds for the keeper to answer; it has its own deadline for the brokers
+SUPERVISOR_TIMEOUT = 75.0  # seconds for the supervisor to answer; it has its own deadline for the brokers
 
 
 def one_at_a_time(lock: Path, timeout: float) -> AcquireReturnProxy[FileLock]:
@@ -108,9 +108,9 @@ def make_start_request(
 
 
 def start_supervisor(order: StartRequest) -> State:
-    """Start a keeper and wait for its one line."""
+    """Start a supervisor and wait for its one line."""
     home = Path(order.home)
-    log = home / "keeper.log"
+    log = home / "supervisor.log"
     home.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as errors:
         process = subprocess.Popen(
@@ -136,7 +136,7 @@ def start_supervisor(order: StartRequest) -> State:
     if found is None:
         tail = log.read_text(errors="replace")[-2000:]
         raise ClusterError(
-            f"the cluster's keeper ended without an answer. Its log:\n{tail}", f"The whole log is {log}."
+            f"the cluster's supervisor ended without an answer. Its log:\n{tail}", f"The whole log is {log}."
         )
     return found
 
@@ -146,7 +146,7 @@ def check_ports_free(port: int, brokers: int) -> None:
         check_free(wanted, "Stop that process, or leave --port away: the lab finds a free one.")
 
 
-# How an embedded cluster ends from outside: asked to, waited for, forced, or swept up after its keeper was killed.
+# How an embedded cluster ends from outside: asked to, waited for, forced, or swept up after its supervisor was killed.
 
 
 STOP_TIMEOUT = 150.0  # seconds for an end that may train the start-up cache
@@ -181,7 +181,7 @@ def stop_cluster(file: Path, say: Callable[[str], None]) -> StopResult | None:
 
 
 def _dismiss(file: Path) -> StopResult | None:
-    """End a cluster of another version: in every version the keeper ends when its state file is taken away."""
+    """End a cluster of another version: in every version the supervisor ends when its state file is taken away."""
     left = state.strangers(file)
     file.unlink(missing_ok=True)
     wait_until(lambda: not any(map(state.is_alive, left)), STOP_TIMEOUT)
@@ -201,7 +201,7 @@ def wait_until_gone(found: State, timeout: float = STOP_TIMEOUT) -> Reply:
 
 
 def clean_up_orphans(found: State, file: Path) -> list[int]:
-    """End what a keeper that is gone left behind, and take its files away; returns the pids it had to end."""
+    """End what a supervisor that is gone left behind, and take its files away; returns the pids it had to end."""
     orphans = [broker.process.pid for broker in found.brokers if broker.process and state.is_alive(broker.process)]
     for pid in orphans:
         kill_group(pid)
@@ -211,6 +211,6 @@ def clean_up_orphans(found: State, file: Path) -> list[int]:
 
 
 def _force(found: State, file: Path) -> StopResult:
-    """A keeper that does not answer is ended first, so that it cannot interfere; then its brokers."""
+    """A supervisor that does not answer is ended first, so that it cannot interfere; then its brokers."""
     kill_group(found.supervisor.pid)
     return StopResult((found.supervisor.pid, *clean_up_orphans(found, file)), False)

@@ -1,4 +1,4 @@
-"""The keeper's state file: which processes make up the running cluster, and who uses it."""
+"""The supervisor's state file: which processes make up the running cluster, and who uses it."""
 
 import json
 import os
@@ -76,7 +76,7 @@ class State:
         return cls(
             **{
                 **{field.name: data[field.name] for field in fields(cls)},
-                "keeper": ProcessId(**data["keeper"]),
+                "supervisor": ProcessId(**data["supervisor"]),
                 "address": (data["address"][0], data["address"][1]),
                 "brokers": tuple(BrokerState(**{**b, "process": _process_id(b["process"])}) for b in data["brokers"]),
                 "users": tuple(Lease(**{**u, "process": _process_id(u["process"])}) for u in data["users"]),
@@ -127,7 +127,7 @@ def _processes(data: Any) -> Iterator[ProcessId]:
 
 
 def write_state(file: Path, state: State) -> None:
-    """Replace the state at once, readable by its owner only: it holds the keeper's token."""
+    """Replace the state at once, readable by its owner only: it holds the supervisor's token."""
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
         json.dump(state.to_json(), out, indent=1)

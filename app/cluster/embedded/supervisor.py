@@ -84,7 +84,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 # Keeping a cluster: its fleet of brokers, its users, what they ask for, and its end when the last one is gone. The
-# keeper alone writes the state file. It looks at its users four times a second, by pid and start time.
+# supervisor alone writes the state file. It looks at its users four times a second, by pid and start time.
 
 
 CHECK_INTERVAL = 0.25  # seconds between two looks at users and brokers
@@ -212,7 +212,7 @@ class Supervisor:
         elif command != "ping":
             return {
                 "problem": f"unknown command {command!r}",
-                "cure": "Is the keeper of another version? Stop and start it.",
+                "cure": "Is the supervisor of another version? Stop and start it.",
             }
         self.publish()
         return {"users": len(self.users), "ending": self.ending.is_set(), "training": self.brokers.training}
@@ -243,20 +243,20 @@ def main() -> None:
     if os.fork():
         os._exit(0)  # the starter is not our parent then, and need not collect us
     os.setsid()  # leads its own group again, so that it can be ended as one
-    keeper = Supervisor(order)
+    supervisor = Supervisor(order)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: keeper.ending.set())
+        signal.signal(number, lambda *_: supervisor.ending.set())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        keeper.start()
+        supervisor.start()
     except ClusterError as error:
         _say({"problem": error.problem, "cure": error.cure})
         return
-    _say({"state": str(keeper.file)})
+    _say({"state": str(supervisor.file)})
     try:
-        keeper.watch()
+        supervisor.watch()
     finally:
-        keeper.end()
+        supervisor.end()
 
 
 def _say(answer: Reply) -> None:

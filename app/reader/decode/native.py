@@ -23,7 +23,7 @@ from streaming_lab.reader.decode.schema import Plan, table_schema
 if TYPE_CHECKING:
     from streaming_lab.reader.decode._columns import Columns, Field, Filled, Memory
 
-SOURCE = Path(__file__).with_name("_columns.c")
+CORE_SOURCE = Path(__file__).with_name("_columns.c")
 
 _KINDS = {"string": 0, "int64": 1, "float64": 2, "bool": 3, "timestamp": 4, "json": 5, "null": 6, "int53": 7}
 
@@ -52,7 +52,7 @@ def load_core() -> ModuleType:
             "the native core is not built here" if missing else f"the native core does not load ({error})"
         ) from error
     try:
-        source = hashlib.sha256(SOURCE.read_bytes()).hexdigest()
+        source = hashlib.sha256(CORE_SOURCE.read_bytes()).hexdigest()
     except OSError:
         raise Absent("the native core's source is missing") from None
     if source != core.SOURCE_SHA256:

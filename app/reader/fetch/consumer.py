@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
-from kafka import errors as kafka_errors
+from kafka import KafkaConsumer, TopicPartition, errors as kafka_errors
 
 from streaming_lab.client import preflight, topics
 from streaming_lab.client.connection import Connection, addresses, kafka_python_settings

@@ -165,7 +165,7 @@ def test_a_broken_state_file_is_as_good_as_none(home: Path, content: bytes) -> N
 
 
 def test_the_state_file_is_private_and_round_trips(home: Path) -> None:
-    """It holds the keeper's token; and what it holds comes back equal."""
+    """It holds the supervisor's token; and what it holds comes back equal."""
     with attach("embedded"):
         assert stat.S_IMODE(state.state_file("", home).stat().st_mode) == 0o600
         found = now(home)
@@ -191,9 +191,9 @@ def test_two_starts_at_the_same_moment_end_with_one_cluster(home: Path) -> None:
         subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(4)
     ]
-    keepers = {start.stdout.readline() for start in starts}  # type: ignore[union-attr]
+    supervisors = {start.stdout.readline() for start in starts}  # type: ignore[union-attr]
     found = now(home)
-    assert keepers == {f"{found.supervisor.pid}\n".encode()}
+    assert supervisors == {f"{found.supervisor.pid}\n".encode()}
     assert len(found.users) == 4
     for start in starts:
         start.communicate(b"\n", timeout=60)
