@@ -21,7 +21,8 @@ from streaming_lab.cli import run
 def main():
     try:
         print("runs", flush=True)
-        time.sleep(300)
+        while True:  # a signal just before a long sleep would be seen after it
+            time.sleep(0.05)
     finally:
         print("cleaned up", flush=True)
 

@@ -15,7 +15,7 @@ def row(variant: str, **numbers: float) -> dict[str, object]:
     """A row of counts; what is not named is 0."""
     return {
         "fault": "broker killed",
-        "contender": variant,
+        "variant": variant,
         "safe": variant == "confirmed",
         "requests": 10,
         **dict.fromkeys(OUTCOME_COLUMNS.values(), 0),
@@ -36,7 +36,7 @@ COUNTS = pd.DataFrame(
 
 PLAYED = pd.DataFrame(
     {
-        "contender": ["forget"] * 4 + ["confirmed"] * 4,
+        "variant": ["forget"] * 4 + ["confirmed"] * 4,
         "seconds": [0.2, 1.2, 1.4, 5.0, 0.3, 2.1, 2.1, 4.9],
         "answer": ["200", LOST, "200", "200", "200", "503 unknown", "503 refused", "200"],
     }
@@ -73,7 +73,7 @@ def test_a_fault_in_which_a_way_took_no_part_is_empty() -> None:
 
 def test_lost_events_are_named_and_bounded() -> None:
     """The first of each way and fault, at most a dozen in all; none at all is said."""
-    columns = ["fault", "contender", "event_id", "player", "sequence", "action", "detail"]
+    columns = ["fault", "variant", "event_id", "player", "sequence", "action", "detail"]
     found = pd.DataFrame(
         [("f", c, f"{c}-{n}", "ann", n, "default", "") for c in "ab" for n in range(9)], columns=columns
     )

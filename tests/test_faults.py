@@ -65,7 +65,7 @@ def ended(pid: int, within: float = 30.0) -> bool:
 
 def test_a_calm_experiment_counts_everything_once(calm: Experiment) -> None:
     """Every request has one answer, every 200 one row, nothing is lost, doubled or left."""
-    table = counts(calm).set_index("contender")
+    table = counts(calm).set_index("variant")
     assert (table[list(ANSWERS)].sum(axis=1) == LOAD.requests).all()
     assert (table["in topic"] == table["200"]).all()
     assert table[["lost", "duplicates", "left", "named", "again"]].to_numpy().sum() == 0
@@ -77,8 +77,8 @@ def test_a_calm_experiment_counts_everything_once(calm: Experiment) -> None:
 def test_fire_and_forget_loses_and_confirmed_says_so(breakable: Cluster) -> None:
     """Broker gone after the first second: all 200 and few rows; confirmed: 200s and rows agree, the rest is 503."""
     gone = Fault("gone", (Step(1.0, "kill broker"), Step(5.5, "restart broker")))
-    contenders = (plan.DEFAULT_VARIANTS[0], CONFIRMED)
-    experiment = run_experiment(gone, breakable, contenders, Load(requests=100, rate=20.0, players=20))
+    variants = (plan.DEFAULT_VARIANTS[0], CONFIRMED)
+    experiment = run_experiment(gone, breakable, variants, Load(requests=100, rate=20.0, players=20))
     forgot, confirmed = counts(experiment).to_dict("records")
     assert forgot["503 refused"] + forgot["503 unknown"] + forgot["no answer"] == 0
     assert forgot["lost"] == forgot["200"] - forgot["in topic"] > 0
@@ -107,7 +107,7 @@ TAMPERINGS: dict[str, tuple[int, Tamper, str]] = {
     "two rows change places": (0, lambda r: {"topic": swapped(r.topic)}, ": request "),
     "a delivery is undecided": (
         0,
-        lambda r: {"farewells": (replace(r.exit_reports[-1], left=2),)},
+        lambda r: {"exit_reports": (replace(r.exit_reports[-1], left=2),)},
         "2 events undecided",
     ),
     "a row waits in the outbox": (1, lambda r: {"waiting": 1}, "1 rows are still in the outbox"),
@@ -131,7 +131,7 @@ def swapped(topic: Any) -> Any:
 
 @pytest.mark.parametrize("what", TAMPERINGS)
 def test_a_broken_promise_is_found(calm: Experiment, what: str) -> None:
-    """The check can fail: an experiment with one thing changed is named for it, and only for its contender."""
+    """The check can fail: an experiment with one thing changed is named for it, and only for its variant."""
     index, tamper, problem = TAMPERINGS[what]
     results = list(calm.results)
     results[index] = replace(results[index], **tamper(results[index]))
@@ -193,7 +193,7 @@ def await_game(pid: int, within: float = 60.0) -> int:
 
 
 def test_a_game_comes_back_at_its_address(kafka: Connection, topic: str, tmp_path: Path) -> None:
-    """Killed and launched again: the same url, and a farewell only of the end that was asked for."""
+    """Killed and launched again: the same url, and an exit report only of the end that was asked for."""
     game = GameProcess(kafka, topic, "confirmed", tmp_path)
     try:
         game.launch(5.0)

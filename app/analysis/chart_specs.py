@@ -223,16 +223,16 @@ ANSWER_COLOURS: Mapping[str, str] = {kind.name: TOKENS[kind.colour] for kind in 
 
 
 def timeline_spec(binned: pd.DataFrame, moments: Sequence[Any], width: float, narrow: bool) -> Any:
-    """`binned` has contender, from, answer, requests; `moments` have action and begin; `width` is a bin's, seconds."""
+    """`binned` has variant, from, answer, requests; `moments` have action and begin; `width` is a bin's, seconds."""
     alt = altair()
     end = float(binned["from"].max()) + width
     x = {"scale": alt.Scale(domain=[0, max([end, *(moment.begin for moment in moments)])], nice=False)}
     lines = [{"at": moment.begin, "row": row, "action": moment.action} for row, moment in enumerate(moments)]
-    names = list(binned["contender"].unique())
+    names = list(binned["variant"].unique())
     size = (NARROW if narrow else WIDE) - 60
     drawn = [_labels(lines, x, size)] if lines else []
     for name in names:
-        bars = _bars(binned[binned["contender"] == name], width, x, size, last=name == names[-1], narrow=narrow)
+        bars = _bars(binned[binned["variant"] == name], width, x, size, last=name == names[-1], narrow=narrow)
         layers = alt.layer(bars, _rules(lines, x)) if lines else bars
         title = alt.TitleParams(name, anchor="start", fontSize=12, fontWeight=600, color=TOKENS["ink"], offset=2)
         drawn.append(layers.properties(title=title))

@@ -46,12 +46,12 @@ def promises(ways: Mapping[str, str]) -> Table:
 
 
 def outcome(counts: pd.DataFrame) -> Table:
-    """One fault: a row for each contender, summed over its repetitions; where `safe` nothing may be lost."""
-    fault, times = counts["fault"].iloc[0], counts.groupby("contender").size().max()
+    """One fault: a row for each variant, summed over its repetitions; where `safe` nothing may be lost."""
+    fault, times = counts["fault"].iloc[0], counts.groupby("variant").size().max()
     summed = sum_repetitions(counts)
     rows = tuple(
         (
-            row["contender"],
+            row["variant"],
             *(measured_unless_promised(row, name) for name in OUTCOME_COLUMNS.values()),
             measured(row["stall"]),
         )
@@ -64,9 +64,9 @@ def outcome(counts: pd.DataFrame) -> Table:
 
 
 def sum_repetitions(counts: pd.DataFrame) -> pd.DataFrame:
-    """Repetitions as one row for each fault and contender, in their order: counts summed, the longest stall."""
+    """Repetitions as one row for each fault and variant, in their order: counts summed, the longest stall."""
     numbers = dict.fromkeys(["requests", *OUTCOME_COLUMNS.values(), "again"], "sum") | {"stall": "max", "safe": "all"}
-    return counts.groupby(["fault", "contender"], sort=False).agg(numbers).reset_index()
+    return counts.groupby(["fault", "variant"], sort=False).agg(numbers).reset_index()
 
 
 def measured_unless_promised(row: Mapping[Any, Any], name: str) -> Any:
@@ -77,32 +77,30 @@ def measured_unless_promised(row: Mapping[Any, Any], name: str) -> Any:
 
 
 def count_formatter(counts: pd.DataFrame) -> Callable[[str, str], Any]:
-    """For a reading: (contender, column of `counts`) -> the sum over all rows, as it is to be shown."""
-    rows = counts.groupby("contender").agg(
+    """For a reading: (variant, column of `counts`) -> the sum over all rows, as it is to be shown."""
+    rows = counts.groupby("variant").agg(
         dict.fromkeys(OUTCOME_COLUMNS.values(), "sum") | {"again": "sum", "safe": "all"}
     )
 
     def shown(variant: str, name: str) -> Any:
-        return measured_unless_promised({**rows.loc[variant], "contender": variant}, name)
+        return measured_unless_promised({**rows.loc[variant], "variant": variant}, name)
 
     return shown
 
 
 def lost_table(counts: pd.DataFrame) -> Table:
-    """Events lost after a 200: a row for each contender, a column for each fault; empty where it did not take part."""
+    """Events lost after a 200: a row for each variant, a column for each fault; empty where it did not take part."""
     summed = sum_repetitions(counts)
-    faults, contenders = summed["fault"].unique(), summed["contender"].unique()
-    cells = {
-        (row["contender"], row["fault"]): measured_unless_promised(row, "lost") for row in summed.to_dict("records")
-    }
-    rows = tuple((name, *(cells.get((name, fault)) for fault in faults)) for name in contenders)
+    faults, variants = summed["fault"].unique(), summed["variant"].unique()
+    cells = {(row["variant"], row["fault"]): measured_unless_promised(row, "lost") for row in summed.to_dict("records")}
+    rows = tuple((name, *(cells.get((name, fault)) for fault in faults)) for name in variants)
     note = "every way under every fault, in events"
     return Table("Lost after a 200", (TableColumn("way"), *(number(fault) for fault in faults)), rows, note)
 
 
 def lost_events_table(found: pd.DataFrame, most: int = 12) -> Table:
-    """The first lost events of each fault and contender, by name; columns as `faults.results.lost_events`."""
-    kinds = found.groupby(["fault", "contender"], sort=False)
+    """The first lost events of each fault and variant, by name; columns as `faults.results.lost_events`."""
+    kinds = found.groupby(["fault", "variant"], sort=False)
     each = max(1, most // max(1, kinds.ngroups))
     shown = kinds.head(each)
     columns = (
@@ -113,15 +111,15 @@ def lost_events_table(found: pd.DataFrame, most: int = 12) -> Table:
         number("request", measured=True),
         TableColumn("asked for", "code", measured=True),
     )
-    names = ["fault", "contender", "event_id", "player", "sequence", "action"]
+    names = ["fault", "variant", "event_id", "player", "sequence", "action"]
     rows = tuple(shown[names].itertuples(index=False, name=None))
     return Table("Lost, event by event", columns, rows, "the first of each way and fault", empty="nothing was lost")
 
 
 def answers_over_time(answers: pd.DataFrame, moments: Sequence[Mark], fault: str) -> Figure:
-    """Answers over the time of one experiment, a panel for each contender, the fault's moments marked.
+    """Answers over the time of one experiment, a panel for each variant, the fault's moments marked.
 
-    `answers` has a row for each request: contender, seconds, answer (one of `ANSWER_KINDS`).
+    `answers` has a row for each request: variant, seconds, answer (one of `ANSWER_KINDS`).
     """
     title = f"Answers over time: {fault}"
     if answers.empty:
@@ -133,7 +131,7 @@ def answers_over_time(answers: pd.DataFrame, moments: Sequence[Mark], fault: str
         title,
         f"requests by the moment of their answer, in bins of {width:g} s; each panel has its own scale; "
         f"dashed lines: {told or 'nothing happened'}",
-        alt=f"{binned['contender'].nunique()} panels of stacked bars over {answers['seconds'].max():.1f} seconds, one "
+        alt=f"{binned['variant'].nunique()} panels of stacked bars over {answers['seconds'].max():.1f} seconds, one "
         f"for each way, requests answered by kind of answer. {told or 'No fault'}. {longest(answers)}.",
         reading=f"{longest(answers)}.",
         data=data(title, binned),
@@ -148,26 +146,26 @@ def bin_width(span: float) -> float:
 
 
 def in_bins(answers: pd.DataFrame, width: float) -> pd.DataFrame:
-    """Requests by contender, bin (`from`, seconds) and answer."""
+    """Requests by variant, bin (`from`, seconds) and answer."""
     starts = (answers["seconds"] // width) * width
-    sizes = answers.assign(**{"from": starts.round(3)}).groupby(["contender", "from", "answer"], sort=False).size()
+    sizes = answers.assign(**{"from": starts.round(3)}).groupby(["variant", "from", "answer"], sort=False).size()
     return sizes.rename("requests").reset_index()
 
 
 def data(title: str, binned: pd.DataFrame) -> Table:
     """What the chart shows, as a table."""
     kinds = [kind for kind in ANSWER_KINDS if (binned["answer"] == kind).any()]
-    order = {name: index for index, name in enumerate(binned["contender"].unique())}
-    wide = binned.pivot_table(index=["contender", "from"], columns="answer", values="requests", fill_value=0)[kinds]
+    order = {name: index for index, name in enumerate(binned["variant"].unique())}
+    wide = binned.pivot_table(index=["variant", "from"], columns="answer", values="requests", fill_value=0)[kinds]
     lines = sorted(wide.itertuples(name=None), key=lambda line: (order[line[0][0]], line[0][1]))
     columns = (TableColumn("way"), number("from (s)", 2), *(number(kind) for kind in kinds))
     return Table(title, columns, tuple((*index, *map(int, rest)) for index, *rest in lines))
 
 
 def longest(answers: pd.DataFrame) -> str:
-    """Each contender's longest time without any 200, in a sentence's words."""
+    """Each variant's longest time without any 200, in a sentence's words."""
     return "Longest time without a 200: " + ", ".join(
-        f"{name} {stall(group):.1f} s" for name, group in answers.groupby("contender", sort=False)
+        f"{name} {stall(group):.1f} s" for name, group in answers.groupby("variant", sort=False)
     )
 
 

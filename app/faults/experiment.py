@@ -34,7 +34,7 @@ CROWD_LIMIT = 300.0  # seconds that a crowd may take beyond its own pace
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What one contender's crowd was answered (`asked`), what is in its topic, and how its game ended each time.
+    """What one variant's crowd was answered (`asked`), what is in its topic, and how its game ended each time.
 
     `restarted` is the world of a game that starts on the topic afterwards, `seen` what the one that ran before its end
     showed of its own (for the ways whose 200 is for good); `waiting` are the outbox's rows left.
@@ -52,7 +52,7 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """One fault with all its contenders; `began` is the moment (UTC) from which the marks count their seconds."""
+    """One fault with all its variants; `began` is the moment (UTC) from which the marks count their seconds."""
 
     fault: Fault
     began: datetime
@@ -60,7 +60,7 @@ class Experiment:
     results: tuple[Result, ...]
 
     def of(self, name: str) -> Result:
-        """The result of one contender."""
+        """The result of one variant."""
         return next(result for result in self.results if result.variant.name == name)
 
 
@@ -92,7 +92,7 @@ def run_experiment_in(
 ) -> Experiment:
     """`run`, with what the games say and their outboxes in folders there, each named after the game's topic."""
     name = uuid.uuid4().hex[:8]
-    wanted = [f"faults-{name}-{re.sub('[^a-z]+', '-', contender.name)}" for contender in variants]
+    wanted = [f"faults-{name}-{re.sub('[^a-z]+', '-', variant.name)}" for variant in variants]
     for topic in wanted:
         topics.create_topic(kafka.connection, topic, partitions=FAULT_PARTITIONS, timeout=30.0)
     games = [

@@ -51,8 +51,8 @@ class GameProcess:
         self.folder = folder
         self.url = ""
         self.exit_reports: list[ExitReport] = []  # of each end after a SIGTERM
-        self._command = [sys.executable, "-m", "streaming_lab.game", "--leash", "--bootstrap", addresses(connection)]
-        self._command += ["--topic", topic, "--way", way]
+        self._command = [sys.executable, "-m", "streaming_lab.game", "--exit-with-parent"]
+        self._command += ["--bootstrap", addresses(connection), "--topic", topic, "--way", way]
         self._command += [*arguments(way, log_class(way).settings_in(folder)), *options]
         self._drain = 0.0
         self._starts = 0

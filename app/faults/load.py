@@ -36,10 +36,10 @@ class Crowds:
         self._playing: list[Future[pd.DataFrame]] = []
 
     def begin(self, variants: Sequence[Variant], urls: Sequence[str]) -> None:
-        """Start a crowd for each contender's game."""
+        """Start a crowd for each variant's game."""
         self._pool = ThreadPoolExecutor(len(urls), "crowd")
         self._playing = [
-            self._pool.submit(self._play, contender, url) for contender, url in zip(variants, urls, strict=True)
+            self._pool.submit(self._play, variant, url) for variant, url in zip(variants, urls, strict=True)
         ]
 
     def pause(self, seconds: float) -> None:

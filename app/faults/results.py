@@ -1,4 +1,4 @@
-"""What an experiment came to, in numbers: a row for each contender, and every answer with its moment."""
+"""What an experiment came to, in numbers: a row for each variant, and every answer with its moment."""
 
 import json
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def answered_at(experiment: Experiment, result: Result) -> "pd.Series[float]":
 
 
 def timeline(experiment: Experiment) -> pd.DataFrame:
-    """Every request: contender, seconds (of its last answer), answer (a kind; a 200 whose event is lost is `LOST`)."""
+    """Every request: variant, seconds (of its last answer), answer (a kind; a 200 whose event is lost is `LOST`)."""
     return pd.concat([_timeline(experiment, result) for result in experiment.results], ignore_index=True)
 
 
@@ -41,7 +41,7 @@ def _timeline(experiment: Experiment, result: Result) -> pd.DataFrame:
     lost = result.asked["request_id"].isin(gaps["event_id"][gaps["gap"] == "lost"])
     return pd.DataFrame(
         {
-            "contender": result.variant.name,
+            "variant": result.variant.name,
             "seconds": answered_at(experiment, result),
             "answer": answers(result).mask(lost, LOST),
         }
@@ -49,7 +49,7 @@ def _timeline(experiment: Experiment, result: Result) -> pd.DataFrame:
 
 
 def counts(*experiments: Experiment) -> pd.DataFrame:
-    """A row for each experiment and contender, in events or requests; `stall` in seconds.
+    """A row for each experiment and variant, in events or requests; `stall` in seconds.
 
     lost: answered 200 and not in the topic. unpromised: in the topic, answered 503 or not at all. duplicates: rows
     beyond the first of an event; left: the same after de-duplication by event id, counted as rows that belong to no
@@ -64,7 +64,7 @@ def _counts(experiment: Experiment, result: Result) -> dict[str, Any]:
     distinct = events.drop_duplicates("event_id")
     return {
         "fault": experiment.fault.name,
-        "contender": result.variant.name,
+        "variant": result.variant.name,
         "safe": result.variant.log.safe,
         "requests": len(result.asked),
         **{name: int(kinds.get(name, 0)) for name in ANSWERS},
@@ -73,7 +73,7 @@ def _counts(experiment: Experiment, result: Result) -> dict[str, Any]:
         "unpromised": result.ledger.unconfirmed,
         "duplicates": result.ledger.duplicates,
         "left": len(distinct) - int(result.asked["request_id"].isin(events["event_id"]).sum()),
-        "named": sum(farewell.left for farewell in result.exit_reports),
+        "named": sum(exit_report.left for exit_report in result.exit_reports),
         "again": int((result.asked["attempts"] > 1).sum()),
         "stall": stall(_timeline(experiment, result)),
     }
@@ -92,7 +92,7 @@ def broken_promises(experiment: Experiment) -> list[str]:
 
 
 def problems_of(experiment: Experiment, result: Result) -> Iterator[str]:
-    """The broken promises of one contender."""
+    """The broken promises of one variant."""
     yield from _for_every_way(result)
     if result.variant.log.safe:
         yield from _for_safe_ways(result)
@@ -120,7 +120,7 @@ def _for_every_way(result: Result) -> Iterator[str]:
 
 
 def _for_a_queue(result: Result) -> Iterator[str]:
-    gaps, named = result.ledger.gaps, set[str]().union(*(farewell.named for farewell in result.exit_reports))
+    gaps, named = result.ledger.gaps, set[str]().union(*(exit_report.named for exit_report in result.exit_reports))
     silent = sorted(set(gaps["event_id"][gaps["gap"] == "lost"]) - named)
     if silent:
         yield f"{len(silent)} events lost that the game did not name when it was stopped: {', '.join(silent[:5])}"
@@ -177,7 +177,7 @@ def assert_kept(*experiments: Experiment) -> None:
 
 
 def lost_events(*experiments: Experiment) -> pd.DataFrame:
-    """Every event that was answered 200 and is not in its topic: fault, contender, event_id, player, action, detail."""
+    """Every event that was answered 200 and is not in its topic: fault, variant, event_id, player, action, detail."""
     found = []
     for experiment in experiments:
         for result in experiment.results:
@@ -186,5 +186,5 @@ def lost_events(*experiments: Experiment) -> pd.DataFrame:
                 result.asked[["request_id", "sequence", "action"]], left_on="event_id", right_on="request_id"
             )
             found.append(lost.assign(fault=experiment.fault.name, variant=result.variant.name))
-    columns = ["fault", "contender", "event_id", "player", "sequence", "action", "detail"]
+    columns = ["fault", "variant", "event_id", "player", "sequence", "action", "detail"]
     return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)

@@ -91,9 +91,9 @@ def make_schedule(seed: int) -> Schedule:
         verb, states[target] = dice.choice(list(TARGETS[target][states[target]].items()))
         steps.append(Step(round(at, 3), f"{verb} {target}"))
         at += dice.uniform(0.0, LONGEST_STEP)
-    contenders = tuple(Variant(way, way, dice.choice((0, 60))) for way in safe_ways())
+    variants = tuple(Variant(way, way, dice.choice((0, 60))) for way in safe_ways())
     load = Load(requests=120, rate=40.0, players=8, seed=seed)
-    return Schedule(seed, Fault(f"schedule {seed}", tuple(steps), drain=dice.choice((0.5, 5.0))), contenders, load)
+    return Schedule(seed, Fault(f"schedule {seed}", tuple(steps), drain=dice.choice((0.5, 5.0))), variants, load)
 
 
 def find_violations(one: Schedule, kafka: Cluster) -> list[str]:

@@ -47,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace, connection: Connection) -> int:
-    if options.leash:
-        threading.Thread(target=_end_with_stdin, name="leash", daemon=True).start()
+    if options.exit_with_parent:
+        threading.Thread(target=_end_with_stdin, name="exit-with-parent", daemon=True).start()
     stopped = threading.Event()
     log = open_log(options.way, connection, options.topic, **_settings(options))
     try:
@@ -131,7 +131,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         given: dict[str, Any] = {"dest": option.name, "type": option.read, "default": option.default}
         parser.add_argument(option.switch, **given, metavar=option.metavar, help=option.meaning)
     parser.add_argument(
-        "--leash", action="store_true", help="end at once when standard input closes, as it does with its parent"
+        "--exit-with-parent",
+        action="store_true",
+        help="end at once when standard input closes, as its parent's end does",
     )
     return parser.parse_args(argv)
 

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks import environment
-from benchmarks.contenders import playing
+from benchmarks.variants import playing
 from streaming_lab.cli import whole
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, librdkafka_settings

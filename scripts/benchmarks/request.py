@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import environment
-from benchmarks.contenders import CONTENDERS, UNLOGGED, playing
+from benchmarks.variants import UNLOGGED, VARIANTS, playing
 from streaming_lab.cli import whole
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     if shutil.which("wrk") is None:
         raise LabError("wrk is not installed", "Install it (apt install wrk, brew install wrk) and start again.")
-    names = options.only or CONTENDERS
+    names = options.only or VARIANTS
     cluster = environment.attached(options.cluster, "bench.py request")
     with cluster, tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
         fsync = fsync_ms(Path(folder))
@@ -146,7 +146,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     environment.add_cluster(parser)
     parser.add_argument("--folder", help="where the outbox's file is (its disk is measured); default: temporary files")
     parser.add_argument(
-        "--only", nargs="+", choices=CONTENDERS, help="these; the first is what all others are compared with"
+        "--only", nargs="+", choices=VARIANTS, help="these; the first is what all others are compared with"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write medians and all rounds")
     return parser.parse_args(argv)

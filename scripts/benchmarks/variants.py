@@ -1,6 +1,6 @@
 """The ways to log that are measured: the lab's, what people write by hand, and two floors. A game process for each.
 
-Run as a program, it serves the lab's game with one of them: contenders.py NAME SERVERS TOPIC FOLDER
+Run as a program, it serves the lab's game with one of them: variants.py NAME SERVERS TOPIC FOLDER
 It prints `ready URL`, and at its end (SIGTERM) the number of events it answered 200.
 """
 
@@ -23,12 +23,12 @@ from streaming_lab.errors import LabError
 
 PEERS = ("send() linger 0", "send() linger 5", "send().get()", "confluent each")
 FLOORS = ("append alone", "fsync alone")
-CONTENDERS = (*WAYS, *PEERS, *FLOORS)
+VARIANTS = (*WAYS, *PEERS, *FLOORS)
 UNLOGGED = ("none", "fsync alone")  # nothing of these is in the topic
 PATIENCE = 60.0  # seconds for a game to start, and to deliver what it has at its end
 
 
-def contender(name: str, connection: Connection, topic: str, folder: Path) -> Any:
+def variant(name: str, connection: Connection, topic: str, folder: Path) -> Any:
     """The log of that name, connected."""
     if name in WAYS:
         log = open_log(name, connection, topic, **log_class(name).settings_in(folder))
@@ -70,7 +70,7 @@ def _serve(name: str, servers: str, topic: str, folder: str) -> int:
 
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    log = contender(name, connection_for(servers), topic, Path(folder))
+    log = variant(name, connection_for(servers), topic, Path(folder))
     with GameServer(create_app(log)) as server:
         print("ready", server.url, flush=True)
         stopped.wait()
