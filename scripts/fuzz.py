@@ -27,7 +27,7 @@ from streaming_lab.cli import positive, run, whole
 from streaming_lab.errors import LabError
 
 PROJECT = Path(bootstrap.PROJECT)
-SOURCE = PROJECT / "app" / "stream" / "_columns.c"
+SOURCE = PROJECT / "app" / "reader" / "decode" / "_columns.c"
 FLAGS = ["-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 COMPARED = 3  # every third case is also decoded in pure Python, which takes most of the time
 STUCK = 60.0  # seconds for 200 cases; a hang is a failure, too

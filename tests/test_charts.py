@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from streaming_lab.analysis import charts
-from streaming_lab.analysis.display import FIGURE, VEGALITE, Figure
+from streaming_lab.analysis.display import FIGURE, VEGALITE_MIME, Figure
 from streaming_lab.analysis.ledger import Ledger, close_ledger
 from streaming_lab.analysis.sankey import ledger_sankey
 from streaming_lab.analysis.theme import CSS, EVENT_COLOURS, TOKENS, page_svg
@@ -78,9 +78,9 @@ def test_drawings_are_well_formed_and_fit(figure: Figure) -> None:
 def test_a_figure_is_interactive_in_jupyterlab(figure: Figure) -> None:
     """The bundle has the page's fragment, Vega-Lite 5 with data and tooltips, an image, and text; no HTML."""
     bundle, metadata = figure._repr_mimebundle_()
-    assert set(bundle) == {FIGURE, VEGALITE, "image/svg+xml", "text/plain"}
-    assert bundle[VEGALITE]["$schema"] == "https://vega.github.io/schema/vega-lite/v5.json"
-    assert '"tooltip": true' in str(bundle[VEGALITE]).replace("'", '"').replace("True", "true")
+    assert set(bundle) == {FIGURE, VEGALITE_MIME, "image/svg+xml", "text/plain"}
+    assert bundle[VEGALITE_MIME]["$schema"] == "https://vega.github.io/schema/vega-lite/v5.json"
+    assert '"tooltip": true' in str(bundle[VEGALITE_MIME]).replace("'", '"').replace("True", "true")
     assert ET.fromstring(bundle["image/svg+xml"]).tag == "{http://www.w3.org/2000/svg}svg"
     assert metadata == ({"measured": True} if figure.title in MEASURED else {})
 

@@ -102,7 +102,7 @@ def test_ids_never_look_like_an_option() -> None:
 def test_a_start_that_waits_in_vain_names_who_is_starting(tmp_path: Path) -> None:
     """Another process's start keeps ours back for a bounded time, and the error has its name and pid."""
     program = f"""
-import sys; from pathlib import Path; from streaming_lab.cluster.embedded.client.start_stop import one_at_a_time
+import sys; from pathlib import Path; from streaming_lab.cluster.embedded.start_stop import one_at_a_time
 with one_at_a_time(Path({str(tmp_path)!r}, "home", "cluster.lock"), 5.0): print("held", flush=True); sys.stdin.read()
 """
     command = [sys.executable, "-c", program]

@@ -17,8 +17,8 @@ SEED = "seed: int = 2019  # of all chance, 0..9999"
 KEEP = """\
 import pandas as pd
 from streaming_lab.report.record import save_result
-keep("ranges", {"events": {0: [0, 3]}})
-keep("events", pd.DataFrame({"a": [1]}))
+save_result("ranges", {"events": {0: [0, 3]}})
+save_result("events", pd.DataFrame({"a": [1]}))
 """
 THREAD = """\
 import threading
@@ -100,7 +100,7 @@ def test_a_run_that_passes_says_so_everywhere(passed: Report) -> None:
 
 def test_the_kernel_is_this_environments_own(passed: Report) -> None:
     """Whatever kernels are installed: the running Python, in which the project can be imported."""
-    assert passed.cells("01-first")["where"].outputs[0].text == f"{sys.executable} 7 app\n"
+    assert passed.cells("01-first")["where"].outputs[0].text == f"{sys.executable} 7 streaming_lab\n"
 
 
 def test_the_record_has_the_values_that_were_used(passed: Report) -> None:

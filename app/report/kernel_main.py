@@ -6,35 +6,11 @@ ipykernel shows it in whichever cell happens to run, and in another one in its n
 """
 
 import importlib
-import os
 import sys
-import threading
 from collections.abc import Iterable
 from contextlib import suppress
 
-from ipykernel.iostream import OutStream
-
 from streaming_lab.skipped_imports import skip_iri_grammar
-
-# A kernel's stdout and stderr: cells print into the notebook, background threads into the kernel's log.
-
-
-class CellStream(OutStream):
-    """ipykernel's stream for the main thread, where cells run; for every other thread the process's own stderr."""
-
-    def write(self, string: str) -> int:
-        """Write to the cell, or to the log."""
-        here = threading.current_thread()
-        if here is threading.main_thread() or here is getattr(self, "watch_fd_thread", None):
-            return super().write(string) or len(string)  # the second carries what a cell's subprocess or C code writes
-        os.write(log_line(self), string.encode("utf-8", "replace"))
-        return len(string)
-
-
-def log_line(stream: OutStream) -> int:
-    """The process's own stderr; ipykernel keeps a copy of it when it captures the original."""
-    return int(getattr(stream, "_original_stdstream_copy", None) or 2)
-
 
 FOR = "--for="
 DRAWS = "streaming_lab.analysis.charts"  # imports these two where it draws
@@ -48,7 +24,7 @@ def main() -> None:
     preload(modules)
     from ipykernel import kernelapp
 
-    kernelapp.launch_new_instance(outstream_class=f"{__package__}.stream.CellStream")
+    kernelapp.launch_new_instance(outstream_class=f"{__package__}.cell_stream.CellStream")
 
 
 def preload(modules: Iterable[str]) -> None:
