@@ -23,7 +23,7 @@ def read_history(connection: Connection, topic: str, log: EventLog) -> Iterator[
     """
     # first the rows that wait, then the topic: what the relay moves meanwhile is in both, never in neither
     waiting = [Event.from_bytes(value) for _, _, value in log.pending()]
-    for table in read_batches(connection, topic, EVENTS, columns=HISTORY_COLUMNS, aside=_pass_over):
+    for table in read_batches(connection, topic, EVENTS, columns=HISTORY_COLUMNS, on_rejected=_pass_over):
         yield from map(_event, table.select(HISTORY_COLUMNS).to_pylist())
     yield from waiting
 
