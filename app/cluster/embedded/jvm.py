@@ -1,9 +1,11 @@
 """A Kafka JVM: flags for two purposes, and the ahead-of-time cache that makes it start fast (JEP 483, 514)."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from dataclasses import dataclass
@@ -161,6 +163,14 @@ class FormatCache:
             os.replace(temporary, self.file)
         except OSError:
             temporary.unlink(missing_ok=True)
+
+
+def read_cluster_id(data: Path) -> str | None:
+    """The cluster id of a formatted data folder; None for a folder that is not formatted."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^cluster\.id=(\S+)$", (data / META_FILE).read_text(errors="replace"), re.MULTILINE)
+        return found[1] if found else None
+    return None
 
 
 def new_cluster_id() -> str:
