@@ -26,6 +26,7 @@ SOURCE = os.path.join(PROJECT, "src")
 PACKAGE = os.path.join(SOURCE, "streaming_lab")  # a link to app/: the name of the package is not that of the folder
 NATIVE_SOURCE = "app/reader/decode/_columns.c"
 BUILT_FROM = ("requirements.txt", "pyproject.toml", "setup.py", NATIVE_SOURCE)
+WRITE_CURE = "Free some space on this disk, or copy the lab to a folder that you may write to."
 PRODUCTS = (".pyc", ".so", ".pyd")
 
 
@@ -47,6 +48,7 @@ def enter():
 
 def bare():
     """Make the package importable on a supported Python; on any other run the calling script again, with one."""
+    check_place()
     os.environ.setdefault("PYTHONUTF8", "1")
     if not pythons.supported(sys.version_info[:2]):
         run_with(another_python())
@@ -55,13 +57,35 @@ def bare():
     remove_leftovers()
 
 
+def check_place():
+    """Stop in a folder that no Python environment can be made in, before anything is made."""
+    if os.pathsep in PROJECT:
+        stop(
+            f"The lab's folder has a {os.pathsep!r} in its path, which Python's environments cannot have: {PROJECT}",
+            "Move or rename the folder and run the same command again.",
+        )
+
+
 def link_package():
     """Restore the link src/streaming_lab: some programs unpack an archive's links as small files."""
     if not os.path.isdir(PACKAGE):
-        os.makedirs(SOURCE, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(PACKAGE)
-        os.symlink(os.path.join("..", "app"), PACKAGE)
+        with writing(PACKAGE):
+            os.makedirs(SOURCE, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(PACKAGE)
+            os.symlink(os.path.join("..", "app"), PACKAGE)
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Stop with two lines when `path` can't be written: a read-only folder, a full disk."""
+    try:
+        yield
+    except OSError as error:
+        stop(
+            f"Cannot write {path}: {error.strerror}.",
+            WRITE_CURE,
+        )
 
 
 def another_python():
@@ -138,14 +162,14 @@ def make():
             pip = [python(), "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes"]
             step("download uv", [*pip, "-r", requirement])
     uv = [python(), "-m", "uv", "--quiet", "pip"]
-    index = pip_index()
+    index = {**pip_index(), **uv_cache()}
     step("download the lock's packages", [*uv, "sync", "--python", python(), requirements_lock.FILE], index)
     step(
         "add the project",
         [*uv, "install", "--python", python(), "--no-deps", "--no-build-isolation", "-e", PROJECT],
         index,
     )
-    with open(STAMP, "w", encoding="utf8") as file:
+    with writing(STAMP), open(STAMP, "w", encoding="utf8") as file:
         file.write(fingerprint())
 
 
@@ -167,6 +191,18 @@ def pip_index():
     return {**given, **os.environ}
 
 
+def uv_cache():
+    """uv's cache in .lab where its own folder can't be written, as in a home that is read-only or missing."""
+    own = os.environ.get("UV_CACHE_DIR") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "uv"
+    )
+    with contextlib.suppress(OSError):
+        os.makedirs(own, exist_ok=True)
+        if os.access(own, os.W_OK):
+            return {}
+    return {"UV_CACHE_DIR": os.path.join(PROJECT, ".lab", "uv")}
+
+
 def step(what, command, environment=None):
     """Run one step of the set-up; on failure stop with the step, the last lines of its output and the cure."""
     run = subprocess.run(
@@ -180,9 +216,13 @@ def step(what, command, environment=None):
     )
     if run.returncode:
         lines = [line for line in run.stdout.splitlines() if line.strip()][-4:]
+        disk = re.search(r"No space left|Disk quota|Read-only file system|Permission denied", run.stdout)
+        network = (
+            "Check the network (a proxy: HTTPS_PROXY; another index: PIP_INDEX_URL) and run the same command again."
+        )
         stop(
             f"Could not {what}: {' / '.join(lines) or f'exit code {run.returncode}'}",
-            "Check the network (a proxy: HTTPS_PROXY; another index: PIP_INDEX_URL) and run the same command again.",
+            WRITE_CURE if disk else network,
         )
 
 
@@ -200,7 +240,10 @@ def python():
 @contextlib.contextmanager
 def one_at_a_time():
     """Hold the lock file of the set-up: of two first runs the second waits for the first."""
-    with open(os.path.join(PROJECT, ".venv.lock"), "w") as file:
+    path = os.path.join(PROJECT, ".venv.lock")
+    with writing(path):
+        file = open(path, "w")  # noqa: SIM115  (closed below)
+    with file:
         with contextlib.suppress(ImportError):
             import fcntl
 

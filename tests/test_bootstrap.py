@@ -274,3 +274,52 @@ def test_conda_users_get_python_and_the_same_lock() -> None:
         "  - pip:",
         "      - -r requirements.txt",
     ]
+
+
+def test_a_folder_with_a_colon_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    """Python's venv cannot live there: two lines, exit code 2, and no file."""
+    place = tmp_path / "a:b"
+    place.mkdir()
+    path = script(place)
+    before = sorted(place.rglob("*"))
+    run = call(path, "-B")
+    assert (run.returncode, len(run.stderr.splitlines())) == (2, 2)
+    assert f"has a ':' in its path, which Python's environments cannot have: {place}" in run.stderr
+    assert sorted(place.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_two_lines(bootstrap: ModuleType, tmp_path: Path) -> None:
+    """The lock of the set-up is the first file; the link of the package is written before it where it is missing."""
+    bootstrap.PROJECT = str(tmp_path / "gone")
+    bootstrap.PACKAGE = "/proc/nobody/writes/here"
+    bootstrap.SOURCE = "/proc/nobody"
+    for write in (bootstrap.link_package, lambda: bootstrap.one_at_a_time().__enter__()):
+        with pytest.raises(SystemExit) as raised:
+            write()
+        assert raised.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("home", "moved"),
+    [("/proc/nobody", True), ("", False)],  # nobody writes into /proc, not even root
+)
+def test_uv_keeps_its_files_in_the_lab_where_the_home_cannot_be_written(
+    bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str, moved: bool
+) -> None:
+    """A home that is read-only or missing; a good one is left alone."""
+    for name in ("UV_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", home or str(tmp_path))
+    expected = {"UV_CACHE_DIR": str(Path(bootstrap.PROJECT, ".lab", "uv"))} if moved else {}
+    assert bootstrap.uv_cache() == expected
+
+
+@pytest.mark.parametrize(("said", "cure"), [("No space left on device", "Free some space"), ("no route", "network")])
+def test_a_step_that_fails_names_the_right_cure(
+    bootstrap: ModuleType, capsys: pytest.CaptureFixture[str], said: str, cure: str
+) -> None:
+    """A full disk is not the network's fault."""
+    with pytest.raises(SystemExit):
+        bootstrap.step("download uv", [sys.executable, "-c", f"raise SystemExit({said!r})"])
+    first, second = capsys.readouterr().err.splitlines()
+    assert (first, cure in second) == (f"Could not download uv: {said}", True)
