@@ -31,6 +31,7 @@ from streaming_lab.game.web import create_app
 from streaming_lab.skipped_imports import skip_pandas
 
 CONTAINER_TOPIC = "game-events"
+HEARING = 0.5  # seconds until a signal is heard that did not wake the main thread, as after SIGSTOP and SIGCONT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +59,8 @@ def _serve(options: argparse.Namespace, connection: Connection) -> int:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stopped.set())
             print(f"ready {server.url}", flush=True)
-            stopped.wait()
+            while not stopped.wait(HEARING):  # a signal that another thread took is handled when this one wakes
+                pass
             deadline = time.monotonic() + options.drain
             server.stop(options.drain / 2)
     except BaseException:
