@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from select import select
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from streaming_lab.reader import read_text
 
 SOURCE = Path(__file__).with_name("clock.c")
 STEP = -3600.0  # seconds
+ANSWER_TIMEOUT = 60.0  # seconds for an answer of the process
 
 # Each line on standard input is a command; each answer is one line of JSON.
 PROGRAM = """
@@ -80,6 +82,7 @@ class Shifted:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(word, argument, file=self.process.stdin, flush=True)
+        assert select([self.process.stdout], [], [], ANSWER_TIMEOUT)[0], f"no answer to {word} {argument}"
         return json.loads(self.process.stdout.readline())
 
 
