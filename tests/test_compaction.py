@@ -1,4 +1,4 @@
-"""Compacted topics, after the broker's log cleaner has really been there: what it took is no row and no obstacle."""
+"""Compacted topics after a run of the broker's log cleaner: removed records are no rows and stop no read."""
 
 import json
 import struct

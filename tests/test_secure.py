@@ -318,10 +318,8 @@ def same(found: Any, expected: Any) -> None:
 
 
 def batches(connection: Connection, topic: str) -> list[Any]:
-    """All tables, rejects aside."""
-    return list(
-        read_batches(connection, topic, columns=["partition", "offset", "n"], aside=lambda partition, decoded: None)
-    )
+    """All tables; rejects are skipped."""
+    return list(read_batches(connection, topic, columns=["partition", "offset", "n"], on_rejected=lambda *_: None))
 
 
 def refused(doors: Doors, protocol: str, changes: dict[str, Any], mechanism: str) -> Connection:

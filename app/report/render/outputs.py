@@ -1,4 +1,4 @@
-"""The outputs of executed cells as HTML: each in its dearest form, cleaned, and none without bound."""
+"""Turns the outputs of executed cells into HTML: each in its richest form, sanitized and bounded in size."""
 
 import html
 import re
@@ -6,19 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 from streaming_lab.analysis.display import FIGURE
-from streaming_lab.report.render import markdown
-from streaming_lab.report.render.markdown import sanitize
+from streaming_lab.report.render.sanitize import sanitize
+from streaming_lab.report.render.terminal_text import terminal_html
 
-ROOM = 1_500_000  # bytes of outputs on the page: more makes a browser slow
+ROOM = 1_500_000  # bytes of outputs on the page; more makes a browser slow
 ONE_OUTPUT = 400_000  # bytes of one HTML output
-PREVIEW_COLUMNS = 10  # of a frame that is not ours: more do not fit on paper side by side
+PREVIEW_COLUMNS = 10  # of a frame that pandas renders; more do not fit on paper side by side
 SHOWN = [FIGURE, "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
 
 class Outputs:
-    """What outputs become, and the room that is left for them on the page.
+    """Renders outputs, and counts the room that is left for them on the page.
 
-    `markdown` makes HTML of a computed sentence; `notebook` is the file that has all of an output.
+    `markdown` makes HTML of a computed sentence; `notebook` names the file with the complete outputs.
     """
 
     def __init__(self, markdown: Callable[[str], str]) -> None:
@@ -27,7 +27,7 @@ class Outputs:
         self.notebook = ""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """What the chapter template calls for outputs."""
+        """Return the filters that the chapter template applies to outputs."""
         return {
             "markdown_output": self.bound(self.markdown_output),
             "figure_output": self.bound(lambda output: sanitize("".join(output.data[FIGURE]))),
@@ -39,7 +39,7 @@ class Outputs:
         }
 
     def bound(self, make: Callable[..., str]) -> Callable[..., str]:
-        """`make`, as long as there is room on the page; after that a line that says where the output is."""
+        """Wrap `make`: once the page is full, a line that names the notebook takes the output's place."""
 
         def within(*arguments: Any) -> str:
             made = make(*arguments)
@@ -51,22 +51,22 @@ class Outputs:
         return within
 
     def markdown_output(self, output: Any, number: str) -> str:
-        """A computed sentence; more than a page of it is shown as text."""
+        """Render computed prose; a text over the bound appears as plain text."""
         text = "".join(output.data["text/markdown"])
         if len(text) > ONE_OUTPUT:
             return f'<div class="output">{self.terminal(text, f"Output of cell {number}")}</div>'
         return self.markdown(text)
 
     def where(self) -> str:
-        """Where everything is."""
+        """Name the notebook that has the complete output."""
         return f"all of it is in {self.notebook}"
 
     def terminal(self, text: str, title: str) -> str:
-        """What a program wrote."""
-        return markdown.terminal_html(text, title, f"; {self.where()}")
+        """Render what a program wrote."""
+        return terminal_html(text, title, f"; {self.where()}")
 
     def html_output(self, output: Any, number: str) -> str:
-        """A table or figure of ours, or pandas' own; a giant becomes its bounded text."""
+        """Render HTML of the lab, of pandas or of anything else; an output over the bound appears as plain text."""
         markup = "".join(output.data["text/html"])
         if len(markup) > ONE_OUTPUT:
             note = f'<p class="left">{len(markup) / 1e6:.1f} MB of HTML not shown; {self.where()}</p>'
@@ -80,20 +80,28 @@ class Outputs:
         return cleaned
 
     def svg_output(self, output: Any, number: str) -> str:
-        """A drawing."""
-        alt = html.escape(described(output, "image/svg+xml", number))
+        """Render a drawing."""
+        alt = html.escape(alt_text(output, "image/svg+xml", number))
         drawing = sanitize("".join(output.data["image/svg+xml"]))
         return f'<figure class="figure"><div class="plot" role="img" aria-label="{alt}">{drawing}</div></figure>'
 
     def image_output(self, output: Any, kind: str, number: str) -> str:
-        """A picture; a giant is left out."""
+        """Render a picture; one over the bound is left out."""
         data = "".join(output.data[kind])
         if len(data) > ONE_OUTPUT:
             return f'<p class="left">an image of {len(data) * 3 / 4e6:.1f} MB not shown; {self.where()}</p>'
-        return markdown.image_html(data, kind, described(output, kind, number))
+        return image_html(data, kind, alt_text(output, kind, number))
 
 
-def described(output: Any, kind: str, number: str) -> str:
-    """An image's alternative text, from the output's metadata."""
+def alt_text(output: Any, kind: str, number: str) -> str:
+    """Return an image's alternative text, from the output's metadata."""
     metadata = output.get("metadata", {})
     return str(metadata.get(kind, {}).get("alt") or metadata.get("alt") or f"Image output of cell {number}")
+
+
+def image_html(data: str, kind: str, alt: str) -> str:
+    """Render a picture that is embedded in the page."""
+    data = re.sub(r"[^A-Za-z0-9+/=]", "", data)
+    return (
+        f'<div class="output-image"><img src="data:{kind};base64,{html.escape(data)}" alt="{html.escape(alt)}"></div>'
+    )
