@@ -177,9 +177,10 @@ class Confirmed(EventLog):
             outcome.why = str(error)
             if message is not None and message.offset() is not None:
                 outcome.lower(message.partition(), message.offset())
-            again = producer.silent and message is not None
-            kept = (message.key(), message.value()) if again else ()
-            self._dead.append(Unanswered(outcome, *kept, again=again))
+            if producer.silent:
+                self._dead.append(Unanswered(outcome, message.key(), message.value()))
+            else:
+                self._dead.append(Unanswered(outcome, again=False))
             self._replace(producer)
 
     def _watch_producer(self) -> None:

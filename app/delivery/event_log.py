@@ -220,6 +220,11 @@ class EventLog(ABC):
         """The bytes that the log's file may take; 0 for a way without a file."""
         return 0
 
+    @property
+    def keeps_unsent(self) -> bool:
+        """Are the events that `close` could not deliver kept for the next start?"""
+        return self.survives_restart
+
     @classmethod
     def settings_in(cls, folder: Path) -> dict[str, Any]:
         """The settings that put the way's file into `folder`."""
