@@ -185,6 +185,43 @@ def test_the_outbox_survives_the_game_and_the_outage(
     assert rows(kafka, topic) >= 3  # at least once: default, bought, sold
 
 
+@pytest.mark.slow
+def test_an_outbox_game_starts_while_the_broker_is_away(breakable: Cluster, tmp_path: Path) -> None:
+    """It serves 503 with the reason until it has read the history once; then it knows its past and goes on."""
+    topic = new_topic(breakable.connection)
+    options = ("--way", "outbox", "--outbox", str(tmp_path / "outbox.sqlite"))
+    with game(breakable.connection, topic, *options) as running:
+        assert running.ask("/purchase_a_sword?player=ann", "r-1") == (200, "Sword Purchased!")
+        assert running.stop() == (0, "")
+    breakable.kill()
+    try:
+        command = [sys.executable, "-m", "streaming_lab.game", "--bootstrap", addresses(breakable.connection)]
+        with subprocess.Popen(
+            [*command, "--topic", topic, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            url, _, reason = line.partition(" answers 503 until its history can be read: ")
+            assert reason.startswith("no broker answers at 127.0.0.1:"), line
+            running = Running(process, url)
+            assert running.ask("/sell_a_sword?player=ann") == (503, "refused")
+            with requests.Session() as session:
+                session.trust_env = False
+                health = session.get(url + "/healthz", timeout=20)
+                rule = session.get(url + "/sell_a_sword?player=ann", timeout=20).json()["rule"]
+            assert (health.status_code, health.json()["ready"]) == (503, False)
+            assert rule.startswith("no broker answers at 127.0.0.1:")
+            breakable.restart()
+            assert process.stdout.readline() == f"ready {url}\n"
+            assert running.ask("/purchase_a_sword?player=ann", "r-1") == (200, "Sword Purchased!")
+            assert [running.ask("/sell_a_sword?player=ann")[0] for _ in range(2)] == [200, 409]
+            assert running.stop() == (0, "")
+    finally:
+        breakable.restart()
+    assert rows(breakable.connection, topic) == 2
+
+
 def test_a_signal_before_it_is_ready_ends_it_at_once(tmp_path: Path) -> None:
     """Nobody waits for a world that is rebuilt from a broker that says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -123,6 +123,10 @@ class Log(Protocol):
         """Whether an event would be accepted now."""
 
     @property
+    def last_reasons(self) -> dict[str, str]:
+        """Why the last event of a count (failed, refused, unknown) is in it."""
+
+    @property
     def counts(self) -> Counts:
         """The fates of all events so far."""
 
@@ -141,7 +145,13 @@ class Game:
         self.answers = IdempotencyCache(remember)
         self._locks = KeyedLocks()
         self._moving = threading.Lock()  # guards `world`; held for one move, never while waiting
+        self.waits_for = ""  # why no command is handled yet; empty once the history has been read
         self._undecided: dict[str, str] = {}  # player -> the request id whose delivery is unknown
+        self._rebuild(history)
+
+    def rebuild(self, history: Iterable[Event]) -> None:
+        """Fold the history into a new world, instead of whatever an attempt that failed has left."""
+        self.world = World()
         self._rebuild(history)
 
     def answer(self, command: Command) -> Answer:
@@ -149,6 +159,8 @@ class Game:
 
         Raises RuleBroken: 400 for a bad name, 422 for an id that stands for another command.
         """
+        if self.waits_for:
+            return _not_now("refused", self.waits_for)
         with self.answers.claimed(command.request_id, command.intent), self._locks.locked(command.player):
             # This order matters: a late report first remembers the answer, then takes the player off the list.
             undecided = self._undecided.get(command.player)
@@ -162,7 +174,7 @@ class Game:
 
     def preview(self, command: Command) -> Answer:
         """The answer that the command would get now; nothing is logged, moved, or remembered."""
-        return self._judge(command)[1]
+        return _not_now("refused", self.waits_for) if self.waits_for else self._judge(command)[1]
 
     @property
     def undecided(self) -> int:
@@ -194,7 +206,7 @@ class Game:
         self._undecided[command.player] = command.request_id
         self.answers.claim(command.request_id, command.intent)
         late.outcome.add_done_callback(partial(self._report, command, event))
-        return _not_now("unknown", UNKNOWN_DELIVERY)
+        return _not_now("unknown", f"{UNKNOWN_DELIVERY} ({late.why})" if late.why else UNKNOWN_DELIVERY)
 
     def _report(self, command: Command, event: Event, delivered: bool) -> None:
         # Runs on the delivery thread, however late: takes only locks that no thread holds while it waits.

@@ -55,6 +55,12 @@ class Metrics:
         counts = self._game.log.counts
         for name, meaning in COUNTED.items():
             yield CounterMetricFamily(f"game_events_{name}", meaning, value=getattr(counts, name))
+        reasons = GaugeMetricFamily(
+            "game_events_last_reason", "Why the last event of a count is in it.", labels=["count", "reason"]
+        )
+        for name, reason in self._game.log.last_reasons.items():
+            reasons.add_metric([name, reason], 1)
+        yield reasons
         yield GaugeMetricFamily("game_events_queued", "Events handed over and not decided yet.", value=counts.queued)
         yield GaugeMetricFamily(
             "game_players_undecided", "Players who wait for a delivery report.", value=self._game.undecided
@@ -113,7 +119,7 @@ def create_app(
 
     for action, path in PATHS.items():
         app.add_url_rule(path, action, partial(view, action), methods=["GET", "POST"])
-    app.add_url_rule("/healthz", "healthz", partial(_health, log))
+    app.add_url_rule("/healthz", "healthz", partial(_health, game))
     app.add_url_rule("/metrics", "metrics", metrics.exposition)
     app.register_error_handler(HTTPException, _refuse)
     return app
@@ -196,8 +202,8 @@ def _as_broken_rule(error: HTTPException) -> RuleBroken:
             return RuleBroken("request", error.name, error.description or error.name, status)
 
 
-def _health(log: Log) -> Response:
-    ready = log.ready()
-    response = jsonify({"ready": ready})
+def _health(game: Game) -> Response:
+    ready = not game.waits_for and game.log.ready()
+    response = jsonify({"ready": ready, "reason": game.waits_for} if game.waits_for else {"ready": ready})
     response.status_code = 200 if ready else 503
     return response
