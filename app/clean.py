@@ -73,6 +73,7 @@ def find_heaps(everything: bool) -> list[Heap]:
         heaps.append(Heap("Kafka's jars, start-up caches, environments of benchmarks", below(cache_folder(), ("*",))))
     if everything and idle:
         heaps.append(Heap("the last report and its data", below(build, REPORT)))
+        heaps.append(Heap("data of clusters that were started with --keep", below(home, ("kept/*",))))
         heaps.append(Heap("outboxes, with what they have not delivered", below(home, ("outbox/*",))))
         heaps.append(Heap("the kernel's description for JupyterLab", below(home, ("jupyter",))))
         own = (".venv", ".venv.lock", "*.egg-info", ".lab/python")
