@@ -10,6 +10,7 @@ from streaming_lab.analysis.answer_kinds import ANSWER_KINDS
 from streaming_lab.analysis.counts import curve, rows_by_type, stack_counts
 from streaming_lab.analysis.theme import EVENT_COLOURS, OTHER, TOKENS
 from streaming_lab.skipped_imports import iri_grammar_skipped
+from streaming_lab.wording import visible
 
 # Altair is imported where it is used: the import takes about a second.
 
@@ -96,6 +97,7 @@ def by_player_spec(counts: pd.DataFrame, median: float, narrow: bool) -> Any:
     alt = altair()
 
     types = rows_by_type(set(counts.columns) - {"all"})
+    counts = counts.rename(index=lambda name: visible(str(name)))  # the names stand in an expression, too
     names = list(counts.index)
     prefix = common_prefix(names)
     short = f"replace(datum.value, {json.dumps(prefix)}, '')" if prefix and not narrow else "datum.value"

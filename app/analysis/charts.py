@@ -4,6 +4,7 @@ Each chart is drawn twice, for wide and for narrow pages. Charts of times are me
 """
 
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ from streaming_lab.analysis.counts import (
 )
 from streaming_lab.analysis.display import NO_EVENTS, Figure, Table, TableColumn, number
 from streaming_lab.analysis.theme import OTHER, SPEC_SCHEMA, TOKENS, config, page_svg
+from streaming_lab.wording import visible_everywhere
 
 MOST_PLAYERS = 50  # the most bars with room for their names
 SHARES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 1.0)
@@ -156,8 +158,8 @@ def figure(
 
 
 def specification(chart: Any) -> dict[str, Any]:
-    """The chart as Vega-Lite in the page's theme, with its rows inline."""
-    spec: dict[str, Any] = chart.to_dict(validate=False)  # each part was checked when it was made
+    """The chart as Vega-Lite in the page's theme, with its rows inline and control characters as escapes."""
+    spec: dict[str, Any] = visible_everywhere(chart.to_dict(validate=False))  # each part was checked when it was made
     return {**spec, "$schema": SPEC_SCHEMA, "config": config()}
 
 
@@ -172,7 +174,7 @@ def empty_figure(title: str, what: str = NO_EVENTS) -> Figure:
     """A figure without data, which says so."""
     wide, narrow = (
         f'<svg class="{name}" viewBox="0 0 {width} 40" width="{width}" height="40" aria-hidden="true">'
-        f'<text class="tick" x="0" y="24">{what}</text></svg>'
+        f'<text class="tick" x="0" y="24">{escape(what)}</text></svg>'
         for name, width in (("wide", WIDE), ("narrow", NARROW))
     )
     return Figure(title, what, f"An empty chart: {what}.", wide, narrow, f"{what[:1].upper()}{what[1:]}.")

@@ -159,7 +159,10 @@ def count_of(
 
 def time_of_day(stamp: Any) -> str:
     """A time of day with milliseconds."""
-    return "" if pd.isna(stamp) else f"{pd.Timestamp(stamp):%H:%M:%S.%f}"[:-3]
+    if pd.isna(stamp):
+        return ""
+    at = pd.Timestamp(stamp)  # by its parts: strftime knows the years 1 to 9999 only, a record's timestamp any
+    return f"{at.hour:02}:{at.minute:02}:{at.second:02}.{at.microsecond // 1000:03}"
 
 
 # The tables of the ledger: its stations and gaps, the rejects, the replay beside the game.

@@ -31,6 +31,7 @@ from streaming_lab.game.web import create_app
 from streaming_lab.skipped_imports import skip_pandas
 
 CONTAINER_TOPIC = "game-events"
+LINES_KEPT = 1000  # of the access log, which a process shows to nobody
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,8 +54,10 @@ def _serve(options: argparse.Namespace, connection: Connection) -> int:
     log = open_log(options.way, connection, options.topic, **_settings(options))
     try:
         log.connect()
-        app = create_app(log, history=_history(options, connection, log), remember=options.remember)
-        with GameServer(app, options.host, options.port, threads=options.threads) as server:
+        history = _history(options, connection, log)
+        app = create_app(log, history=history, remember=options.remember, hosts=(options.host,))
+        serving = {"threads": options.threads, "capture": False, "lines_kept": LINES_KEPT}
+        with GameServer(app, options.host, options.port, **serving) as server:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stopped.set())
             print(f"ready {server.url}", flush=True)
