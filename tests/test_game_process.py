@@ -169,7 +169,7 @@ def test_what_cannot_be_delivered_is_named(kafka: Connection, topic: str, broker
         running.ask("/")
         broker.pause()
         assert running.ask("/purchase_a_sword", "r-1") == (503, "unknown")
-        assert running.stop() == (1, "1 event(s) were not delivered:\n  r-1\n")
+        assert running.stop() == (1, "1 event not delivered:\n  r-1\n")
 
 
 def test_the_outbox_survives_the_game_and_the_outage(
@@ -219,7 +219,7 @@ def test_a_place_that_cannot_be_is_two_lines_and_exit_code_2(
 def test_a_waiting_row_that_is_no_event_is_skipped_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever stands in an outbox's file (no value, a number, broken or deeply nested JSON): the events around it count."""
+    """No value, a number, broken or deeply nested JSON in an outbox's file: the events around it count."""
     event = Event("r-1", "purchased_sword", "ann", datetime(2019, 3, 16, 5, 8, 40, tzinfo=UTC))
     odd = [b"hello", b"\xff", None, 7, 1.5, b"[" * 100_000, b"[1]", "text", json.dumps({"event_type": "rode"}).encode()]
     rows = [("r-1", "ann", event.to_bytes()), *((f"odd-{n}", "k", value) for n, value in enumerate(odd))]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -321,10 +322,11 @@ def test_silent_and_trickling_connections_are_closed(monkeypatch: pytest.MonkeyP
         server._running._server.next_channel_cleanup = 0
         with socket.create_connection(("127.0.0.1", server.port), 10) as trickling:
             deadline = time.monotonic() + 20
-            with pytest.raises(OSError):  # reset, or a broken pipe
+            with suppress(OSError):  # reset, or a broken pipe
                 while time.monotonic() < deadline:
                     trickling.sendall(b"G")
                     time.sleep(0.2)
+        assert time.monotonic() < deadline
         assert "Sword Sold!" in get(server.url + "/sell_a_sword")
 
 

@@ -82,14 +82,34 @@ def to_seconds(events: pd.DataFrame) -> "pd.Series[Any]":
 
 
 def to_broker(requests: pd.DataFrame, events: pd.DataFrame) -> "pd.Series[Any]":
-    """Milliseconds from sending a request to the broker's stamp of its event, as an upper bound; at least 0.1.
+    """Milliseconds from sending a request to the broker's stamp of its event, as an upper bound.
 
-    A stamp is cut to the millisecond, so the event was appended up to 1 ms later than it says.
+    A stamp is cut to the millisecond, so the event was appended up to 1 ms later than it says. A bound of 0 or less
+    can't be: the stamp is another clock's (see `clock_offset`).
     """
-    sent = requests.drop_duplicates("request_id").set_index("request_id")["sent_at"]
-    joined = events.drop_duplicates("event_id").join(sent, on="event_id", how="inner")
-    waited = milliseconds(joined["timestamp"]) - milliseconds(joined["sent_at"]) + 1
-    return waited.clip(lower=0.1)
+    joined = with_requests(requests, events)
+    return milliseconds(joined["timestamp"]) - milliseconds(joined["sent_at"]) + 1
+
+
+def clock_offset(requests: pd.DataFrame, events: pd.DataFrame, *, acknowledged: bool = False) -> float:
+    """How far the clocks of stamps and requests are apart at least, in milliseconds; 0 where one clock explains all.
+
+    Below 0: a stamp lies before its request. Above 0: a stamp lies after the answer, though an answer 200 is given
+    only when the broker has the event (`acknowledged`).
+    """
+    joined = with_requests(requests, events)
+    waited = milliseconds(joined["timestamp"]) - milliseconds(joined["sent_at"])
+    if (early := float((waited + 1).min())) <= 0:
+        return early
+    answered = joined[joined["status"].eq(200).fillna(value=False).astype(bool)]
+    late = float((waited - answered["latency_ms"]).max()) if acknowledged and len(answered) else 0.0
+    return max(late, 0.0)
+
+
+def with_requests(requests: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
+    """The first row of each event that a request explains, with the request's columns."""
+    asked = requests.drop_duplicates("request_id").set_index("request_id")[["sent_at", "status", "latency_ms"]]
+    return events.drop_duplicates("event_id").join(asked, on="event_id", how="inner")
 
 
 def milliseconds(moments: "pd.Series[Any]") -> "pd.Series[Any]":

@@ -14,7 +14,7 @@ For the renderer of the page:
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any, Literal
 
@@ -30,12 +30,16 @@ Kind = Literal["text", "long", "code", "number", "raw"]
 
 @dataclass(frozen=True)
 class TableColumn:
-    """One column of a table: `decimals` are for numbers; `measured` marks values that differ from run to run."""
+    """One column of a table: `decimals` are for numbers; `measured` marks values that differ from run to run.
+
+    With `alarm` a number above 0 is shown in the colour of what does not hold.
+    """
 
     name: str
     kind: Kind = "text"
     decimals: int = 0
     measured: bool = False
+    alarm: bool = False
 
     @property
     def css(self) -> str:
@@ -55,6 +59,8 @@ class TableColumn:
 
     def html(self, value: Any) -> str:
         """`value` as the inside of a cell: its own HTML where it has one (a measured value), otherwise escaped text."""
+        if self.alarm and is_positive(getattr(value, "value", value)):
+            return f'<b class="bad">{replace(self, alarm=False).html(value)}</b>'
         if hasattr(value, "_repr_html_"):
             return str(value._repr_html_())
         text = escape(self.plain(value), quote=False)
@@ -63,9 +69,13 @@ class TableColumn:
         return marked(text) if self.measured else text
 
 
-def number(name: str, decimals: int = 0, *, measured: bool = False) -> TableColumn:
+def is_positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value > 0
+
+
+def number(name: str, decimals: int = 0, *, measured: bool = False, alarm: bool = False) -> TableColumn:
     """A right-aligned column of numbers with thousands separators."""
-    return TableColumn(name, "number", decimals, measured)
+    return TableColumn(name, "number", decimals, measured, alarm)
 
 
 @dataclass(frozen=True)
@@ -170,8 +180,10 @@ def numbered(page: str) -> str:
 
 
 def prose_html(text: str) -> str:
-    """`text` escaped, with `code` in backticks and control characters as escapes."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(visible(text), quote=False))
+    """`text` escaped: `code` in backticks, control characters as escapes, no line break in `player-06` or `4 s`."""
+    html = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(visible(text), quote=False))
+    html = re.sub(r"(?<=\d) (?=(?:ms|s|min|h|days|KB|MB)\b)", "\u00a0", html)
+    return re.sub(r"(?<![\w&/-])(\w{1,20}-\d{1,9})(?![\w-])", r'<span class="nb">\1</span>', html)
 
 
 def bare_html(text: str) -> str:

@@ -29,6 +29,7 @@ from streaming_lab.game.game import ANSWERS_REMEMBERED
 from streaming_lab.game.server import SERVER_THREADS, GameServer
 from streaming_lab.game.web import create_app
 from streaming_lab.skipped_imports import skip_pandas
+from streaming_lab.wording import counted
 
 CONTAINER_TOPIC = "game-events"
 LINES_KEPT = 1000  # of the access log, which a process shows to nobody
@@ -89,8 +90,8 @@ def _exit_report(log: EventLog, left: int, way: str) -> int:
     """Print the undelivered events and their fate; returns the exit code."""
     if not left:
         return 0
-    fate = f"stay in the {way} for the next start" if log.survives_restart else "were not delivered"
-    print(f"{left} event(s) {fate}:", *log.unsent, sep="\n  ", file=sys.stderr)
+    fate = f"left in the {way} for the next start" if log.survives_restart else "not delivered"
+    print(f"{counted(left, 'event')} {fate}:", *log.unsent, sep="\n  ", file=sys.stderr)
     if log.unnamed:
         print(f"  and {log.unnamed} before them", file=sys.stderr)
     return 0 if log.survives_restart else 1
