@@ -21,7 +21,7 @@ from streaming_lab.paths import PROJECT, build_folder, cache_folder, lab_home
 
 TOOLS = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")
 SOURCES = ("app", "scripts", "tests", "notebooks")
-REPORT = ("report.html", "run.json", "kernel.log", "kept", "*.parquet", "[0-9]*-*.ipynb")
+REPORT = ("report.html", "report.pdf", "run.json", "kernel.log", "kept", "*.parquet", "[0-9]*-*.ipynb", ".report.lock")
 HALF_WRITTEN = (".report.html.*", ".run.json.*", ".*.parquet.*", "kept/.*.json.*")
 
 
@@ -67,7 +67,8 @@ def find(everything: bool) -> list[Heap]:
     heaps.append(Heap("built native cores", tuple(native_cores(everything and idle))))
     heaps.append(Heap("caches of Python and the checks", tuple(tool_caches())))
     if idle:
-        heaps.append(Heap("half-written results", below(build, HALF_WRITTEN)))
+        heaps.append(Heap("half-written results", (*below(build, HALF_WRITTEN), *ended_runs(build))))
+        heaps.append(Heap("earlier reports", below(build, ("runs/*",))))
         heaps.append(Heap("fault experiments", below(home, ("faults/*",))))
     if idle and not shared_cache():
         heaps.append(Heap("Kafka's jars, start-up caches, environments of benchmarks", below(cache_folder(), ("*",))))
@@ -78,6 +79,15 @@ def find(everything: bool) -> list[Heap]:
         own = (".venv", ".venv.lock", "*.egg-info", ".lab/python")
         heaps.append(Heap("the project's own environment", below(PROJECT, own)))
     return heaps
+
+
+def ended_runs(build: Path) -> Iterator[Path]:
+    """Folders of runs that were killed: their names end in a pid that is not in use."""
+    return (
+        path
+        for path in sorted(build.glob(".run-*"))
+        if not (pid := path.name.rpartition("-")[2]).isdecimal() or not exists(int(pid))
+    )
 
 
 def notes() -> list[str]:

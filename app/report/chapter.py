@@ -83,6 +83,11 @@ class Chapter:
         """Names (or their beginnings) of chapters without which this one can't run: metadata `lab.needs`."""
         return list(self.document["metadata"].get("lab", {}).get("needs", []))
 
+    @property
+    def results(self) -> list[str]:
+        """Names of results that the chapter must save before it may pass: metadata `lab.results`."""
+        return list(self.document["metadata"].get("lab", {}).get("results", []))
+
 
 @dataclass(frozen=True)
 class RunPlan:

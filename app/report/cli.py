@@ -42,6 +42,10 @@ def main(arguments: Sequence[str] | None = None, folder: Path | None = None) -> 
     here = parameters.merge_parameters({one.name: one.parameters for one in chosen})
     elsewhere = {name: one.name for one in chapters for name in one.parameters if name not in here}
     given = parameters.check_parameters(options.parameters, here, elsewhere)
+    if isinstance(cluster := given.get("cluster"), str):
+        from streaming_lab.cluster import check_cluster_name
+
+        check_cluster_name(cluster)
     return start(chosen, here, given, arguments, options)
 
 
@@ -90,7 +94,12 @@ def start(
         timeout=options.timeout or RUN * times,
     )
     with Progress() as progress:
-        result = run_report(plan, progress)
-        progress.say(f"{result.status.capitalize()}: {result.reason} {result.seconds:.1f} s")
-        progress.say(str(plan.build / "report.html"))
+        result, folder = run_report(plan, progress)
+        first, *more = result.reason.splitlines()
+        progress.say(f"{result.status.capitalize()}: {first} {result.seconds:.1f} s")
+        for line in more:
+            progress.say(f"  {line}")
+        progress.say(str(folder / "report.html"))
+        if folder != plan.build and (plan.build / "report.html").exists():
+            progress.say(f"The last report stays: {plan.build / 'report.html'}")
     return result.exit_code

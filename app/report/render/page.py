@@ -17,6 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from nbconvert.exporters.templateexporter import TemplateExporter
 
+from streaming_lab.cli import printable
 from streaming_lab.report import record
 from streaming_lab.report.render import cell_view, markdown
 from streaming_lab.report.render.cell_view import Anchors
@@ -48,7 +49,8 @@ class Fact:
 def page_header(run: record.Run) -> dict[str, Any]:
     """Everything that the page's head shows."""
     return {
-        "reason": sentence(run.reason),
+        "reason": sentence(run.reason.partition("\n")[0]),
+        "details": run.reason.partition("\n")[2],
         "why": why_red(run),
         "equation": equation(run.ledger),
         "facts": facts(run),
@@ -286,6 +288,7 @@ def render_page(run: record.Run, notebooks: Mapping[str, Any]) -> str:
         day=lambda moment: f"{moment.day} {moment:%B %Y}",
         minute=lambda moment: f"{moment:%H:%M}",
         second=lambda moment: f"{moment:%H:%M:%S}",
+        printable=printable,
         tojson_plain=lambda value: json.dumps(value, ensure_ascii=False),
     )
     markup = environment.get_template("page.html.j2").render(
