@@ -68,12 +68,11 @@ def find(everything: bool) -> list[Heap]:
     heaps.append(Heap("caches of Python and the checks", tuple(tool_caches())))
     if idle:
         heaps.append(Heap("half-written results", (*below(build, HALF_WRITTEN), *ended_runs(build))))
-        heaps.append(Heap("earlier reports", below(build, ("runs/*",))))
         heaps.append(Heap("fault experiments", below(home, ("faults/*",))))
     if idle and not shared_cache():
         heaps.append(Heap("Kafka's jars, start-up caches, environments of benchmarks", below(cache_folder(), ("*",))))
     if everything and idle:
-        heaps.append(Heap("the last report and its data", below(build, REPORT)))
+        heaps.append(Heap("the last report and its data, and earlier ones", below(build, (*REPORT, "runs"))))
         heaps.append(Heap("outboxes, with what they have not delivered", below(home, ("outbox/*",))))
         heaps.append(Heap("the kernel's description for JupyterLab", below(home, ("jupyter",))))
         own = (".venv", ".venv.lock", "*.egg-info", ".lab/python")

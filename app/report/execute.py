@@ -216,7 +216,7 @@ def execute(execution: Execution, values: dict[str, Any], output: Path) -> tuple
         save_notebook(notebook, output)
     except OSError as error:
         failure = failure or execution.failure(
-            "error", f"{output.name} could not be saved: {describe_full_disk(error)}"
+            "error", f"{output.name} could not be saved: {describe_full_disk(error, output.parent)}"
         )
     cells = execution.cells()
     result = record.ChapterRecord(

@@ -29,9 +29,9 @@ def kernel_command() -> list[str]:
 
 
 def kernel_environment(**more: str) -> dict[str, str]:
-    """This process's environment, with which `import streaming_lab` works from any folder."""
+    """This process's environment, with UTC as the local time, and with the lab's package on the path."""
     path = os.pathsep.join(part for part in (str(SOURCE), os.environ.get("PYTHONPATH", "")) if part)
-    return {**os.environ, "PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1", **more}
+    return {**os.environ, "PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TZ": "UTC0", **more}
 
 
 class OwnKernelSpecs(KernelSpecManager):

@@ -30,6 +30,7 @@ class Progress:
         self.beat = beat or (BEAT_LIVE if self.live else BEAT_PIPED)
         self.clock, self.columns = clock, columns
         self.running = ""
+        self.detail: Callable[[], str] = str
         self.since = 0.0
         self.lock = threading.Lock()
         self.done = threading.Event()
@@ -46,10 +47,10 @@ class Progress:
         self.thread.join()
         self.clear()
 
-    def begin(self, what: str) -> None:
-        """Show `what` as running."""
+    def begin(self, what: str, detail: Callable[[], str] = str) -> None:
+        """Show `what` as running, with what `detail` answers at each beat."""
         with self.lock:
-            self.running, self.since = printable(what), self.clock()
+            self.running, self.since, self.detail = printable(what), self.clock(), detail
         if self.live:
             self.pulse()
 
@@ -68,7 +69,7 @@ class Progress:
         """Write or rewrite the line of the running step with its seconds."""
         with self.lock:
             if self.running:
-                line = f"{self.running:<44}{self.clock() - self.since:7.1f} s  running"
+                line = f"{self.running:<44}{self.clock() - self.since:7.1f} s  {self.detail() or 'running'}"
                 # a line that wraps could not be rewritten: only its last row would go
                 self.write(f"\r\x1b[K{line[: self.columns() - 1]}" if self.live else f"{line}\n")
 

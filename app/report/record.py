@@ -142,14 +142,17 @@ def write_atomically(target: Path, write: Any) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def describe_full_disk(error: OSError) -> str:
-    """The reason of a write that failed; for a full disk with its folder and what is free there."""
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the person's share of it
+
+
+def describe_full_disk(error: OSError, folder: Path) -> str:
+    """The reason of a failed write; for a full disk with the folder and the free space there."""
     reason = error.strerror or str(error)
-    folder = Path(error.filename).parent if isinstance(error.filename, str) else None
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno not in FULL:
         return reason
-    free = f"{shutil.disk_usage(folder).free / 1e6:.1f} MB free" if folder and folder.is_dir() else ""
-    return f"{reason}" + (f" ({folder}: {free})" if free else "")
+    while not folder.exists():
+        folder = folder.parent
+    return f"{reason} in {folder} ({shutil.disk_usage(folder).free / 1e6:.1f} MB free)"
 
 
 def plain_value(value: Any) -> Any:

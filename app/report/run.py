@@ -1,9 +1,11 @@
 """The run: chapters in order in one driver process, one cluster for all, a record and a page in every case."""
 
+import json
 import os
 import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,7 +15,9 @@ from typing import Any
 
 from jupyter_core.utils import run_sync
 
+from streaming_lab import settings
 from streaming_lab.errors import LabError
+from streaming_lab.paths import cache_folder
 from streaming_lab.report import provenance, record
 from streaming_lab.report.chapter import Chapter, RunPlan
 from streaming_lab.report.kernels import Kernels, kernel_environment
@@ -76,9 +80,16 @@ def run_report(plan: RunPlan, progress: Progress) -> tuple[record.Run, Path]:
     if any(chapter.path.parent.resolve() == plan.build.resolve() for chapter in plan.chapters):
         raise LabError(f"{plan.build} holds the notebooks themselves", "point LAB_BUILD at another folder")
     started = datetime.now(UTC)
-    with open_run_folder(plan.build, plan.command, started, progress.say) as folder:
-        result = run_in_folder(replace(plan, build=folder.work), progress, started)
-        return result, place_results(folder, result)
+    try:
+        with open_run_folder(plan.build, plan.command, started, progress.say) as folder:
+            result = run_in_folder(replace(plan, build=folder.work), progress, started)
+            return result, place_results(folder, result)
+    except OSError as error:
+        if error.errno not in record.FULL:
+            raise
+        cure = "Free some space (python3 scripts/clean.py), or set LAB_BUILD to a folder on another disk."
+        what = record.describe_full_disk(error, plan.build)
+        raise LabError(f"the report does not fit: {what}", cure) from error
 
 
 def place_results(folder: RunFolder, result: record.Run) -> Path:
@@ -94,7 +105,8 @@ def run_in_folder(plan: RunPlan, progress: Progress, started: datetime) -> recor
     began = time.monotonic()
     facts = provenance.gather_facts(plan.chapters)
     state = RunState(plan, progress)
-    environment = kernel_environment(LAB_BUILD=str(plan.build))
+    claims = claim_plain_names(plan)
+    environment = kernel_environment(LAB_BUILD=str(plan.build), **run_environment(claims))
     kernels = Kernels(plan.chapters[0].path.parent, environment, plan.build)
     cluster, warm = None, start_thread(import_engine)
     try:
@@ -108,15 +120,51 @@ def run_in_folder(plan: RunPlan, progress: Progress, started: datetime) -> recor
     finally:
         with suppress(KeyboardInterrupt):
             run_sync(kernels.end)()
+            leave_cluster(state, cluster)
         ending = start_thread(partial(cluster.close, wait=True, say=progress.say)) if cluster else None
-    progress.begin("  the page")
-    warm.join()
-    result = provenance.assemble_record(plan, state.results, facts, started, time.monotonic() - began, state.stopped)
-    result = write_results(plan, result, state.notebooks)
-    progress.end()
-    if ending:
-        ending.join()  # each wait of a closing cluster has a deadline
+    try:
+        progress.begin("  the page")
+        warm.join()
+        seconds = time.monotonic() - began
+        result = provenance.assemble_record(plan, state.results, facts, started, seconds, state.stopped)
+        result = write_results(plan, result, state.notebooks)
+        progress.end()
+    finally:
+        if ending:
+            ending.join()  # each wait of a closing cluster has a deadline
+        for descriptor in claims.values():
+            os.close(descriptor)
     return result
+
+
+def claim_plain_names(plan: RunPlan) -> dict[str, int]:
+    """The kinds of clusters on which this run alone has the plain names, with the descriptor that claims them."""
+    from streaming_lab.cluster.run_topics import claim_names
+
+    kinds = ["embedded", *(["compose"] if str(plan.parameters.get("cluster")).startswith("compose") else [])]
+    found = {kind: claim_names(kind) for kind in kinds}
+    return {kind: descriptor for kind, descriptor in found.items() if descriptor is not None}
+
+
+def run_environment(claims: Mapping[str, int]) -> dict[str, str]:
+    """The run's id, and where its kernels may use plain names."""
+    return {settings.RUN: uuid.uuid4().hex[:8], settings.ALONE: ",".join(claims)}
+
+
+def leave_cluster(state: RunState, cluster: Any) -> None:
+    """Save the cluster's description unless a chapter did, and delete the run's topics on somebody else's brokers."""
+    if cluster is None:
+        return
+    from streaming_lab.cluster.run_topics import delete_noted_topics
+
+    if not record.has_result(state.plan.build, "cluster"):
+        with suppress(LabError):
+            text = json.dumps(cluster.describe().to_json(), indent=2)
+            record.write_text(state.plan.build / "kept" / "cluster.json", text)
+    try:
+        delete_noted_topics(cluster, state.plan.build)
+    except LabError as error:
+        state.progress.say(f"The topics of this run stay on {cluster.name}: {error.problem}")
 
 
 def start_thread(work: Callable[[], Any]) -> threading.Thread:
@@ -145,7 +193,7 @@ def attach_cluster(state: RunState) -> Any:
         return None
     from streaming_lab.cluster import attach
 
-    state.progress.begin(f"  the cluster: {name}")
+    state.progress.begin(f"  the cluster: {name}", watch_download(state.progress) if name == "embedded" else str)
     try:
         cluster = attach(name)
     except LabError as error:
@@ -154,6 +202,22 @@ def attach_cluster(state: RunState) -> Any:
         return None
     state.progress.end()
     return cluster
+
+
+def watch_download(progress: Progress) -> Callable[[], str]:
+    """Announce the download of Kafka's jars if any are missing; the function tells how many are there."""
+    from streaming_lab.cluster.embedded import jars
+
+    files = [cache_folder() / "jars" / jar.file_name for jar in jars.locked()]
+
+    def missing() -> int:
+        return sum(not file.exists() for file in files)
+
+    if not (count := missing()) or settings.CLUSTER.get() != "embedded":
+        return str
+    what = f"Kafka {jars.kafka_version()}, {count} of {len(files)} jars, 43 MB in all"
+    progress.say(f"Downloading once from Maven Central: {what}, into {files[0].parent}")
+    return lambda: f"{len(files) - left} of {len(files)} jars" if (left := missing()) else ""
 
 
 def run_chapters(state: RunState, kernels: Kernels, deadline: float) -> None:

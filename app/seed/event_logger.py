@@ -35,8 +35,10 @@ class EventLogger:
     def send(self, topic: str, value: bytes) -> None:
         """`KafkaProducer.send`: returns before anything has left, and nobody hears of a failure.
 
+        `KAFKA_TOPIC` stands in for the program's topic, as `KAFKA_BOOTSTRAP_SERVERS` does for its address.
         Raises a LabError when there is no broker, or no such topic, to begin with.
         """
+        topic = os.environ.get("KAFKA_TOPIC") or topic
         try:
             future = self._producer(topic).send(topic, value)
         except KafkaError as error:
