@@ -1,7 +1,9 @@
 """A run's record tells what happened: errors, dead kernels, limits of time, Ctrl-C."""
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,6 +12,7 @@ import book
 import psutil
 import pytest
 from book import PROJECT, Report, code, parameters, prose
+from peers import missing
 
 from streaming_lab.report.chapter import Chapter
 
@@ -23,6 +26,7 @@ save_result("ranges", {"events": {0: [0, 3]}})
 save_result("events", pd.DataFrame({"a": [1]}))
 """
 ESCAPE = "raise ValueError('\\x1b[2Jdrows' + chr(0x202e) + chr(10) + 'the second line')"
+CLOCK = "import os, time\nprint(time.tzname, os.getcwd())"
 CLAIM = "rows, wanted = ['a', 'b'], 3\nassert len(rows) == wanted + 1"
 THREAD = """\
 import threading
@@ -49,10 +53,26 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Report:
         code(THREAD, "thread"),
         code("assert seed == 7", "guard", "test"),
     )
-    book.write(folder, "02-second", prose("# Second"), parameters(), code(KEEP, "keep"))
+    book.write(folder, "02-second", prose("# Second"), parameters(), code(KEEP, "keep"), code(CLOCK, "clock"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(folder.parent / "jupyter"))
-        return book.report(folder, "-p", "seed", "7")
+        patch.setenv("TZ", "Asia/Kolkata")
+        mask = os.umask(0o027)
+        try:
+            return book.report(folder, "-p", "seed", "7")
+        finally:
+            os.umask(mask)
+
+
+def test_a_chapter_runs_in_utc_and_in_its_own_folder(passed: Report) -> None:
+    """One clock on the page, whatever the machine's; relative paths begin beside the notebook."""
+    assert passed.cells("02-second")["clock"].outputs[0].text == f"('UTC', 'UTC') {passed.build.parent / 'nb'}\n"
+
+
+def test_results_follow_the_umask(passed: Report) -> None:
+    """With umask 027 nobody else can read page, record, tables or notebooks."""
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in passed.build.glob("*.*") if path.is_file()}
+    assert {*modes.values()} == {"0o640"}, modes
 
 
 @pytest.fixture(scope="module")
@@ -370,3 +390,28 @@ def test_a_run_leaves_no_connection_file_anywhere(tmp_path: Path, monkeypatch: p
     book.write(tmp_path / "nb", "01-long", prose("# L"), parameters())
     assert book.report(tmp_path / "nb").exit_code == 0
     assert list(tmp_path.rglob(".kernel-*.json")) == []
+
+
+TINY = 'mount -t tmpfs -o size=16k tmpfs "$1" && shift && exec "$@"'
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
+    """Exit code 2, reason, folder and cure; no half page or notebook, no traceback."""
+    (tmp_path / "build").mkdir()
+    private = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*private, TINY, "sh", tmp_path / "build", "true"]).returncode:
+        missing("a small file system of one's own (unshare --user --mount)")
+    book.write(tmp_path / "nb", "01-a", prose("# A"), parameters(), code("print('x' * 20_000)", "fill"))
+    inner = [sys.executable, "-c", book.COMMAND, tmp_path / "nb"]
+    listed = '"$@"; echo "exit code $?"; ls "$LAB_BUILD"'
+    ran = subprocess.run(
+        [*private, TINY, "sh", tmp_path / "build", "sh", "-c", listed, "sh", *inner],
+        env={**os.environ, "LAB_BUILD": str(tmp_path / "build"), "PYTHONPATH": str(book.SOURCE)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    problem, cure = ran.stderr.splitlines()
+    assert problem.startswith(f"the report does not fit: No space left on device in {tmp_path / 'build'} (")
+    assert "LAB_BUILD" in cure
+    assert ran.stdout.splitlines()[-1] == "exit code 2"
