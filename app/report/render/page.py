@@ -17,6 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from nbconvert.exporters.templateexporter import TemplateExporter
 
+from streaming_lab.cli import printable
 from streaming_lab.report import record
 from streaming_lab.report.render import cell_view, markdown, terminal_text
 from streaming_lab.report.render.cell_view import Anchors
@@ -153,6 +154,7 @@ def render_page(run: record.Run, notebooks: Mapping[str, Any]) -> str:
         day=lambda moment: f"{moment.day} {moment:%B %Y}",
         minute=lambda moment: f"{moment:%H:%M}",
         second=lambda moment: f"{moment:%H:%M:%S}",
+        printable=printable,
         tojson_plain=lambda value: json.dumps(value, ensure_ascii=False),
     )
     markup = environment.get_template("page.html.j2").render(
