@@ -179,7 +179,7 @@ def write_results(plan: RunPlan, result: record.Run, notebooks: dict[str, Any]) 
     """The page, then run.json: it also holds the page's hash."""
     from streaming_lab.report.render import page
 
-    record.write_text(plan.build / "report.html", page.render_page(result, notebooks))
+    record.write_text(plan.build / "report.html", page.render_page(result, notebooks, plan.chapters[0].path.parent))
     result = provenance.with_outputs(result, plan.build)
     record.write_text(plan.build / "run.json", result.to_json())
     if not (plan.build / "kernel.log").stat().st_size:
