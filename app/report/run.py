@@ -108,7 +108,7 @@ def prepare_build(plan: RunPlan) -> None:
     if any(chapter.path.parent.resolve() == plan.build.resolve() for chapter in plan.chapters):
         raise LabError(f"{plan.build} holds the notebooks themselves", "point LAB_BUILD at another folder")
     plan.build.mkdir(parents=True, exist_ok=True)
-    old = ["report.html", "run.json", "kernel.log", *(f"{name}.parquet" for name in FRAMES)]
+    old = ["report.html", "report.pdf", "run.json", "kernel.log", *(f"{name}.parquet" for name in FRAMES)]
     for name in [*old, *(path.name for path in plan.build.glob("[0-9]*-*.ipynb"))]:
         (plan.build / name).unlink(missing_ok=True)
     shutil.rmtree(plan.build / "kept", ignore_errors=True)

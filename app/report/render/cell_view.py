@@ -9,7 +9,7 @@ from typing import Any
 from streaming_lab.report import record
 from streaming_lab.report.chapter import INJECTED, cell_tags, chapter_numbers
 
-MOST_UNSPLIT_LINES = 40  # of code; a longer cell may be split between two printed pages
+MOST_UNSPLIT_LINES = 16  # of code; a longer cell may be split between two printed pages
 
 
 @dataclass
