@@ -1,6 +1,6 @@
 """Frees the disk: what the lab left or can make again, in its own folders only, and never what a living cluster uses.
 
-Standard library only: it also runs where the environment is broken.
+Standard library only, so that it also runs in a broken environment.
 """
 
 import argparse
@@ -27,49 +27,49 @@ HALF_WRITTEN = (".report.html.*", ".run.json.*", ".*.parquet.*", "kept/.*.json.*
 
 @dataclass(frozen=True)
 class Heap:
-    """Files and folders of one kind that may go."""
+    """Files and folders of one kind that may be removed."""
 
     what: str
     paths: tuple[Path, ...]
 
     @property
     def size(self) -> int:
-        """The bytes on the disk that their removal frees."""
+        """The bytes that their removal frees on the disk."""
         return sum(freed_by(path) for path in self.paths)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Say what would go and how much that is, ask, and remove it; 1 when something could not be removed."""
+    """Lists what can be removed and its size, asks, and removes it; 1 when something could not be removed."""
     options = _options(arguments)
-    heaps = [heap for heap in find(options.all) if heap.paths]
-    for line in notes():
+    heaps = [heap for heap in find_heaps(options.all) if heap.paths]
+    for line in describe_kept():
         _say(line)
     if not heaps:
         _say("Nothing to remove.")
         return 0
     for heap in heaps:
-        _say(f"{megabytes(heap.size):>10}  {heap.what}: {shortened(heap.paths)}")
-    total = megabytes(sum(heap.size for heap in heaps))
+        _say(f"{format_size(heap.size):>10}  {heap.what}: {shorten_paths(heap.paths)}")
+    total = format_size(sum(heap.size for heap in heaps))
     _say(f"{total:>10}  in all")
-    if not options.yes and not agreed():
+    if not options.yes and not ask_consent():
         _say("Nothing was removed. (Without a question: --yes)")
         return 0
     failed = [path for heap in heaps for path in heap.paths if not remove(path)]
-    _say(f"Could not remove {shortened(failed)}" if failed else f"Freed {total}.")
+    _say(f"Could not remove {shorten_paths(failed)}" if failed else f"Freed {total}.")
     return 1 if failed else 0
 
 
-def find(everything: bool) -> list[Heap]:
-    """What may go now; `everything` adds the last report, the outboxes and the project's own environment."""
-    home, build, idle = lab_home(), build_folder(), not living(lab_home())
-    heaps = [Heap("clusters that have ended", tuple(ended(home)))]
+def find_heaps(everything: bool) -> list[Heap]:
+    """Everything that may be removed now; `everything` adds the last report, the outboxes and the environment."""
+    home, build, idle = lab_home(), build_folder(), not find_cluster_pids(lab_home())
+    heaps = [Heap("clusters that have ended", tuple(ended_clusters(home)))]
     heaps.append(Heap("what building the native core left", below(PROJECT / "build", ("lib*", "temp*", "bdist*"))))
-    heaps.append(Heap("built native cores", tuple(native_cores(everything and idle))))
-    heaps.append(Heap("caches of Python and the checks", tuple(tool_caches())))
+    heaps.append(Heap("built native cores", tuple(find_native_cores(everything and idle))))
+    heaps.append(Heap("caches of Python and the checks", tuple(find_tool_caches())))
     if idle:
         heaps.append(Heap("half-written results", below(build, HALF_WRITTEN)))
         heaps.append(Heap("fault experiments", below(home, ("faults/*",))))
-    if idle and not shared_cache():
+    if idle and not has_shared_cache():
         heaps.append(Heap("Kafka's jars, start-up caches, environments of benchmarks", below(cache_folder(), ("*",))))
     if everything and idle:
         heaps.append(Heap("the last report and its data", below(build, REPORT)))
@@ -80,47 +80,47 @@ def find(everything: bool) -> list[Heap]:
     return heaps
 
 
-def notes() -> list[str]:
-    """What stays, and why."""
+def describe_kept() -> list[str]:
+    """What stays, and why, a line each."""
     lines = []
-    if pids := living(lab_home()):
+    if pids := find_cluster_pids(lab_home()):
         lines.append(
             f"A cluster runs (pid {', '.join(map(str, sorted(pids)))}): all that it may use stays, and the report. "
             "End it: python3 scripts/cluster.py stop"
         )
-    if shared_cache():
+    if has_shared_cache():
         lines.append(f"{cache_folder()} stays: {settings.CACHE.name} says that others may use it, too.")
     return lines
 
 
-def ended(home: Path) -> Iterator[Path]:
-    """State files, run folders and logs of clusters none of whose processes is there."""
-    alive = [file for file in home.glob("cluster*.json") if processes(file)]
+def ended_clusters(home: Path) -> Iterator[Path]:
+    """State files, run folders and logs of clusters whose processes have all ended."""
+    alive = [file for file in home.glob("cluster*.json") if pids_in_use(file)]
     texts = [file.read_text(errors="replace") for file in alive]
     yield from (file for file in sorted(home.glob("cluster*.json")) if file not in alive)
     for folder in sorted(home.glob("run/*")):
-        if not supervisor(folder) and not any(folder.name in text for text in texts):
+        if not pid_of_run(folder) and not any(folder.name in text for text in texts):
             yield folder
-    if not living(home):
+    if not find_cluster_pids(home):
         yield from below(home, ("supervisor.log", "keeper.log", "cluster*.lock", "*.tmp"))
 
 
-def living(home: Path) -> set[int]:
-    """The processes of all clusters that run in this lab home; in doubt a process counts as one."""
-    starting: set[int] = set().union(*(supervisor(folder) for folder in home.glob("run/*")))
-    return starting.union(*(processes(file) for file in home.glob("cluster*.json")))
+def find_cluster_pids(home: Path) -> set[int]:
+    """The pids of all clusters that run in this lab home; a pid that is in use counts, whatever its process is."""
+    starting: set[int] = set().union(*(pid_of_run(folder) for folder in home.glob("run/*")))
+    return starting.union(*(pids_in_use(file) for file in home.glob("cluster*.json")))
 
 
-def supervisor(run: Path) -> set[int]:
-    """The pid in a run folder's name, if it is in use; a folder that was kept has seen its cluster's end."""
+def pid_of_run(run: Path) -> set[int]:
+    """The pid in a run folder's name, if it is in use and the folder is not one that `LAB_KEEP` kept."""
     number = run.name.rpartition("-")[2]
-    return {int(number)} if number.isdecimal() and exists(int(number)) and not (run / "kept").exists() else set()
+    return {int(number)} if number.isdecimal() and pid_exists(int(number)) and not (run / "kept").exists() else set()
 
 
-def processes(file: Path) -> set[int]:
-    """The pids in a cluster's state file, of whatever version, that are in use."""
+def pids_in_use(file: Path) -> set[int]:
+    """The pids in the state file of a cluster, of any version, that are in use."""
     try:
-        return set(filter(exists, _pids(json.loads(file.read_bytes()))))
+        return set(filter(pid_exists, _pids(json.loads(file.read_bytes()))))
     except (OSError, ValueError):
         return set()
 
@@ -137,8 +137,8 @@ def _pids(data: Any) -> Iterator[int]:
             yield from _pids(inner)
 
 
-def exists(pid: int) -> bool:
-    """Is there a process with this pid, whoever's it is?"""
+def pid_exists(pid: int) -> bool:
+    """Whether a process has this pid, of this user or another."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -148,8 +148,8 @@ def exists(pid: int) -> bool:
     return True
 
 
-def native_cores(everything: bool) -> Iterator[Path]:
-    """Built cores for a Python that neither runs this nor made `.venv`; with `everything` all of them."""
+def find_native_cores(everything: bool) -> Iterator[Path]:
+    """Native cores for a Python other than this one and `.venv`'s; with `everything` all of them."""
     tags = {sys.implementation.cache_tag}
     with suppress(OSError):
         text = (PROJECT / ".venv" / "pyvenv.cfg").read_text()
@@ -159,25 +159,25 @@ def native_cores(everything: bool) -> Iterator[Path]:
             yield path
 
 
-def tool_caches() -> Iterator[Path]:
-    """Byte code, and what ruff, mypy, pytest and hypothesis remember."""
+def find_tool_caches() -> Iterator[Path]:
+    """Byte code, and the caches of ruff, mypy, pytest and hypothesis."""
     yield from below(PROJECT, TOOLS)
-    for room in SOURCES:
-        yield from below(PROJECT / room, ("**/__pycache__", "**/.ipynb_checkpoints"))
+    for folder in SOURCES:
+        yield from below(PROJECT / folder, ("**/__pycache__", "**/.ipynb_checkpoints"))
 
 
-def shared_cache() -> bool:
-    """Is the cache one outside the project, that other people's labs may use?"""
+def has_shared_cache() -> bool:
+    """Whether the cache lies outside the project, where other labs may use it."""
     return settings.CACHE.get() is not None and PROJECT not in cache_folder().resolve().parents
 
 
 def below(folder: Path, patterns: Iterable[str]) -> tuple[Path, ...]:
-    """What is there of these patterns, each path once."""
+    """The paths in a folder that match the patterns, each once."""
     return tuple(dict.fromkeys(path for pattern in patterns for path in sorted(folder.glob(pattern))))
 
 
 def freed_by(path: Path) -> int:
-    """Bytes on the disk below a path: links are not followed, and a file that has another name frees nothing."""
+    """Bytes on the disk below a path: links are not followed, and a file with another hard link frees nothing."""
     paths = [path]
     if path.is_dir() and not path.is_symlink():
         paths += [Path(folder, name) for folder, folders, files in os.walk(path) for name in (*folders, *files)]
@@ -190,7 +190,7 @@ def freed_by(path: Path) -> int:
 
 
 def remove(path: Path) -> bool:
-    """Remove a file, a link (never what it points to), or a folder with all that it holds; True when it is gone."""
+    """Removes a file, a link (never its target), or a folder with its content; True when it is gone."""
     try:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -201,8 +201,8 @@ def remove(path: Path) -> bool:
     return True
 
 
-def agreed() -> bool:
-    """The person's answer; no answer is a no."""
+def ask_consent() -> bool:
+    """Asks the person; no answer means no."""
     sys.stdout.write("Remove all this? [y/N] ")
     sys.stdout.flush()
     answer = sys.stdin.readline()
@@ -211,13 +211,13 @@ def agreed() -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
-def megabytes(size: int) -> str:
-    """A size as a person reads it."""
+def format_size(size: int) -> str:
+    """A size in MB with one decimal."""
     return f"{size / 1e6:.1f} MB"
 
 
-def shortened(paths: Sequence[Path]) -> str:
-    """The first paths, relative to the project, and how many more there are."""
+def shorten_paths(paths: Sequence[Path]) -> str:
+    """The first three paths, relative to the project where possible, and the number of the others."""
     names = [str(path.relative_to(PROJECT) if PROJECT in path.parents else path) for path in paths[:3]]
     return ", ".join(names) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 

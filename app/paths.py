@@ -1,4 +1,4 @@
-"""Where the lab keeps what it makes: one folder, so that removing it leaves nothing behind."""
+"""The folders of the project and of everything that the lab makes."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ SOURCE = PROJECT / "src"  # where this package is imported from: src/streaming_l
 
 
 def lab_home() -> Path:
-    """The lab's own folder: `LAB_HOME`, else `.lab` in the project. Holds jars, caches, the running cluster's state."""
+    """The folder of running clusters, their state and logs: `LAB_HOME`, otherwise `.lab` in the project."""
     return settings.HOME.get() or PROJECT / ".lab"
 
 
 def cache_folder() -> Path:
-    """Jars and start-up caches, shared by every lab home: `LAB_CACHE`, else `.lab/cache` in the project."""
+    """The folder of Kafka's jars and start-up caches: `LAB_CACHE`, otherwise `.lab/cache` in the project."""
     return settings.CACHE.get() or PROJECT / ".lab" / "cache"
 
 
 def build_folder() -> Path:
-    """Where a run's results go: `LAB_BUILD`, else `build` in the project."""
+    """The folder of a run's results: `LAB_BUILD`, otherwise `build` in the project."""
     return settings.BUILD.get() or PROJECT / "build"

@@ -1,7 +1,7 @@
 """Finds or makes the environment that a script needs: `import bootstrap; bootstrap.enter()`.
 
-Every Python can read this file, also one that is too old for the rest: it is told so. `environment.py` does the work,
-on Python 3.8 and later.
+Every Python can read this file: one that is too old for the rest gets two lines that say so. `environment.py` does the
+work, on Python 3.8 and later.
 """
 
 import sys

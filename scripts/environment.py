@@ -1,9 +1,9 @@
-"""The environment that a script needs, found or made with nothing but the standard library of Python 3.8 and later.
+"""Finds or makes the environment that a script needs, with nothing but the standard library of Python 3.8 and later.
 
-A script begins with `import bootstrap; bootstrap.enter()`. What follows runs where the lock's versions are installed:
-in the running environment if it has them all (conda, an activated venv; it is never changed), else in the project's own
-`.venv`, which the first run makes from `requirements.txt` and a change of the lock or of the native source renews. A
-Python that the lock was not compiled for looks for one that it was compiled for, and runs the script with that.
+A script begins with `import bootstrap; bootstrap.enter()`. The lines below these run where the lock's versions are
+installed: in the running environment if it has them all (conda, an activated venv; the lab never changes one), else in
+the project's own `.venv`. The first run makes `.venv` from `requirements.txt`; a change of the lock or of the native
+source renews it. An unsupported Python looks for a supported one, and runs the script with that.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(PROJECT, ".venv")
 STAMP = os.path.join(VENV, "lab-stamp")
 SOURCE = os.path.join(PROJECT, "src")
-PACKAGE = os.path.join(SOURCE, "streaming_lab")  # a link to app/: the package's name, and the folder's
+PACKAGE = os.path.join(SOURCE, "streaming_lab")  # a link to app/: the name of the package is not that of the folder
 NATIVE_SOURCE = "app/reader/decode/_columns.c"
 BUILT_FROM = ("requirements.txt", "pyproject.toml", "setup.py", NATIVE_SOURCE)
 PRODUCTS = (".pyc", ".so", ".pyd")
 
 
 def enter():
-    """Return inside an environment that holds the lock; anywhere else run the calling script in one."""
+    """Return inside an environment that holds the lock; elsewhere run the calling script again, in such a one."""
     bare()
     ours = os.path.realpath(sys.prefix) == os.path.realpath(VENV)
     if ours and fresh():
@@ -46,7 +46,7 @@ def enter():
 
 
 def bare():
-    """Return on a supported Python, which then finds the project; on any other run the calling script with one."""
+    """Make the package importable on a supported Python; on any other run the calling script again, with one."""
     os.environ.setdefault("PYTHONUTF8", "1")
     if not pythons.supported(sys.version_info[:2]):
         run_with(another_python())
@@ -56,7 +56,7 @@ def bare():
 
 
 def link_package():
-    """Make src/streaming_lab the link that it is in git: some programs unpack an archive's links as small files."""
+    """Restore the link src/streaming_lab: some programs unpack an archive's links as small files."""
     if not os.path.isdir(PACKAGE):
         os.makedirs(SOURCE, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
@@ -65,26 +65,27 @@ def link_package():
 
 
 def another_python():
-    """The path of a supported Python, said in one line; without one, stop with one clear error."""
+    """Find a supported Python, name it in one line and return its path; without one, stop with one clear error."""
     running = f"Python {sys.version_info[0]}.{sys.version_info[1]} runs this ({sys.executable}); the lab needs"
     path = pythons.find(PROJECT)
     if path is None:
-        say(f"{running} {pythons.described()}. None is here: trying to download Python {pythons.FETCHED} with uv.")
+        none = f"None is here: trying to download Python {pythons.FETCHED} with uv."
+        say(f"{running} {pythons.describe_supported()}. {none}")
         path = pythons.download(PROJECT)
     if path is None:
         command = f"python{pythons.NEWEST_FIRST[0]} {shlex.join(sys.argv)}"
         stop(
-            f"{running} {pythons.described()}, and none was found or could be downloaded.",
+            f"{running} {pythons.describe_supported()}, and none was found or could be downloaded.",
             f"Install one (https://www.python.org/downloads/) and run it with that: {command}",
         )
-    say(f"{running} {pythons.described()}, and takes {path}.")
+    say(f"{running} {pythons.describe_supported()}, and takes {path}.")
     return path
 
 
 def remove_leftovers():
-    """Take away what an older checkout built: native modules without their source, folders with nothing but products.
+    """Remove what an older checkout built: native modules without their source, folders with nothing but products.
 
-    git leaves ignored files behind when it moves or removes a package, and such a folder could still be imported.
+    git leaves ignored files behind when it moves or removes a package, and Python could still import such a folder.
     """
     for folder, _, names in os.walk(os.path.join(PROJECT, "app"), topdown=False):
         for name in names:
@@ -102,7 +103,7 @@ def remove(path):
 
 
 def fresh():
-    """True if `.venv` was completed from exactly the files that are here now, by this Python version."""
+    """Tell whether `.venv` was completed from the files as they are now, by this Python version."""
     try:
         with open(STAMP, encoding="utf8") as file:
             return file.read() == fingerprint()
@@ -111,6 +112,7 @@ def fresh():
 
 
 def fingerprint():
+    """Return the hash of all files that `.venv` is made from, and of the Python version."""
     digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
     for name in BUILT_FROM:
         path = os.path.join(PROJECT, *name.split("/"))
@@ -121,7 +123,7 @@ def fingerprint():
 
 
 def make():
-    """Make `.venv` from the lock: pip brings the locked uv, uv brings the rest and checks every hash."""
+    """Make `.venv` from the lock: pip installs the locked uv, uv installs the rest and checks every hash."""
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
         stop(
             f"This Python ({sys.executable}) has no venv module, so the lab can't make its environment.",
@@ -148,7 +150,7 @@ def make():
 
 
 def has_uv():
-    """True if `.venv` is one of this Python version and got as far as uv: then there is no need to start over."""
+    """Tell whether `.venv` has this Python version and got as far as uv: then the set-up need not start over."""
     program = f"import sys, uv; raise SystemExit(sys.version_info[:2] != {sys.version_info[:2]})"
     try:
         return subprocess.run([python(), "-c", program], stderr=subprocess.DEVNULL, check=False).returncode == 0
@@ -157,7 +159,7 @@ def has_uv():
 
 
 def pip_index():
-    """uv does not read pip's configuration: the indexes that it names, as uv's variables (an existing one wins)."""
+    """Return the environment with pip's configured indexes as uv's variables (a variable that is set wins)."""
     answer = subprocess.run([python(), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
     settings = dict(re.findall(r"\.([a-z-]+)='(.*)'", answer.stdout))
     names = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "cert": "SSL_CERT_FILE"}
@@ -166,7 +168,7 @@ def pip_index():
 
 
 def step(what, command, environment=None):
-    """Run one step of the set-up; on failure stop with the step, its last words and the cure."""
+    """Run one step of the set-up; on failure stop with the step, the last lines of its output and the cure."""
     run = subprocess.run(
         command,
         env=environment,
@@ -177,9 +179,9 @@ def step(what, command, environment=None):
         check=False,
     )
     if run.returncode:
-        words = [line for line in run.stdout.splitlines() if line.strip()][-4:]
+        lines = [line for line in run.stdout.splitlines() if line.strip()][-4:]
         stop(
-            f"Could not {what}: {' / '.join(words) or f'exit code {run.returncode}'}",
+            f"Could not {what}: {' / '.join(lines) or f'exit code {run.returncode}'}",
             "Check the network (a proxy: HTTPS_PROXY; another index: PIP_INDEX_URL) and run the same command again.",
         )
 
@@ -197,7 +199,7 @@ def python():
 
 @contextlib.contextmanager
 def one_at_a_time():
-    """Two first runs at once: the second waits for the first (where the platform can lock a file)."""
+    """Hold the lock file of the set-up: of two first runs the second waits for the first."""
     with open(os.path.join(PROJECT, ".venv.lock"), "w") as file:
         with contextlib.suppress(ImportError):
             import fcntl
@@ -207,7 +209,7 @@ def one_at_a_time():
 
 
 def say_once(which):
-    """Name the environment, once per command: scripts that start scripts stay quiet."""
+    """Name the environment once per command: scripts that a script starts stay quiet."""
     if os.environ.setdefault("LAB_ENVIRONMENT", which) == which and "LAB_SAID" not in os.environ:
         os.environ["LAB_SAID"] = "1"
         say("Environment: the " + which)

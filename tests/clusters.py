@@ -1,4 +1,4 @@
-"""What the cluster's tests share: a home of their own, users in processes of their own, and a look for what is left."""
+"""Shared by the cluster tests: users in processes of their own, the current state, and what a cluster leaves."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def user(code: str = "time.sleep(120)", **options: object) -> Iterator[subproces
 
 
 def now(home: Path, instance: str = "") -> State:
-    """The state, which must be there."""
+    """The current state of a cluster that must run."""
     found = state.read_state(state.state_file(instance, home))
     assert found is not None
     return found
@@ -43,7 +43,7 @@ def pids(found: State) -> list[int]:
 
 
 def gone(found: State) -> bool:
-    """Are supervisor and brokers all gone?"""
+    """Whether supervisor and brokers have all ended."""
     known = [found.supervisor, *(broker.process for broker in found.brokers)]
     return not any(state.is_alive(one) for one in known)
 

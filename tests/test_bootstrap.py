@@ -16,7 +16,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-FIRST = ("bootstrap", "environment", "pythons", "requirements_lock")  # what runs before there is an environment
+FIRST = ("bootstrap", "environment", "pythons", "requirements_lock")  # run before there is an environment
 OTHERS = sorted((Path.home() / ".pyenv" / "versions").glob("*/bin/python"))  # other Pythons of this machine, if any
 
 
@@ -58,7 +58,7 @@ def version_of(python: Path) -> tuple[int, int]:
 
 
 def pretend(path: Path, answer: str) -> Path:
-    """An executable that answers like a Python of that version, or fails like an empty shim."""
+    """An executable that runs `answer`: prints a version as a Python does, or fails as an empty shim does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\n{answer}\n")
     path.chmod(0o755)

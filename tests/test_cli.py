@@ -1,4 +1,4 @@
-"""How every script begins and ends: no number that makes no sense, and no signal that leaves anything."""
+"""The frame of every script: numbers out of range are refused, and a signal ends it by its clean-up."""
 
 import argparse
 import ast
@@ -61,7 +61,7 @@ def test_a_number_within_its_limits(kind: Callable[[str], float], text: str, val
     ],
 )
 def test_any_other_is_refused(kind: Callable[[str], float], text: str, said: str) -> None:
-    """With what was typed and what would do."""
+    """The message has the typed text and the accepted range."""
     with pytest.raises(argparse.ArgumentTypeError) as caught:
         kind(text)
     assert str(caught.value) == said
@@ -77,7 +77,7 @@ def test_no_option_takes_just_any_number(path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "under"), [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGTERM, IGNORING)])
 def test_a_signal_ends_a_script_by_way_of_its_cleaning_up(number: int, under: tuple[str, ...]) -> None:
-    """Ctrl-C, a polite end, and that where Ctrl-C is ignored: one word, exit code 130."""
+    """SIGINT, SIGTERM, and SIGTERM where SIGINT is ignored: one word, exit code 130."""
     command = [*under, sys.executable, "-c", PROGRAM]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

@@ -85,7 +85,7 @@ def test_lost_events_are_named_and_bounded() -> None:
 
 def test_the_longest_time_without_a_200() -> None:
     """From the first request to the last answer; a lost 200 was a 200 to whoever heard it."""
-    assert deliveries.longest(PLAYED) == "Longest time without a 200: forget 3.6 s, confirmed 4.6 s"
+    assert deliveries.longest_stalls(PLAYED) == "Longest time without a 200: forget 3.6 s, confirmed 4.6 s"
 
 
 def test_answers_over_time_are_drawn_with_the_fault() -> None:

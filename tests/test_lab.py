@@ -45,7 +45,7 @@ def lab(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def free_port() -> int:
-    """A port that nobody holds just now; asked for 0, JupyterLab prints 0."""
+    """A port that is free now; JupyterLab prints 0 when it gets port 0."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -60,8 +60,8 @@ def address(process: "subprocess.Popen[str]") -> str:
     raise AssertionError("JupyterLab ended without an address")
 
 
-def asked(url: str, path: str) -> Any:
-    """What the server answers to its own token."""
+def get(url: str, path: str) -> Any:
+    """The server's JSON answer to its own token."""
     base, token = url.split("/lab?token=")
     request = urllib.request.Request(f"{base}{path}", headers={"Authorization": f"token {token}"})
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
@@ -69,7 +69,7 @@ def asked(url: str, path: str) -> Any:
 
 
 def wait_for(url: str, seconds: float = 60.0) -> None:
-    """Wait until the server listens: it prints its address first."""
+    """Wait until the server listens: JupyterLab prints its address before that."""
     place = urllib.parse.urlsplit(url)
     deadline = time.monotonic() + seconds
     while True:
@@ -85,13 +85,13 @@ def test_the_lab_opens_on_the_chapters_with_the_right_kernel_and_ends(lab: "subp
     """The notebooks are its root, its python3 is this Python, strangers are refused, Ctrl-C is clean."""
     url = address(lab)
     wait_for(url)
-    specs = asked(url, "/api/kernelspecs")
+    specs = get(url, "/api/kernelspecs")
     assert specs["default"] == "python3"
     assert specs["kernelspecs"]["python3"]["spec"]["argv"][0] == sys.executable
-    names = {entry["name"] for entry in asked(url, "/api/contents/")["content"]}
+    names = {entry["name"] for entry in get(url, "/api/contents/")["content"]}
     assert {path.name for path in (book.PROJECT / "notebooks").glob("*.ipynb")} <= names
     with pytest.raises(urllib.error.HTTPError, match="403") as refused:
-        asked(url.split("?")[0] + "?token=guess", "/api/contents/")
+        get(url.split("?")[0] + "?token=guess", "/api/contents/")
     refused.value.close()
     listening = [one.laddr.ip for one in psutil.Process(lab.pid).net_connections("inet") if one.status == "LISTEN"]
     assert set(listening) == {"127.0.0.1"}

@@ -1,4 +1,4 @@
-"""A cluster that another version of the lab has started: used, or named with its end; never a second one beside it."""
+"""A cluster that another version of the lab started: named with the command that ends it, never doubled."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 from streaming_lab.cluster import ClusterError, attach, cli, running
 from streaming_lab.cluster.embedded import start_stop, state
 
-KEEPER = "import sys, time, pathlib; file = pathlib.Path(sys.argv[1])\nwhile file.exists(): time.sleep(0.01)"
+SUPERVISOR = "import sys, time, pathlib; file = pathlib.Path(sys.argv[1])\nwhile file.exists(): time.sleep(0.01)"
 STUBBORN = "import time; time.sleep(60)"
 
 
@@ -28,7 +28,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def stranger(file: Path, program: str = KEEPER) -> Iterator[subprocess.Popen[bytes]]:
+def stranger(file: Path, program: str = SUPERVISOR) -> Iterator[subprocess.Popen[bytes]]:
     """A process of another version, and its state file: other names, other fields, this test's process as a user."""
     file.touch()
     with subprocess.Popen([sys.executable, "-c", program, file], start_new_session=True) as process:
@@ -50,7 +50,7 @@ def known_state(**more: object) -> dict[str, Any]:
     return {**found.to_json(), **more}
 
 
-def test_it_is_named_with_its_end_and_left_alone(file: Path) -> None:
+def test_attach_names_the_cluster_of_another_version_and_leaves_it_alone(file: Path) -> None:
     """No second cluster is started, and the file stays."""
     with stranger(file) as process:
         with pytest.raises(
@@ -63,7 +63,7 @@ def test_it_is_named_with_its_end_and_left_alone(file: Path) -> None:
 
 
 def test_status_shows_it_and_stop_ends_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Taking its state file away is what ends a supervisor of any version; its user, this process, is not touched."""
+    """A supervisor of any version ends when its state file is removed; its user, this process, is not touched."""
     with stranger(file) as process:
         assert cli.main(["status"]) == 0
         assert cli.main(["stop"]) == 0
@@ -74,7 +74,7 @@ def test_status_shows_it_and_stop_ends_it(file: Path, capsys: pytest.CaptureFixt
 
 
 def test_one_that_does_not_end_is_ended_by_force(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the deadline, by pid; the end says whom."""
+    """A supervisor that outlives the deadline is killed, and the result names its pid."""
     monkeypatch.setattr(start_stop, "STOP_TIMEOUT", 0.1)
     with stranger(file, STUBBORN) as process:
         assert start_stop.stop_cluster(file, lambda _: None) == start_stop.StopResult((process.pid,), False)
@@ -82,7 +82,7 @@ def test_one_that_does_not_end_is_ended_by_force(file: Path, monkeypatch: pytest
 
 
 def test_a_file_whose_processes_are_gone_is_as_good_as_none(file: Path) -> None:
-    """It does not stand in the way."""
+    """A state file of another version without living processes does not stand in the way."""
     with stranger(file):
         pass
     assert state.strangers(file) == []

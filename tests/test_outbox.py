@@ -276,7 +276,7 @@ def test_the_relay_outlives_an_error_of_the_disk(
     kafka: Connection, topic: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One read that fails delays the rows, it does not leave them in the file for good."""
-    monkeypatch.setattr("streaming_lab.delivery.outbox.RESTART_PAUSE", 0.01)
+    monkeypatch.setattr("streaming_lab.delivery.relay.RESTART_PAUSE", 0.01)
     with Outbox(kafka, topic, path=path) as log:
         log.connect()
         read, failures = log._file.after, [sqlite3.OperationalError("disk I/O error")]

@@ -95,7 +95,7 @@ def test_a_mistake_is_refused_with_its_reason(name: str, text: str, said: str) -
 
 
 def test_a_parameter_given_twice_is_refused() -> None:
-    """Nobody has to know which of two wins."""
+    """No rule of precedence has to be known."""
     with pytest.raises(ParameterError, match="given twice"):
         check_parameters([("requests", "1"), ("requests", "2")], KNOWN)
 
@@ -146,7 +146,7 @@ def test_a_parameter_of_a_chapter_that_does_not_run_is_named() -> None:
 
 
 def test_the_help_lists_the_parameters_of_the_notebooks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Names, types, defaults, meanings and limits, straight from the cells."""
+    """The help has names, types, defaults, meanings and limits as in the cells."""
     book.write(tmp_path, "01-a", book.parameters(SOURCE))
     with pytest.raises(SystemExit, match="0"):
         main(["--help"], tmp_path)
@@ -170,7 +170,7 @@ def test_the_help_lists_the_parameters_of_the_notebooks(tmp_path: Path, capsys: 
 def test_a_switch_that_multiplies_the_work_moves_the_limits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], limits: tuple[float, float]
 ) -> None:
-    """What takes 20 times as long may take 20 times as long, unless the command line says how long."""
+    """The limits of time grow by the same factor, unless the command line sets them."""
     plans: list[Any] = []
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(
@@ -183,7 +183,7 @@ def test_a_switch_that_multiplies_the_work_moves_the_limits(
 
 @pytest.mark.parametrize("arguments", [["04"], ["-p", "requests"], ["--timeout", "0"], ["--no-such"]])
 def test_a_wrong_command_line_is_refused(tmp_path: Path, arguments: list[str]) -> None:
-    """Unknown chapters and options are errors with a cure, like everything else."""
+    """Unknown chapters and options raise a `LabError` with a cure."""
     book.write(tmp_path, "01-a", book.parameters(SOURCE))
     with pytest.raises(LabError) as caught:
         main(arguments, tmp_path)
@@ -203,7 +203,7 @@ def test_a_mistyped_name_costs_less_than_a_second_and_starts_nothing(tmp_path: P
 
 
 def test_the_way_to_a_refusal_imports_nothing_heavy() -> None:
-    """Whatever the machine's speed: no papermill, pandas or jupyter before the parameters are right."""
+    """papermill, pandas and jupyter are imported after the parameters are checked."""
     heavy = ["papermill", "pandas", "jupyter_client", "nbconvert", "nbformat", "asyncio"]
     script = f"import streaming_lab.report.cli, sys; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], cwd=book.PROJECT, capture_output=True, text=True, check=True)

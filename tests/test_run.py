@@ -1,4 +1,4 @@
-"""A run's result is true whatever happens to it: errors, dead kernels, limits of time, Ctrl-C."""
+"""A run's record tells what happened: errors, dead kernels, limits of time, Ctrl-C."""
 
 import os
 import signal
@@ -99,7 +99,7 @@ def test_a_run_that_passes_says_so_everywhere(passed: Report) -> None:
 
 
 def test_the_kernel_is_this_environments_own(passed: Report) -> None:
-    """Whatever kernels are installed: the running Python, in which the project can be imported."""
+    """A chapter runs on the running Python, where the project can be imported, though another default kernel exists."""
     assert passed.cells("01-first")["where"].outputs[0].text == f"{sys.executable} 7 streaming_lab\n"
 
 
@@ -146,7 +146,7 @@ def test_what_notebooks_keep_is_in_the_record(passed: Report) -> None:
     )
 
 
-def test_each_way_to_fail_is_recorded_and_stops_only_its_heirs(failed: Report) -> None:
+def test_each_kind_of_failure_is_recorded_and_stops_only_chapters_that_need_it(failed: Report) -> None:
     """Error, dead kernel, endless cell; a chapter that needs none of them still runs."""
     assert outcome(failed) == [
         ("01-error", "failed", "ValueError: no <b>sword</b>"),
@@ -256,7 +256,7 @@ def test_the_notebooks_are_never_written_over(tmp_path: Path) -> None:
 
 
 def test_a_dead_kernel_leaves_no_cluster_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The driver's cluster ends with its run, though the kernel that used it, too, was killed."""
+    """The driver's cluster ends with its run, though a kernel that used the cluster was killed."""
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
     cells = [
         parameters('cluster: str = "embedded"  # where Kafka runs'),

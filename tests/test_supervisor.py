@@ -1,4 +1,4 @@
-"""The cluster's life: who uses it, what ends it, and that nothing is left, whatever happens to whom."""
+"""The life of a cluster: its users, its end, and that nothing is left, whatever happens to which process."""
 
 import os
 import signal
@@ -26,9 +26,9 @@ REAL = pytest.mark.parametrize("home", ["a real JVM"], indirect=True)
 
 @pytest.fixture
 def home(request: pytest.FixtureRequest, tmp_path: Path, java: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A lab home of this test's own, with a short grace time; whatever a test leaves running ends with it.
+    """A lab home of this test's own, with a short grace time; the test's end stops every cluster in it.
 
-    The broker is a stand-in that opens its port, but for the tests that are REAL.
+    The broker is a stand-in that opens its port, except in the tests marked REAL.
     """
     if not hasattr(request, "param"):
         stand_in(java, monkeypatch)
@@ -40,7 +40,7 @@ def home(request: pytest.FixtureRequest, tmp_path: Path, java: Path, monkeypatch
 
 
 def test_a_second_user_attaches_and_the_last_one_to_leave_ends_it(home: Path) -> None:
-    """Two users, one cluster: it outlives the first that leaves, and goes with the second."""
+    """A cluster of two users outlives the first one that leaves, and ends with the second."""
     with attach("embedded", user="one") as one:
         first = now(home)
         with user() as other:
@@ -111,8 +111,8 @@ def test_a_kernel_that_ends_leaves_no_jvm(home: Path, way: str) -> None:
 
 @pytest.mark.slow
 @REAL
-def test_when_the_keeper_is_killed_its_guard_ends_the_jvm(home: Path) -> None:
-    """SIGKILL cannot be caught, so somebody else must notice; the next start finds the rest and begins afresh."""
+def test_when_the_supervisor_is_killed_its_watchdog_ends_the_jvm(home: Path) -> None:
+    """The watchdog notices what SIGKILL keeps the supervisor from; the next start removes the rest."""
     with attach("embedded"):
         found = now(home)
         os.kill(found.supervisor.pid, signal.SIGKILL)
@@ -123,13 +123,13 @@ def test_when_the_keeper_is_killed_its_guard_ends_the_jvm(home: Path) -> None:
         assert len(list((home / "run").iterdir())) == 1
 
 
-def test_orphans_of_a_killed_keeper_and_guard_are_ended_by_the_next_start(home: Path) -> None:
+def test_orphans_of_a_killed_supervisor_and_watchdog_are_ended_by_the_next_start(home: Path) -> None:
     """The state file names the JVM by pid and start time: enough to end it, and to end nothing else."""
     with attach("embedded"):
         found = now(home)
-        guard = [one.pid for one in psutil.Process(found.supervisor.pid).children() if one.pid not in pids(found)]
-        assert len(guard) == 1
-        os.kill(guard[0], signal.SIGKILL)
+        watchdog = [one.pid for one in psutil.Process(found.supervisor.pid).children() if one.pid not in pids(found)]
+        assert len(watchdog) == 1
+        os.kill(watchdog[0], signal.SIGKILL)
         os.kill(found.supervisor.pid, signal.SIGKILL)
         assert eventually(lambda: not state.is_alive(found.supervisor))
         assert state.is_alive(found.brokers[0].process)
@@ -158,22 +158,22 @@ def test_a_pid_that_is_now_something_else_is_left_alone(home: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"status": "running"}'])
 def test_a_broken_state_file_is_as_good_as_none(home: Path, content: bytes) -> None:
-    """Half a file, or somebody else's."""
+    """Half a file, or JSON that is no state."""
     state.state_file("", home).write_bytes(content)
     assert running() is None
     assert stop_cluster(state.state_file("", home), lambda line: None) is None
 
 
 def test_the_state_file_is_private_and_round_trips(home: Path) -> None:
-    """It holds the supervisor's token; and what it holds comes back equal."""
+    """The state file holds the supervisor's token; a read returns the state that was written."""
     with attach("embedded"):
         assert stat.S_IMODE(state.state_file("", home).stat().st_mode) == 0o600
         found = now(home)
         assert state.State.from_json(found.to_json()) == found
 
 
-def test_the_keeper_answers_nobody_without_the_token(home: Path) -> None:
-    """A stranger on loopback cannot stop the cluster, and a silent one does not block it."""
+def test_the_supervisor_answers_nobody_without_the_token(home: Path) -> None:
+    """A stranger on loopback cannot stop the cluster."""
     from streaming_lab.cluster.embedded.rpc import call
 
     with attach("embedded"):
@@ -200,8 +200,8 @@ def test_two_starts_at_the_same_moment_end_with_one_cluster(home: Path) -> None:
     assert leaves_nothing(found, home)
 
 
-def test_taking_the_state_file_away_ends_the_cluster(home: Path) -> None:
-    """Whoever removes the lab's folder must not leave a JVM that nobody knows of."""
+def test_removing_the_state_file_ends_the_cluster(home: Path) -> None:
+    """A removed lab folder leaves no JVM that nobody knows of."""
     with attach("embedded"):
         found = now(home)
         state.state_file("", home).unlink()
@@ -210,7 +210,7 @@ def test_taking_the_state_file_away_ends_the_cluster(home: Path) -> None:
 
 @pytest.mark.slow
 @REAL
-def test_a_keeper_that_is_asked_to_end_ends_its_brokers_first(home: Path) -> None:
+def test_a_supervisor_that_gets_sigterm_ends_its_brokers_first(home: Path) -> None:
     """SIGTERM, as a machine's shutdown sends it."""
     with attach("embedded"):
         found = now(home)
@@ -232,7 +232,7 @@ def test_waiting_for_the_end_returns_when_it_is_the_end(home: Path) -> None:
 @pytest.mark.slow
 @REAL
 def test_a_broker_that_dies_is_named_with_the_end_of_its_log(home: Path) -> None:
-    """Nobody asked for it: the next to attach, and those who ask, are told; stop cleans up."""
+    """A broker that ended without a command is an error for `describe` and the next `attach`; stop cleans up."""
     with attach("embedded") as cluster:
         found = now(home)
         os.kill(found.brokers[0].process.pid, signal.SIGKILL)  # type: ignore[union-attr]
@@ -244,8 +244,8 @@ def test_a_broker_that_dies_is_named_with_the_end_of_its_log(home: Path) -> None
     assert stop_cluster(state.state_file("", home), lambda line: None) is not None or gone(found)
 
 
-def test_a_frozen_keeper_is_ended_by_force_and_stop_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not answer within the deadline, so its pid is among the forced."""
+def test_a_frozen_supervisor_is_killed_and_stop_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supervisor that does not answer within the deadline is among the forced pids."""
     from streaming_lab.cluster.embedded import rpc
 
     monkeypatch.setattr(rpc.call, "__defaults__", (1.0,))
@@ -259,7 +259,7 @@ def test_a_frozen_keeper_is_ended_by_force_and_stop_says_so(home: Path, monkeypa
 
 
 def test_stop_by_one_ends_the_cluster_of_another(home: Path) -> None:
-    """`cluster.py stop` means it, whoever uses it; the other's close is quiet."""
+    """`cluster.py stop` ends a cluster that others use; their `close` is quiet."""
     with attach("embedded"):
         found = now(home)
         threads = set(threading.enumerate())

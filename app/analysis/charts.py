@@ -1,6 +1,6 @@
-"""The charts of chapter 03: Altair's, drawn with the page's tokens, each with a reading and its data as a table.
+"""The charts of chapter 03: drawn by Altair in the page's tokens, each with a reading and its data as a table.
 
-Every chart is drawn twice, for wide and for narrow pages. Charts of times are measured as a whole; the others repeat.
+Each chart is drawn twice, for wide and for narrow pages. Charts of times are measured as a whole; the others repeat.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,16 +22,16 @@ from streaming_lab.analysis.counts import (
 from streaming_lab.analysis.display import NO_EVENTS, Figure, Table, TableColumn, number
 from streaming_lab.analysis.theme import OTHER, SPEC_SCHEMA, TOKENS, config, page_svg
 
-MOST_PLAYERS = 50  # bars that still have room for their names
+MOST_PLAYERS = 50  # the most bars with room for their names
 SHARES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 1.0)
-VEGALITE_VERSION = "5.21"  # what draws the page; JupyterLab 4 draws the same specification with its own version 5
+VEGALITE_VERSION = "5.21"  # draws the page; JupyterLab 4 draws the same specification with a version 5 of its own
 
 
 def events_over_time_chart(events: pd.DataFrame) -> Figure:
-    """Events per second by type, over the time that the events themselves carry; the panels share one scale."""
+    """Events per second by type, over the events' own time; the panels share one scale."""
     title = "Events per second, by type"
     if events.empty:
-        return nothing(title)
+        return empty_figure(title)
     rates, width = bin_times(events)
     total, span = rates.sum(axis=1), float(to_seconds(events).max())
     peaks = ", ".join(f"{kind} peaks at {rates[kind].max():,.0f}" for kind in rates)
@@ -54,7 +54,7 @@ def events_by_player_chart(events: pd.DataFrame) -> Figure:
     """Events for each player, by type; the busiest first."""
     title = "Events by player and type"
     if events.empty:
-        return nothing(title)
+        return empty_figure(title)
     counts = count_by_player(events)
     made, shown = counts["all"], counts.head(MOST_PLAYERS)
     median, most, top = float(made.median()), int(made.iloc[0]), str(counts.index[0])
@@ -76,16 +76,16 @@ def events_by_partition_chart(events: pd.DataFrame) -> Figure:
     """Events on each partition, by type, beside the even share."""
     title = "Events by partition and type"
     if events.empty:
-        return nothing(title)
+        return empty_figure(title)
     counts = count_by_partition(events)
     held, keys = counts["all"].to_dict(), counts["players"].to_dict()
     top = max(held, key=lambda partition: held[partition])
     even = len(events) / len(held)
-    told = ", ".join(f"partition {partition} holds {count:,}" for partition, count in held.items())
+    counted = ", ".join(f"partition {partition} holds {count:,}" for partition, count in held.items())
     return figure(
         title,
         "the key is the player, so each player lives on one partition; stacked in the order of the key",
-        alt=f"Bar chart of {len(held)} partitions, each bar split by event type. Of {len(events):,} events {told}; "
+        alt=f"Bar chart of {len(held)} partitions, each bar split by event type. Of {len(events):,} events {counted}; "
         f"an even share would be {even:,.0f}.",
         reading=f"Partition {top} holds {share(held[top], len(events)):.0f}% of the events, {held[top] / even:.2f} "
         f"times its even share: {keys[top]:,} of {sum(keys.values()):,} keys hash to it.",
@@ -95,11 +95,11 @@ def events_by_partition_chart(events: pd.DataFrame) -> Figure:
 
 
 def latency_chart(requests: pd.DataFrame, events: pd.DataFrame) -> Figure:
-    """The share of events that were on the broker, and of requests that were answered, within a time."""
+    """The shares of events on the broker and of answered requests within a time since the request."""
     title = "From request to broker"
     broker, answered = to_broker(requests, events), requests.loc[requests["status"].notna(), "latency_ms"]
     if broker.empty:
-        return nothing(title)
+        return empty_figure(title)
     kinds = {"on the broker": broker, "answered": answered.astype("float64")}
     (half, most), (half_answered, most_answered) = (tuple(v.quantile([0.5, 0.99])) for v in kinds.values())
     data = pd.DataFrame({f"{name} (ms)": values.quantile(list(SHARES)) for name, values in kinds.items()})
@@ -123,15 +123,15 @@ def guild_chart(world: Any) -> Figure:
     title = "Guilds at the end: members and swords"
     counts = guild_counts(world)
     if counts.empty:
-        return nothing(title, "no players")
+        return empty_figure(title, "no players")
     swords = {str(name): int(count) for name, count in counts["swords"].items()}
     members = {str(name): int(count) for name, count in counts["members"].items()}
     richest, free = max(swords, key=lambda name: swords[name]), members.get("no guild", 0)
-    told = ", ".join(f"{name} {members[name]:,} and {swords[name]:,}" for name in swords)
+    counted = ", ".join(f"{name} {members[name]:,} and {swords[name]:,}" for name in swords)
     return figure(
         title,
         "the game’s world after the last request; both panels count from zero",
-        alt=f"Two bar charts side by side over the same {len(counts)} groups, members left and swords right: {told}.",
+        alt=f"Two bar charts side by side over the same {len(counts)} groups, members, then swords: {counted}.",
         reading=f"{sum(members.values()):,} players hold {sum(swords.values()):,} swords; {richest} has "
         f"{share(swords[richest], sum(swords.values())):.0f}% of them, and {free:,} of the players joined no guild.",
         data=tables.guild_table(world),
@@ -156,20 +156,20 @@ def figure(
 
 
 def specification(chart: Any) -> dict[str, Any]:
-    """The chart as Vega-Lite in the page's theme; its rows are in it, under no name that could change."""
+    """The chart as Vega-Lite in the page's theme, with its rows inline."""
     spec: dict[str, Any] = chart.to_dict(validate=False)  # each part was checked when it was made
     return {**spec, "$schema": SPEC_SCHEMA, "config": config()}
 
 
 def rendered(spec: Mapping[str, Any]) -> str:
-    """The SVG as Vega draws it."""
+    """Vega's SVG of a specification."""
     import vl_convert
 
     return str(vl_convert.vegalite_to_svg(dict(spec), vl_version=VEGALITE_VERSION))
 
 
-def nothing(title: str, what: str = NO_EVENTS) -> Figure:
-    """A figure that says there is nothing to draw."""
+def empty_figure(title: str, what: str = NO_EVENTS) -> Figure:
+    """A figure without data, which says so."""
     wide, narrow = (
         f'<svg class="{name}" viewBox="0 0 {width} 40" width="{width}" height="40" aria-hidden="true">'
         f'<text class="tick" x="0" y="24">{what}</text></svg>'
@@ -184,20 +184,17 @@ def frame_table(title: str, first: TableColumn, frame: pd.DataFrame, *, decimals
     return Table(title, columns, tuple(frame.itertuples(name=None)))
 
 
-# How long each way to read a topic takes, side by side.
-
-
 def ways_to_read(seconds: Mapping[str, float], rows: int) -> Figure:
-    """A bar for each way, in milliseconds; the first way is the one that the others are compared with."""
+    """The milliseconds of each way to read a topic, as bars; the first way is the baseline of the comparison."""
     title = "The same rows, read in other ways"
     took = {way: 1000 * value for way, value in seconds.items()}
     first, base = next(iter(took.items()))
     best = min(took, key=lambda way: took[way])
-    told = ", ".join(f"{way} {value:,.0f} ms" for way, value in took.items())
+    counted = ", ".join(f"{way} {value:,.0f} ms" for way, value in took.items())
     return figure(
         title,
         f"milliseconds from asking to a DataFrame of {rows:,} rows; one reading each, after a first one",
-        alt=f"Bar chart of {len(took)} ways to read the same {rows:,} rows: {told}.",
+        alt=f"Bar chart of {len(took)} ways to read the same {rows:,} rows: {counted}.",
         reading=f"Of {len(took)} ways, {best} was the quickest: {took[best]:,.0f} ms, {base / took[best]:,.1f} times "
         f"as fast as {first}.",
         data=Table(
@@ -205,13 +202,13 @@ def ways_to_read(seconds: Mapping[str, float], rows: int) -> Figure:
             (TableColumn("way"), number("ms", 1), number(f"times {first}", 1)),
             tuple((way, value, base / value) for way, value in took.items()),
         ),
-        draw=lambda narrow: bars(took, narrow),
+        draw=lambda narrow: duration_bars(took, narrow),
         measured=True,
     )
 
 
-def bars(took: Mapping[str, float], narrow: bool) -> Any:
-    """Lying bars with their values at the end."""
+def duration_bars(took: Mapping[str, float], narrow: bool) -> Any:
+    """Horizontal bars with their values at the end."""
     alt = altair()
 
     frame = pd.DataFrame({"way": list(took), "ms": list(took.values())})

@@ -1,4 +1,4 @@
-"""The counts behind tables and charts: frames in, frames out."""
+"""The counts behind tables and charts: functions from frames to frames."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ import pandas as pd
 
 from streaming_lab.analysis.theme import EVENT_COLOURS
 
-BINS = 32  # at most, in a chart over time
+BINS = 32  # the most bins of a chart over time
 STEPS = tuple(base * 10.0**power for power in range(-3, 5) for base in (1, 2.5, 5))  # a bin's width in seconds
 
 
@@ -18,7 +18,7 @@ def rows_by_type(types: Iterable[Any]) -> list[str]:
 
 
 def share(count: Any, whole: int) -> float:
-    """A part of a whole in percent; of nothing, 0."""
+    """A part of a whole in percent; 0 of an empty whole."""
     return 100 * float(count) / whole if whole else 0.0
 
 
@@ -32,7 +32,7 @@ def by_type_and(events: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def count_by_player(events: pd.DataFrame) -> pd.DataFrame:
-    """Events by player and type; the busiest first, ties in the order of their names."""
+    """Events by player and type; the busiest first, ties by name."""
     return by_type_and(events, "player").sort_index().sort_values("all", ascending=False, kind="stable")
 
 

@@ -1,11 +1,11 @@
-"""What a chapter shows: tables and figures in the page's own markup, and as plain text for a terminal.
+"""Tables and figures of a chapter: in the page's own markup, and as plain text for a terminal.
 
-For whoever renders the page:
+For the renderer of the page:
 
 - A `Table` displays as `text/html`; its fragment is the page's own markup and everything in it is escaped.
 - A `Figure` displays as `FIGURE` (the page's fragment: a title, two drawings, a reading, the data), as Vega-Lite
-  (interactive in JupyterLab) and as `image/svg+xml` (any other viewer). It has no `text/html`: JupyterLab prefers that
-  to Vega-Lite, and the chart would stand still. So `FIGURE` goes first in the page's display priority.
+  (interactive in JupyterLab) and as `image/svg+xml` (any other viewer). A figure has no `text/html`: JupyterLab prefers
+  HTML to Vega-Lite, and the chart would stand still. So `FIGURE` goes first in the page's display priority.
 - Fragments carry no numbers. `numbered(page)` writes "Table 3. " and "Figure 1. " in document order, once, over the
   whole page.
 - Colours are `var(--token, fallback)`, so that both themes share one drawing; `theme.CSS` has the few rules that the
@@ -29,7 +29,7 @@ Kind = Literal["text", "long", "code", "number", "raw"]
 
 @dataclass(frozen=True)
 class TableColumn:
-    """One column of a table: `decimals` are for numbers; `measured` marks every value, since two runs differ in it."""
+    """One column of a table: `decimals` are for numbers; `measured` marks values that differ from run to run."""
 
     name: str
     kind: Kind = "text"
@@ -44,7 +44,7 @@ class TableColumn:
         """`value` as text; a missing one is empty."""
         if hasattr(value, "_repr_html_") or isinstance(value, (str, bytes)):
             return repr(value) if not isinstance(value, str) else value
-        import pandas as pd  # here: the report renders pages without it
+        import pandas as pd  # imported here: the report renders pages without pandas
 
         if value is None or pd.isna(value):
             return ""
@@ -53,7 +53,7 @@ class TableColumn:
         return str(value)
 
     def html(self, value: Any) -> str:
-        """`value` as the inside of a cell; what knows its own HTML (a measured value) gives it, all else is escaped."""
+        """`value` as the inside of a cell: its own HTML where it has one (a measured value), otherwise escaped text."""
         if hasattr(value, "_repr_html_"):
             return str(value._repr_html_())
         text = escape(self.plain(value), quote=False)
@@ -71,7 +71,7 @@ def number(name: str, decimals: int = 0, *, measured: bool = False) -> TableColu
 class Table:
     """A table with a title; the first column names the row, `total` underlines the last row twice.
 
-    Backticks in `title` and `note` become code; nothing else in them, and nothing at all in the cells, is markup.
+    Backticks in `title` and `note` become code; everything else in them, and in the cells, is escaped.
     """
 
     title: str
@@ -90,7 +90,7 @@ class Table:
         return "\n".join([bare_html(f"{self.title} ({self.note})" if self.note else self.title), *plain_rows(self)])
 
     def fragment(self, caption: str, label: str) -> str:
-        """The table in its scrolling box, under a caption of the caller's own."""
+        """The table in its scrolling box, under the given caption."""
         heads = "".join(f'<th scope="col"{column.css}>{escape(column.name)}</th>' for column in self.columns)
         last = len(self.rows) - 1
         body = [self.row(row, total=self.total and index == last) for index, row in enumerate(self.rows)]
@@ -112,7 +112,7 @@ class Table:
 class Figure:
     """A chart with a title, a reading, and its data as a table; drawn twice, so that type is never scaled.
 
-    `alt` says chart type, axes and trend, for a reader who cannot see it. One of measured data is marked as a whole.
+    `alt` says chart type, axes and trend for a screen reader. A figure of measured data is marked as a whole.
     """
 
     title: str
@@ -182,7 +182,7 @@ def lead_sentence(note: str) -> str:
 
 
 def standalone(svg: str) -> str:
-    """A drawing as a document of its own, for viewers that show an output's SVG as an image."""
+    """A drawing as a document, for viewers that show an output's SVG as an image."""
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(' class="wide"', "", 1)
 
 

@@ -14,10 +14,10 @@ def attach(
 ) -> Cluster:
     """The cluster called `name`: "embedded", "host:port[,host:port]", "compose", "compose:trio" or "compose:2019".
 
-    An embedded cluster that runs already is attached to, else one is started; this process is one of its users until
+    A running embedded cluster is attached to; without one, a cluster is started. This process is one of its users until
     `close()` or its own end. Another number of brokers, `throughput` (a full JIT and a larger heap, for benchmarks) or
-    another `instance` name is a cluster apart. Raises `ClusterError` when there is none to be had, within 10 s for an
-    external one. `LAB_CLUSTER` names what stands in for "embedded" where no JVM can run, as in the containers.
+    another `instance` name is a separate cluster. Raises `ClusterError` when no cluster can be had, for an external
+    one within 10 s. `LAB_CLUSTER` replaces "embedded" where no JVM can run, as in the containers.
     """
     if name == "embedded":
         name = settings.CLUSTER.get()
@@ -39,7 +39,7 @@ def attach(
 
 
 def running() -> Connection | None:
-    """The connection of the everyday embedded cluster if it runs, without becoming its user."""
+    """The connection of the default embedded cluster if that runs; this process does not become its user."""
     from streaming_lab.cluster.embedded import state
 
     found = state.read_state(state.state_file())

@@ -1,4 +1,4 @@
-"""A real Kafka on a laptop, for anything: start it, look at it, stop it."""
+"""A real Kafka on a laptop, for anything: start, status, stop."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ from streaming_lab.reader.decode import native
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`start [--port N] [--brokers N]`, `status` or `stop`; 0 when it is so, 1 when `status` finds nothing."""
+    """`start [--port N] [--brokers N]`, `status` or `stop`; returns 1 when `status` finds no cluster, otherwise 0."""
     parser = argparse.ArgumentParser(
         prog="cluster.py",
         description=__doc__,
@@ -27,13 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("start", help="start Kafka, or keep the running one, until stop")
-    start.add_argument("--port", type=whole(1, 65535 - 8), help="the first broker's port; else free ones are taken")
+    start.add_argument("--port", type=whole(1, 65535 - 8), help="the first broker's port (default: free ones)")
     start.add_argument("--brokers", type=whole(1, 9), default=1, metavar="N", help="1..9, default 1")
     start.add_argument(
         "--throughput", action="store_true", help="the whole JIT and a 1 GB heap: slower to start, faster to run"
     )
-    commands.add_parser("status", help="what runs, and who uses it")
-    commands.add_parser("stop", help="end it, whoever uses it")
+    commands.add_parser("status", help="show what runs and its users")
+    commands.add_parser("stop", help="end it, even while it is in use")
     asked = parser.parse_args(arguments)
     if asked.command == "start":
         return _start(asked)
@@ -64,7 +64,7 @@ def _status() -> int:
 
 
 def lines(one: State) -> list[str]:
-    """What `status` says of one cluster."""
+    """The lines of `status` about one cluster."""
     age = timedelta(seconds=int(time.time() - one.started_at))
     return [
         f"Kafka {one.version or '?'}, {one.status} for {age}, profile {one.profile}",

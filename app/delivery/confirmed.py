@@ -18,26 +18,24 @@ from streaming_lab.delivery.outcome import DeliveryFuture, Refused, Undecided
 from streaming_lab.delivery.producer import Acknowledged, IdempotentProducer
 from streaming_lab.errors import LabError
 
-# What became of events whose delivery ended without an answer: the topic itself knows.
-
 
 def find_event_ids(
     connection: Connection, topic: str, wanted: set[str], start: Mapping[int, int], timeout: float = 10.0
 ) -> set[str]:
-    """Those of the wanted event ids that are in the topic at or after `start` (partition -> offset).
+    """The wanted event ids that are in the topic at or after `start` (partition -> offset).
 
-    Reads up to the end offsets of this moment; raises a `LabError` when they are not reached within `timeout` seconds.
+    Reads up to the end offsets of this moment; raises a `LabError` when `timeout` seconds do not suffice.
     """
     deadline = time.monotonic() + timeout
     ends = topics.end_offsets(connection, topic)
-    # a start behind the end: the log was cut or made anew, and the event may be anywhere in it
+    # a start beyond the end: the log was cut or made again, and the event may be anywhere in the log
     begin = {partition: at if (at := start.get(partition, 0)) <= end else 0 for partition, end in ends.items()}
     missing = {partition: end for partition, end in ends.items() if begin[partition] < end}
     found: set[str] = set()
     consumer = Consumer(
         {
             **librdkafka_settings(connection),
-            "group.id": "read-back",  # librdkafka wants a name; nothing is joined or committed
+            "group.id": "read-back",  # librdkafka requires a name; no group is joined, nothing is committed
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "enable.partition.eof": False,
@@ -69,10 +67,8 @@ def _event_id(value: bytes | None) -> str:
         return ""  # not one of the game's events
 
 
-READ_BACK_AFTER = (
-    1.0  # seconds; a request that a dead producer had sent may still be in the hands of a broker that woke up
-)
-READ_BACK_INTERVAL = 0.2  # seconds between two questions to a broker that does not answer
+READ_BACK_AFTER = 1.0  # seconds in which a broker that was paused handles the last requests of a dead producer
+READ_BACK_INTERVAL = 0.2  # seconds between two attempts while no broker answers
 
 logger = logging.getLogger(__name__)
 
@@ -80,14 +76,14 @@ logger = logging.getLogger(__name__)
 class Confirmed(EventLog):
     """librdkafka with acks=all, idempotent, a delivery report for each event; `append` waits `timeout` seconds for it.
 
-    The producer never gives up, so a time-out is `Undecided` and the report decides it later. A delivery that is
-    declared dead all the same (a fatal error, a purge) replaces the producer, and the topic is read back to learn what
-    became of it.
+    A delivery never expires, so a time-out is `Undecided` and the report decides the event later. A delivery that ends
+    unanswered all the same (a fatal error, a purge) replaces the producer, and the topic is read back to learn whether
+    the event is in it.
     """
 
     guarantee = "The broker has the event, and so have all its in-sync replicas."
     safe = awaits_broker = True
-    linger = 0.0  # seconds; whoever waits for the report should not wait for company
+    linger = 0.0  # seconds; a request waits for the report, so no event waits for others
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -104,12 +100,12 @@ class Confirmed(EventLog):
         return super().ready() and self._producer.answers(self.topic)
 
     def _open(self) -> None:
-        ends = topics.end_offsets(self.connection, self.topic)  # a missing topic or broker is said here
+        ends = topics.end_offsets(self.connection, self.topic)  # raises for a missing topic or broker
         self._acknowledged = Acknowledged(tuple(ends[partition] for partition in sorted(ends)))
-        self._producer = self._new_engine()
-        self._producer.answers(self.topic)  # fetches the metadata, so that the first event finds its partition at once
+        self._producer = self._new_producer()
+        self._producer.answers(self.topic)  # fetches the metadata that the first event needs
 
-    def _new_engine(self) -> IdempotentProducer:
+    def _new_producer(self) -> IdempotentProducer:
         memory = self.in_flight.memory
         return IdempotentProducer(self.connection, linger=self.linger, events=memory >> 10, memory=memory)
 
@@ -123,21 +119,21 @@ class Confirmed(EventLog):
 
     def _produce(self, key: str, value: bytes, event_id: str) -> DeliveryFuture:
         outcome = DeliveryFuture(event_id, self._acknowledged.ends)
-        self._hold(outcome, event_id, value)
-        engine = self._producer
-        assert engine is not None
+        self._reserve(outcome, event_id, value)
+        producer = self._producer
+        assert producer is not None
         try:
-            engine.produce(self.topic, value, key, on_delivery=partial(self._report, outcome, engine))
+            producer.produce(self.topic, value, key, on_delivery=partial(self._report, outcome, producer))
         except (BufferError, KafkaException) as error:
             self.in_flight.release(outcome)
             if isinstance(error, KafkaException) and error.args[0].fatal():
-                self._replace(engine)
+                self._replace(producer)
             raise Refused(f"the producer did not take the event: {error}", "Ask again later.") from error
-        if engine is not self._producer:  # replaced meanwhile: whatever came after its end is dead, too
-            engine.close()
+        if producer is not self._producer:  # replaced meanwhile: purge what it took after its end
+            producer.close()
         return outcome
 
-    def _report(self, outcome: DeliveryFuture, engine: IdempotentProducer, error: Any, message: Any) -> None:
+    def _report(self, outcome: DeliveryFuture, producer: IdempotentProducer, error: Any, message: Any) -> None:
         if error is None and not self._acknowledged.moves_on(message.partition(), message.offset()):
             error = f"acknowledged at offset {message.offset()} of partition {message.partition()}, not its own"
         if error is None:
@@ -148,18 +144,18 @@ class Confirmed(EventLog):
             if message is not None and message.offset() is not None:
                 outcome.lower(message.partition(), message.offset())
             self._dead.append(outcome)
-            self._replace(engine)
+            self._replace(producer)
 
-    def _replace(self, engine: IdempotentProducer) -> None:
+    def _replace(self, producer: IdempotentProducer) -> None:
         with self._lock:
             if self._repairing is None and not self._stopping.is_set():
-                self._repairing = threading.Thread(target=self._repair, args=(engine,), name="read-back", daemon=True)
+                self._repairing = threading.Thread(target=self._repair, args=(producer,), name="read-back", daemon=True)
                 self._repairing.start()
 
     def _repair(self, old: IdempotentProducer) -> None:
-        """Replace the producer, then ask the topic about every dead delivery until each is decided."""
+        """Replace the producer, then read back every dead delivery until each one is decided."""
         if old is self._producer:
-            self._producer = self._new_engine()
+            self._producer = self._new_producer()
             self.replaced += 1
         while not self._stopping.is_set():
             old.close()
@@ -172,12 +168,12 @@ class Confirmed(EventLog):
             if found is None:
                 continue
             for outcome in dead:
-                self._bury(outcome, outcome.event_id in found)
+                self._end(outcome, outcome.event_id in found)
 
     def _read_back(self, dead: list[DeliveryFuture]) -> set[str] | None:
-        """The ids of those that are in the topic; None while no broker answers."""
+        """The ids of the dead deliveries that are in the topic; None while no broker answers."""
         try:
-            topics.end_offsets(self.connection, self.topic)  # it works again, and so through what it was sent before
+            topics.end_offsets(self.connection, self.topic)  # raises until a broker has a leader for every partition
             if self._stopping.wait(READ_BACK_AFTER):
                 return None
             return find_event_ids(self.connection, self.topic, {outcome.event_id for outcome in dead}, _lowest(dead))
@@ -187,7 +183,7 @@ class Confirmed(EventLog):
             self._stopping.wait(READ_BACK_INTERVAL)
             return None
 
-    def _bury(self, outcome: DeliveryFuture, delivered: bool) -> None:
+    def _end(self, outcome: DeliveryFuture, delivered: bool) -> None:
         if not delivered:
             logger.warning("event %s was not delivered: %s", outcome.event_id, outcome.why)
         self._dead.remove(outcome)
@@ -195,7 +191,7 @@ class Confirmed(EventLog):
             self._settle(outcome, True)
         else:
             self.in_flight.release(outcome)
-        if outcome.decide(delivered, outcome.why) and not delivered:  # who waits hears of it: that counts as refused
+        if outcome.decide(delivered, outcome.why) and not delivered:  # a waiting request counts as refused
             self._count("failed")
 
     def _close(self, deadline: float) -> list[str]:

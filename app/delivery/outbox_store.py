@@ -14,7 +14,7 @@ from streaming_lab.errors import LabError
 Row: TypeAlias = tuple[str, str, bytes]  # event id, key, value
 
 SQLITE_PAGE = 4096  # bytes; SQLite's default
-READ = 1 << 20  # bytes of values that one read takes, and one row more
+READ = 1 << 20  # bytes of values in one read, plus one row
 _SMALLEST = 16  # pages; fewer would not hold the tables
 
 _SCHEMA = """
@@ -27,9 +27,9 @@ CREATE TABLE IF NOT EXISTS brokers (addresses TEXT);
 class OutboxStore:
     """Undelivered rows of one topic, owned by one process; a second owner raises a `LabError` that names the first.
 
-    The file takes `quota` bytes at most (the write-ahead log beside it about 4 MB). One thread at a time, but for
-    `after` and `has_room`, which read through a connection of their own. `elsewhere` is not empty when the rows were
-    meant for other brokers than `servers`.
+    The file takes `quota` bytes at most (the write-ahead log beside it about 4 MB). One thread at a time, except
+    `after` and `has_room`, which read through a connection of their own. `elsewhere` names the former brokers when the
+    rows were meant for others than `servers`.
     """
 
     def __init__(self, path: Path, topic: str, quota: int, servers: str = "") -> None:
@@ -61,7 +61,7 @@ class OutboxStore:
         self._database.execute("INSERT INTO owner VALUES (?, ?)", (topic, os.getpid()))
 
     def _settle(self, servers: str) -> str:
-        """Where the rows that wait were to go until now, if that is not where they go now."""
+        """Note where the rows go; returns the former brokers when rows wait that were meant for others."""
         found = self._database.execute("SELECT addresses FROM brokers").fetchone()
         self._database.execute("DELETE FROM brokers")
         self._database.execute("INSERT INTO brokers VALUES (?)", (servers,))
@@ -70,7 +70,7 @@ class OutboxStore:
     def commit(self, rows: list[Row], delivered: list[int]) -> int:
         """Add rows and remove delivered ones, durably, in one transaction; returns the highest sequence number.
 
-        Raises `sqlite3.Error` when it did not happen, for example because the file would outgrow its quota.
+        Raises `sqlite3.Error` when the transaction failed, for example because the file would outgrow its quota.
         """
         run = self._database.execute
         run("BEGIN IMMEDIATE")
@@ -87,12 +87,12 @@ class OutboxStore:
         return self.newest()
 
     def newest(self) -> int:
-        """The highest sequence number that was ever given."""
+        """The highest sequence number that any row had."""
         found = self._database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         return int(found[0]) if found else 0
 
     def after(self, seq: int, limit: int) -> list[tuple[int, str, bytes]]:
-        """The next rows (sequence number, key, value) behind `seq`, in order; fewer when they are large."""
+        """The next rows (sequence number, key, value) after `seq`, in order; fewer when they are large."""
         query = "SELECT seq, key, value FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"
         rows, size = [], 0
         with closing(self._reader.execute(query, (seq, limit))) as found:
@@ -113,12 +113,12 @@ class OutboxStore:
         return bool(size - free < self._pages)
 
     def close(self) -> None:
-        """Release the file; another process may own it then."""
+        """Release the file for another owner."""
         self._open.close()
 
 
 def rows_in(path: Path) -> list[Row]:
-    """The undelivered rows of an outbox in their order, whoever owns it; none when there is no such file."""
+    """The undelivered rows of an outbox in their order, whichever process owns the file; none without a file."""
     if not path.exists():
         return []
     with closing(_connect(path)) as database:
@@ -140,7 +140,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _lock(path: Path) -> sqlite3.Connection:
-    # An exclusive transaction on a file of its own: portable, and the operating system ends it with the process.
+    # An exclusive transaction on a separate file: portable, and the operating system ends it with the process.
     guard = sqlite3.connect(
         path.with_name(path.name + ".lock"), timeout=0.0, isolation_level=None, check_same_thread=False
     )
@@ -158,7 +158,7 @@ def _lock(path: Path) -> sqlite3.Connection:
 
 
 def _owner(path: Path) -> str:
-    # suppressed: the owner may be making its tables just now
+    # suppressed: the owner may be creating its tables at this moment
     with suppress(sqlite3.Error, TypeError), closing(_connect(path)) as database:
         return str(database.execute("SELECT pid FROM owner").fetchone()[0])
     return "unknown"

@@ -3,10 +3,10 @@
 python -m streaming_lab.game --bootstrap 127.0.0.1:9092 --topic events --way confirmed
 python -m streaming_lab.game --container       the same in a container: its topic first, then every address, port 5000
 
-Prints one line, `ready http://127.0.0.1:PORT`, when it would accept a request. SIGTERM or Ctrl-C ends it: requests in
-hand are answered, then events that wait are delivered, for --drain seconds at most; what is left is named on stderr.
-Exit codes: 0 nothing is left (or it is safe in the outbox), 1 events were left behind, 2 it could not start, 130 it was
-stopped before it was ready. What fire-and-forget gave up earlier is not left: `/metrics` has counted it as failed.
+Prints one line, `ready http://127.0.0.1:PORT`, when it accepts requests. SIGTERM or Ctrl-C ends it: requests in flight
+are answered, then waiting events are delivered, for --drain seconds at most; events that are left are named on stderr.
+Exit codes: 0 no event is left (or it is safe in the outbox), 1 events were left behind, 2 the game could not start,
+130 it was stopped before it was ready. Events that fire-and-forget gave up earlier are failed, not left: see /metrics.
 """
 
 import argparse
@@ -34,7 +34,7 @@ CONTAINER_TOPIC = "game-events"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal comes; returns the exit code."""
+    """Serve until a signal ends the game; returns the exit code."""
     options = _options(argv)
     if options.container:
         return serve_container()
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace, connection: Connection) -> int:
     if options.exit_with_parent:
-        threading.Thread(target=_end_with_stdin, name="exit-with-parent", daemon=True).start()
+        threading.Thread(target=_exit_with_stdin, name="exit-with-parent", daemon=True).start()
     stopped = threading.Event()
     log = open_log(options.way, connection, options.topic, **_settings(options))
     try:
@@ -64,11 +64,11 @@ def _serve(options: argparse.Namespace, connection: Connection) -> int:
     except BaseException:
         log.close(timeout=0)
         raise
-    return _farewell(log, log.close(max(0.0, deadline - time.monotonic())), options.way)
+    return _exit_report(log, log.close(max(0.0, deadline - time.monotonic())), options.way)
 
 
-def _end_with_stdin() -> None:
-    # os.read, since a thread that holds sys.stdin's lock would disturb the interpreter's end
+def _exit_with_stdin() -> None:
+    # os.read: a thread that holds sys.stdin's lock would disturb the interpreter's end
     while os.read(0, 1024):
         pass
     os._exit(3)
@@ -82,8 +82,8 @@ def _history(options: argparse.Namespace, connection: Connection, log: EventLog)
     return read_history(connection, options.topic, log)
 
 
-def _farewell(log: EventLog, left: int, way: str) -> int:
-    """Say what was not delivered, and whether it is lost."""
+def _exit_report(log: EventLog, left: int, way: str) -> int:
+    """Print the undelivered events and their fate; returns the exit code."""
     if not left:
         return 0
     fate = f"stay in the {way} for the next start" if log.survives_restart else "were not delivered"
@@ -112,7 +112,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=whole(0, 65535), default=0, help="0 takes a free one")
     parser.add_argument(
-        "--threads", type=whole(1, 1000), default=SERVER_THREADS, help="requests in hand at once (default: %(default)s)"
+        "--threads", type=whole(1, 1000), default=SERVER_THREADS, help="requests handled at once (default: %(default)s)"
     )
     parser.add_argument(
         "--drain", type=positive, default=10.0, help="seconds that the end may take (default: %(default)s)"

@@ -1,4 +1,4 @@
-"""Any WSGI application behind a real socket, in a background thread that really stops."""
+"""A server for any WSGI application in a background thread: access log, captured prints, and a stop that ends all."""
 
 import errno
 import logging
@@ -20,17 +20,16 @@ from waitress.wasyncore import close_all, dispatcher
 from streaming_lab.errors import LabError
 from streaming_lab.ports import PortTaken
 
-# What request threads print goes to their server's list, and never into whichever notebook cell happens to run.
+# Prints of request threads go to their server's list; in a notebook they would land in whichever cell happens to run.
 
-
-_here = threading.local()  # .lines: where this thread's prints go, while it serves a request
+_here = threading.local()  # .lines: the stream for this thread's prints while the thread serves a request
 _installing = threading.Lock()
 _installed: dict[str, "_ByThread"] = {}
 _users = 0
 
 
 class Lines:
-    """A text stream into a list of lines; what has no end of line yet waits for it, or for `flush`."""
+    """A text stream into a list of lines; an unfinished line waits for its end, or for `flush`."""
 
     def __init__(self, lines: "list[str] | deque[str]") -> None:
         self._lines = lines
@@ -51,7 +50,7 @@ class Lines:
 
 
 class _ByThread:
-    """A text stream that asks the writing thread where to write; anything else is the real stream's."""
+    """A text stream that writes where the writing thread's prints go, and is the real stream in everything else."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -70,7 +69,7 @@ class _ByThread:
 
 @contextmanager
 def capture_prints(lines: Lines) -> Iterator[None]:
-    """What this thread prints meanwhile goes to `lines`."""
+    """Send the prints of this thread to `lines`."""
     before = getattr(_here, "lines", None)
     _here.lines = lines
     try:
@@ -81,19 +80,19 @@ def capture_prints(lines: Lines) -> Iterator[None]:
 
 
 def install_capture() -> None:
-    """Put the streams that know threads before sys.stdout and sys.stderr; once for all servers."""
+    """Replace sys.stdout and sys.stderr by streams that know threads, once for all servers."""
     global _users
     with _installing:
         _users += 1
         for name in ("stdout", "stderr"):
-            # again when somebody (a test, a notebook) has put a stream of their own in its place since
+            # again when a test or a notebook has replaced the stream since
             if not isinstance(getattr(sys, name), _ByThread):
                 _installed[name] = _ByThread(getattr(sys, name))
                 setattr(sys, name, _installed[name])
 
 
 def uninstall_capture() -> None:
-    """Take them away again with the last server."""
+    """Restore sys.stdout and sys.stderr with the last server's end."""
     global _users
     with _installing:
         _users -= 1
@@ -104,17 +103,17 @@ def uninstall_capture() -> None:
             _installed.clear()
 
 
-SERVER_THREADS = 8  # requests in hand at once
+SERVER_THREADS = 8  # requests handled at once
 ACCESS_LINES_KEPT = 100_000  # lines of the access log and of what was printed; the oldest go first
 
 _by_port: "weakref.WeakValueDictionary[tuple[str, int], GameServer]" = weakref.WeakValueDictionary()
 
 
 class GameServer:
-    """Serves as soon as it is made, on a free port unless one is given; `with` or `stop` ends it.
+    """A running server on a free port, or on the given one; `with` or `stop` ends it.
 
-    A server that is no longer referred to ends, too, and one on the same fixed port is replaced: a cell can run again.
-    Whatever of the application's `extensions` has a `close(timeout)` is closed at the end, such as an event logger.
+    Garbage collection ends a server as well, and a new server on a fixed port ends the old one: a cell can run again.
+    At the end each of the application's `extensions` with a `close(timeout)`, such as an event logger, is closed.
     """
 
     def __init__(
@@ -140,18 +139,18 @@ class GameServer:
 
     @property
     def access_log(self) -> list[str]:
-        """One line per request as Flask's own server writes it, in UTC; there before the client has its answer."""
+        """A line for each request as Flask's own server writes it, in UTC; written before the client has its answer."""
         return list(self._lines)
 
     @property
     def printed(self) -> list[str]:
-        """What the application printed while it served, and the tracebacks of its errors, line by line."""
+        """The lines that the application printed while it served, and the tracebacks of its errors."""
         return list(self._printed)
 
     def stop(self, timeout: float = 10.0) -> int:
-        """Finish the requests in hand, close every connection, then what the application keeps open.
+        """Finish the requests in flight, close every connection, then close the application's extensions.
 
-        Waits `timeout` seconds at most; returns how many events the application says were not delivered.
+        Waits `timeout` seconds at most; returns the number of events that the application reports as undelivered.
         """
         if self._end.detach():
             self.unsent = _end(self._running, self._running.watched.app, timeout)
@@ -165,7 +164,7 @@ class GameServer:
 
 
 class _Watched:
-    """The application, its access log, and what it prints."""
+    """The application with its access log and its captured prints."""
 
     def __init__(
         self, app: WSGIApplication, lines: "deque[str]", printed: "deque[str]", clock: Callable[[], datetime]
@@ -192,10 +191,10 @@ class _Watched:
 
 
 class _Running:
-    """A waitress server in its thread. It does not know the GameServer, so that one can be collected."""
+    """A waitress server in its thread; without a reference to its GameServer, which can so be garbage-collected."""
 
     def __init__(self, watched: _Watched, host: str, port: int, threads: int) -> None:
-        # waitress warns on stderr when a request waits for a thread, which a crowd's requests do all the time
+        # waitress warns on stderr of each request that waits for a thread; a crowd's requests do so all the time
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self.watched = watched
         sockets: dict[int, Any] = {}
@@ -227,9 +226,9 @@ class _Running:
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        """Stop listening, finish the requests in hand, close the connections: waitress' own `close` does neither.
+        """Stop listening, finish the requests in flight, close the connections; waitress' own `close` does none of it.
 
-        What closes sockets runs on the server's thread, by its trigger; from another thread they would stay half open.
+        Sockets are closed on the server's thread, by its trigger; closed by another thread they would stay half open.
         """
         started = time.monotonic()
         server = self._server
@@ -240,11 +239,11 @@ class _Running:
         uninstall_capture()
 
     def _pull(self, thunk: Callable[[], object] | None = None) -> None:
-        """Wake the server's thread, to run `thunk` there.
+        """Run `thunk` on the server's thread.
 
-        waitress' own way notes the thunk and then writes to the trigger. Somebody else's wake-up in between runs the
-        thunk, and if that closes the trigger, the write goes to a closed file, or to what has its number by then. The
-        loop runs thunks under this lock.
+        waitress itself notes the thunk and then writes to the trigger. Another wake-up in between runs the thunk, and
+        if the thunk closes the trigger, the write goes to a closed file descriptor, or to another file that has its
+        number by then. The loop runs thunks under this lock.
         """
         trigger = self._server.trigger
         with trigger.lock:

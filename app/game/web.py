@@ -1,4 +1,4 @@
-"""The game's API: a request becomes a command, an answer becomes a response."""
+"""The game's web API and its metrics: a request becomes a command, an answer becomes a response."""
 
 import time
 import uuid
@@ -16,9 +16,6 @@ from streaming_lab.game.events import ACTIONS, Event
 from streaming_lab.game.game import ANSWERS_REMEMBERED, Answer, Game, Log, explain_broken_rule
 from streaming_lab.game.rules import Command, RuleBroken, World
 
-# What the game counts, for Prometheus: read from the log when it is asked, never kept twice.
-
-
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)  # seconds
 
 COUNTED = {
@@ -32,7 +29,10 @@ COUNTED = {
 
 
 class Metrics:
-    """The metrics of one game, in a registry of its own: two games in one process do not mix."""
+    """The metrics of one game for Prometheus; a registry for each game keeps two games in one process apart.
+
+    The log's counts are read when Prometheus asks for them, and kept nowhere else.
+    """
 
     def __init__(self, game: Game) -> None:
         self._game = game
@@ -51,7 +51,7 @@ class Metrics:
         self._seconds.labels(action).observe(seconds)
 
     def collect(self) -> Iterator[Metric]:
-        """The log's counts of this moment (prometheus_client calls it)."""
+        """The log's counts at this moment; prometheus_client calls this method."""
         counts = self._game.log.counts
         for name, meaning in COUNTED.items():
             yield CounterMetricFamily(f"game_events_{name}", meaning, value=getattr(counts, name))
@@ -64,7 +64,7 @@ class Metrics:
         )
 
     def exposition(self) -> Response:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return Response(generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -90,7 +90,7 @@ def create_app(
     """The game as a Flask application that logs to `log`; `app.extensions["game"].world` is its world.
 
     `history` (events in their players' order, duplicates allowed) is folded into the world first, its ids remembered.
-    The newest `remember` answers (2xx and 409) are given again when their X-Request-Id comes again.
+    The newest `remember` answers (2xx and 409) are repeated to requests with the same X-Request-Id.
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
@@ -120,9 +120,9 @@ def create_app(
 
 
 def _command(action: str, clock: Callable[[], datetime], ids: Callable[[], object]) -> Command:
-    """The request as a command; RuleBroken (400) names what is wrong with it."""
+    """The request as a command; RuleBroken (400) names the field that is wrong."""
     given = _fields(("player", *ACTIONS[action].fields))
-    headers = request.environ  # read from here; werkzeug's Headers would search for each name
+    headers = request.environ  # not request.headers: werkzeug would search them for each name
     return Command(
         action=action,
         player=given.get("player", "anonymous"),
@@ -135,7 +135,7 @@ def _command(action: str, clock: Callable[[], datetime], ids: Callable[[], objec
 
 
 def _fields(allowed: tuple[str, ...]) -> dict[str, str]:
-    """The fields of query and form by name; RuleBroken (400) for one that is unknown, or comes twice."""
+    """The fields of query and form by name; RuleBroken (400) for one that is unknown or repeated."""
     given = request.args
     if request.content_length:
         if not request.form:
@@ -172,8 +172,8 @@ def _respond(answer: Answer, request_id: str | None = None) -> Response:
 
 
 def _refuse(error: HTTPException) -> Response:
-    """What Flask itself refuses, in the game's words."""
-    response = _respond(explain_broken_rule(_in_words(error)))
+    """An error of Flask's own (404, 405, 413, 500) in the form of the game's refusals."""
+    response = _respond(explain_broken_rule(_as_broken_rule(error)))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = _methods(error)
     return response
@@ -183,7 +183,7 @@ def _methods(error: MethodNotAllowed) -> str:
     return ", ".join(sorted(error.valid_methods or ()))
 
 
-def _in_words(error: HTTPException) -> RuleBroken:
+def _as_broken_rule(error: HTTPException) -> RuleBroken:
     status = error.code or 500
     match error:
         case NotFound():

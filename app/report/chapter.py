@@ -1,4 +1,4 @@
-"""A chapter before it runs: where its notebook is, its number and title, and how its cells are numbered."""
+"""A chapter before it runs: its notebook, number, title, imports and parameters, and the numbers of its cells."""
 
 import ast
 import json
@@ -12,8 +12,6 @@ from typing import Any
 from streaming_lab.errors import LabError
 from streaming_lab.report import parameters
 from streaming_lab.report.parameters import Parameter
-
-# What the cells of a notebook import.
 
 
 def imported_by(sources: Iterable[str]) -> list[str]:
@@ -30,14 +28,14 @@ def imported_by(sources: Iterable[str]) -> list[str]:
 
 
 def statements(source: str) -> list[ast.stmt]:
-    """A cell's statements; none for what only IPython understands."""
+    """A cell's statements; none if only IPython can parse the cell."""
     try:
         return ast.parse(source).body
     except SyntaxError:
         return []
 
 
-INJECTED = "injected-parameters"  # papermill's tag, and the id that we give its cell: papermill's own is random
+INJECTED = "injected-parameters"  # papermill's tag, and the lab's id of that cell: papermill's own is random
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Chapter:
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
-        """What its parameters cell declares."""
+        """The parameters that its parameters cell declares."""
         return parameters.read_declarations(self.path)
 
     @cached_property
@@ -69,7 +67,7 @@ class Chapter:
 
     @property
     def title(self) -> str:
-        """Its first heading."""
+        """The first heading; the name if there is none."""
         for cell in self.document["cells"]:
             if cell["cell_type"] == "markdown" and (match := re.search(r"^# +(.+)$", "".join(cell["source"]), re.M)):
                 return match.group(1).strip()
@@ -88,7 +86,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What to run: chapters, each parameter's final value, those given, where to write, limits in seconds."""
+    """The plan of a run: chapters, final and given parameters, build folder, command, limits in seconds."""
 
     chapters: Sequence[Chapter]
     parameters: dict[str, Any]

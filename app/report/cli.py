@@ -1,4 +1,4 @@
-"""The command line of the report: everything a person can get wrong is said before anything starts."""
+"""The command line of the report: checks chapters, options and parameters before anything starts."""
 
 import argparse
 import logging
@@ -23,32 +23,32 @@ CELL, RUN = 600.0, 1800.0  # seconds; more where a parameter multiplies the work
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, whose complaints are LabErrors, too."""
+    """argparse that raises `LabError` for a wrong command line."""
 
     def error(self, message: str) -> NoReturn:
-        """Two lines and exit code 2."""
+        """Raise the message with the way to the help."""
         raise LabError(message, f"help: {PROGRAM} --help")
 
 
 def main(arguments: Sequence[str] | None = None, folder: Path | None = None) -> int:
-    """Run the report as the command line says; the exit code is 0 passed, 1 failed, 2 refused, 130 interrupted."""
+    """Run the report of `folder`'s notebooks; the exit code is 0 passed, 1 failed, 2 refused, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    book = chapter.find_chapters(folder or PROJECT / "notebooks")
-    if not book:
+    chapters = chapter.find_chapters(folder or PROJECT / "notebooks")
+    if not chapters:
         raise LabError(
             f"there are no notebooks in {folder or PROJECT / 'notebooks'}", "restore them: git checkout -- notebooks"
         )
-    known = parameters.merge_parameters({one.name: one.parameters for one in book})
+    known = parameters.merge_parameters({one.name: one.parameters for one in chapters})
     options = parser(known).parse_args(arguments)
-    chosen = chapter.select_chapters(book, options.chapters)
+    chosen = chapter.select_chapters(chapters, options.chapters)
     here = parameters.merge_parameters({one.name: one.parameters for one in chosen})
-    elsewhere = {name: one.name for one in book for name in one.parameters if name not in here}
+    elsewhere = {name: one.name for one in chapters for name in one.parameters if name not in here}
     given = parameters.check_parameters(options.parameters, here, elsewhere)
     return start(chosen, here, given, arguments, options)
 
 
 def parser(known: dict[str, Parameter]) -> Parser:
-    """The options; the help lists every parameter of the notebooks."""
+    """The options; the help lists each parameter of the notebooks and each setting."""
     lines = [f"  {name:<14} {parameters.describe_parameter(parameter)}" for name, parameter in known.items()]
     made = Parser(
         prog=PROGRAM,
@@ -75,7 +75,7 @@ def start(
     arguments: Sequence[str],
     options: argparse.Namespace,
 ) -> int:
-    """Everything is right: run."""
+    """Run the checked command, and print the verdict and the page's path."""
     skip_iri_grammar()
     from streaming_lab.report.chapter import RunPlan
     from streaming_lab.report.progress import Progress
@@ -83,7 +83,7 @@ def start(
 
     if options.pdf:
         paper.find_browser()
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the record and the page say it better
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # record and page show the same with more detail
     values = {name: parameter.default for name, parameter in known.items()} | given
     times = max((parameter.times for name, parameter in known.items() if values[name] is True), default=1)
     plan = RunPlan(

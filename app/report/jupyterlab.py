@@ -1,4 +1,4 @@
-"""JupyterLab on the chapters, with the kernel of this environment whatever else is installed."""
+"""Starts JupyterLab on the chapters, with the kernel of this environment whatever else is installed."""
 
 import json
 import os
@@ -12,7 +12,7 @@ PORTABLE = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Open JupyterLab on notebooks/ until Ctrl-C; further arguments go to JupyterLab."""
+    """Run JupyterLab on notebooks/ until Ctrl-C; further arguments go to JupyterLab."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.update(lab_environment(kernel_folder(lab_home()), os.environ))
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def kernel_folder(home: Path) -> Path:
-    """Write the kernel where only this JupyterLab looks; the folder for `JUPYTER_PATH`."""
+    """Write the kernel's description where only this JupyterLab looks; return the folder for `JUPYTER_PATH`."""
     folder = home / "jupyter"
     spec = folder / "kernels" / "python3" / "kernel.json"
     spec.parent.mkdir(parents=True, exist_ok=True)
@@ -39,12 +39,12 @@ def kernel_folder(home: Path) -> Path:
 
 
 def lab_environment(folder: Path, current: Mapping[str, str]) -> dict[str, str]:
-    """`JUPYTER_PATH` comes before all other places where Jupyter looks for kernels."""
+    """Return `JUPYTER_PATH` with `folder` in front: it precedes all other places where Jupyter looks for kernels."""
     return {"JUPYTER_PATH": os.pathsep.join(filter(None, [str(folder), current.get("JUPYTER_PATH", "")]))}
 
 
 def lab_options(notebooks: Path) -> list[str]:
-    """This machine only, with a token, one Ctrl-C to end, and no question to any server about news."""
+    """Return the options: this machine only, with a token, one Ctrl-C to end, no news from any server."""
     return [
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.root_dir={notebooks}",

@@ -1,4 +1,4 @@
-"""What the terminal shows while the chapters run: a line per cell, and never ten seconds of silence."""
+"""Progress on the terminal: a line per cell, and never ten seconds of silence."""
 
 import sys
 import threading
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
-BEAT_LIVE, BEAT_PIPED = 0.5, 5.0  # seconds between two signs of life
+BEAT_LIVE, BEAT_PIPED = 0.5, 5.0  # seconds between two lines while a cell runs
 
 
 class Progress:
-    """Lines on `stream`. On a terminal the running line counts its seconds; in a file nothing is ever rewritten."""
+    """Lines on `stream`. On a terminal the running line counts its seconds; in a file no line is rewritten."""
 
     def __init__(
         self,
@@ -43,44 +43,44 @@ class Progress:
         self.clear()
 
     def begin(self, what: str) -> None:
-        """From now on `what` is running."""
+        """Show `what` as running."""
         with self.lock:
             self.running, self.since = what, self.clock()
         if self.live:
             self.pulse()
 
     def end(self, note: str = "") -> None:
-        """What was running is done: one line with its seconds."""
+        """Write the line of the step that ended, with its seconds."""
         with self.lock:
             what, seconds, self.running = self.running, self.clock() - self.since, ""
         self.say(f"{what:<44}{seconds:7.1f} s  {note}".rstrip())
 
     def say(self, line: str) -> None:
-        """One line of its own."""
+        """Write one line."""
         with self.lock:
             self.write(("\r\x1b[K" if self.live else "") + line + "\n")
 
     def pulse(self) -> None:
-        """Say what is running and for how long."""
+        """Write or rewrite the line of the running step with its seconds."""
         with self.lock:
             if self.running:
                 line = f"{self.running:<44}{self.clock() - self.since:7.1f} s  running"
                 self.write(f"\r\x1b[K{line}" if self.live else f"{line}\n")
 
     def tick(self) -> None:
-        """The heart of the thread."""
+        """Pulse until the end; the thread's function."""
         while not self.done.wait(self.beat):
             self.pulse()
 
     def clear(self) -> None:
-        """Leave no half line behind."""
+        """Remove an unfinished line."""
         with self.lock:
             if self.live and self.running:
                 self.write("\r\x1b[K")
             self.running = ""
 
     def write(self, text: str) -> None:
-        """Write now: a pipe's reader wants it now, too. A reader that left is no reason to stop a run."""
+        """Write and flush; a reader that closed the pipe does not stop the run."""
         try:
             self.stream.write(text)
             self.stream.flush()

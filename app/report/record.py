@@ -1,4 +1,4 @@
-"""run.json: what ran, on what, with what result. And `keep`, with which a notebook hands a result to its report."""
+"""run.json (what ran, on what, with what result), and `save_result`, which hands a notebook's result to its report."""
 
 import json
 import os
@@ -16,7 +16,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Cell:
-    """One code cell of a run: `number` is chapter.cell as on the page; pending means it was not reached."""
+    """One code cell of a run: `number` is chapter.cell as on the page; a pending cell was not reached."""
 
     id: str
     number: str
@@ -26,7 +26,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a chapter stopped; `cell` and `number` are empty when it was in no cell."""
+    """The reason why a chapter stopped; `cell` and `number` are empty when no cell ran at that time."""
 
     kind: Literal["error", "kernel death", "time-out", "interrupt", "set-up"]
     problem: str
@@ -36,7 +36,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class ChapterRecord:
-    """One chapter of a run; skipped means that it could not run, and `failure` says why."""
+    """One chapter of a run; a skipped chapter could not run, and `failure` says why."""
 
     name: str
     number: int
@@ -49,7 +49,7 @@ class ChapterRecord:
 
 @dataclass(frozen=True)
 class Run:
-    """The whole run, as `run.json` has it; times are UTC, hashes SHA-256."""
+    """The whole run, as in `run.json`; times are UTC, hashes SHA-256."""
 
     status: Literal["passed", "failed"]
     reason: str
@@ -112,7 +112,7 @@ def save_result(name: str, value: Any) -> None:
 
 
 def load_result(folder: Path, name: str) -> Any:
-    """What a notebook of this run kept under `name`, or None."""
+    """The result that a notebook of this run saved under `name`, or None."""
     try:
         return json.loads((folder / "kept" / f"{name}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -120,7 +120,7 @@ def load_result(folder: Path, name: str) -> Any:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write `text` so that a reader sees the old file or the new one, never half."""
+    """Write `text` so that a reader sees the old file or the new one, never half a file."""
     write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))
 
 
@@ -139,7 +139,7 @@ def write_atomically(target: Path, write: Any) -> None:
 
 
 def plain_value(value: Any) -> Any:
-    """JSON for what `json` does not know: times, paths, numpy scalars, dataclasses, sets."""
+    """A JSON value for a time, path, numpy scalar, dataclass or set."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds")
     if hasattr(value, "item"):

@@ -1,4 +1,4 @@
-"""What the seed's line `KafkaProducer(bootstrap_servers=...)` needs to be safe: when, where, and how it ends."""
+"""The event logger of the seed's second program: makes its `KafkaProducer` late, and flushes it at the end."""
 
 import os
 import threading
@@ -13,13 +13,13 @@ from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.errors import LabError
 
-PATIENCE = 4.0  # seconds that a send may wait for a broker or a topic that is not there
+SEND_TIMEOUT = 4.0  # seconds that a send may wait for a missing broker or topic
 
 
 class EventLogger:
-    """A producer that is made at its first `send`, in the process that serves, and is flushed when the server stops.
+    """Makes a producer at its first `send`, in the process that serves, and flushes it when the server stops.
 
-    Made at import it would belong to the wrong process under a server that forks: answers, and no events.
+    A producer that is made at import belongs to the wrong process under a server that forks: answers, and no events.
     """
 
     def __init__(self, producer: Any, app: Flask, connection: Callable[[], Connection] | None = None) -> None:
@@ -33,9 +33,9 @@ class EventLogger:
         app.register_error_handler(LabError, lambda error: (f"\n{error}\n", 503))
 
     def send(self, topic: str, value: bytes) -> None:
-        """`KafkaProducer.send`: returns before anything has left, and nobody hears of a failure.
+        """`KafkaProducer.send`: returns before the event has left; the caller does not learn of a later failure.
 
-        Raises a LabError when there is no broker, or no such topic, to begin with.
+        Raises a LabError when there is no broker or no such topic at the first event.
         """
         try:
             future = self._producer(topic).send(topic, value)
@@ -65,16 +65,14 @@ class EventLogger:
         with self._making:
             if self._made is None or self._pid != os.getpid():
                 connection = self._connection()
-                topics.describe_topic(
-                    connection, topic
-                )  # a clear error now, where `send` would only say that it waited
-                self._made = self._make(**connection, max_block_ms=int(PATIENCE * 1000))
+                topics.describe_topic(connection, topic)  # names a missing topic, where `send` would only time out
+                self._made = self._make(**connection, max_block_ms=int(SEND_TIMEOUT * 1000))
                 self._pid = os.getpid()
             return self._made
 
 
 def broker() -> Connection:
-    """`KAFKA_BOOTSTRAP_SERVERS`, else the lab's running cluster; LabError when there is neither."""
+    """`KAFKA_BOOTSTRAP_SERVERS`, otherwise the lab's running cluster; LabError without both."""
     from streaming_lab.cluster import running
 
     if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):

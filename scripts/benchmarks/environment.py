@@ -1,4 +1,4 @@
-"""What benchmarks run on: a cluster, the peers' own Python under .lab/cache made from the hashed lock, this machine."""
+"""The benchmarks' environment: a cluster, the peers' own Python (made from the hashed lock), and this machine."""
 
 import argparse
 import hashlib
@@ -23,7 +23,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 
 
 def attached(name: str, user: str) -> Cluster:
-    """That cluster; one of our own with the whole JIT and a larger heap."""
+    """The named cluster; an embedded one gets the whole JIT and a larger heap."""
     return attach(name, throughput=name == "embedded", user=user)
 
 
@@ -48,19 +48,19 @@ def importing() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join((str(PROJECT), str(PROJECT / "scripts")))}
 
 
-def said(process: "subprocess.Popen[str]", seconds: float) -> str:
-    """The next line that a process says; one that says nothing for so long is ended, and the line is empty."""
+def next_line(process: "subprocess.Popen[str]", seconds: float) -> str:
+    """The next line of a process's output; a process that is silent for `seconds` is killed, and the line is empty."""
     assert process.stdout is not None
-    patience = threading.Timer(seconds, process.kill)
-    patience.start()
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
     try:
         return process.stdout.readline()
     finally:
-        patience.cancel()
+        timer.cancel()
 
 
 def machine() -> dict[str, Any]:
-    """What figures depend on: processor, cores, memory, system, Python."""
+    """The machine that the figures depend on: processor, cores, memory, system, Python."""
     import psutil
 
     return {
@@ -73,7 +73,7 @@ def machine() -> dict[str, Any]:
 
 
 def free_mb() -> int:
-    """Memory that can be had now, in MB."""
+    """The available memory in MB."""
     import psutil
 
     return int(psutil.virtual_memory().available / (1 << 20))

@@ -1,4 +1,4 @@
-"""One Kafka broker on its own JVM: formatted, started, waited for, paused, ended."""
+"""One Kafka broker on its own JVM: configured, formatted, started, waited for, paused, ended."""
 
 import contextlib
 import os
@@ -19,12 +19,10 @@ from streaming_lab.cluster.embedded.jvm import Jvm
 from streaming_lab.cluster.embedded.state import ProcessId, identify_process
 from streaming_lab.waiting import wait_until
 
-# A broker's place and its configuration.
-
 
 @dataclass(frozen=True)
 class BrokerPorts:
-    """A broker's number and its two ports on 127.0.0.1; they stay the same when it restarts."""
+    """A broker's node id and its two ports on 127.0.0.1; a restart keeps them."""
 
     id: int
     port: int
@@ -32,27 +30,27 @@ class BrokerPorts:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at this moment, all different."""
+    """Different ports on which no process listens at this moment."""
     with contextlib.ExitStack() as sockets:
-        held = [sockets.enter_context(socket.socket()) for _ in range(count)]
-        for one in held:
+        bound = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for one in bound:
             one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
+        return [one.getsockname()[1] for one in bound]
 
 
-def server_properties(ports: BrokerPorts, seats: tuple[BrokerPorts, ...], data: Path) -> dict[str, object]:
+def server_properties(ports: BrokerPorts, quorum: tuple[BrokerPorts, ...], data: Path) -> dict[str, object]:
     """The broker's configuration: KRaft, broker and controller in one process, small and quick to recover."""
-    copies, in_sync = min(3, len(seats)), min(2, len(seats))
+    copies, in_sync = min(3, len(quorum)), min(2, len(quorum))
     return {
         "process.roles": "broker,controller",
         "node.id": ports.id,
-        "controller.quorum.voters": ",".join(f"{one.id}@127.0.0.1:{one.controller_port}" for one in seats),
+        "controller.quorum.voters": ",".join(f"{one.id}@127.0.0.1:{one.controller_port}" for one in quorum),
         "listeners": f"PLAINTEXT://127.0.0.1:{ports.port},CONTROLLER://127.0.0.1:{ports.controller_port}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.port}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": data.as_posix(),
-        "auto.create.topics.enable": "false",  # a typo is an error, not a topic
+        "auto.create.topics.enable": "false",  # a mistyped topic is an error, not a new topic
         "default.replication.factor": copies,
         "offsets.topic.replication.factor": copies,
         "offsets.topic.num.partitions": 1,
@@ -63,7 +61,7 @@ def server_properties(ports: BrokerPorts, seats: tuple[BrokerPorts, ...], data: 
         "share.coordinator.state.topic.min.isr": in_sync,
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
-        # A killed broker's restart waits for its old registration: with the default of 9 s clients wait 15 s.
+        # A killed broker's restart waits for the end of its old registration: at the default of 9 s clients wait 15 s.
         "broker.session.timeout.ms": 1500,
         "broker.heartbeat.interval.ms": 300,
         "controller.quorum.election.timeout.ms": 500,
@@ -73,14 +71,14 @@ def server_properties(ports: BrokerPorts, seats: tuple[BrokerPorts, ...], data: 
     }
 
 
-PORT_CHECK_INTERVAL = 0.005  # seconds between two looks at a port: a broker is up in half a second
+PORT_CHECK_INTERVAL = 0.005  # seconds between two looks at a port: a broker is up after half a second
 _VERSION = re.compile(r"Kafka version: (\S+)")
 
 
 class BrokerProcess:
-    """A broker's seat, its folder, and the JVM that runs there (or does not)."""
+    """A broker's ports, its folder, and its JVM while there is one."""
 
-    def __init__(self, jvm: Jvm, ports: BrokerPorts, seats: tuple[BrokerPorts, ...], folder: Path) -> None:
+    def __init__(self, jvm: Jvm, ports: BrokerPorts, quorum: tuple[BrokerPorts, ...], folder: Path) -> None:
         self.jvm, self.ports, self.folder = jvm, ports, folder
         self.log = folder / "kafka.log"
         self.data = folder / "data"
@@ -88,35 +86,35 @@ class BrokerProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.status = "dead"
         (folder / "tmp").mkdir(parents=True)
-        lines = server_properties(ports, seats, self.data).items()
+        lines = server_properties(ports, quorum, self.data).items()
         self.config.write_text("".join(f"{name}={value}\n" for name, value in lines))
 
     def format(self, cluster_id: str, *more: str) -> None:
-        """Begin to format the data folder (a JVM of its own): wait for its end, then start."""
+        """Begin to format the data folder in a JVM of its own, which must end before `start`."""
         self.process = self._run(
             more, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(self.config)
         )
 
     def start(self, *more: str) -> None:
-        """Begin to start; `wait_for_port` says when it is there."""
+        """Begin to start; `wait_for_port` returns when the broker is up."""
         self.process = self._run(more, "kafka.Kafka", str(self.config))
         self.status = "running"
 
     @property
     def runs(self) -> bool:
-        """Is its JVM there (paused or not)?"""
+        """Does the broker's JVM exist, paused or not?"""
         return self.process is not None and self.process.poll() is None
 
     @property
     def known(self) -> ProcessId | None:
-        """Its JVM as the state file names it."""
+        """The broker's JVM as the state file names it."""
         try:
             return identify_process(self.process.pid) if self.process is not None and self.runs else None
         except psutil.Error:
             return None
 
     def wait_for_port(self, deadline: float) -> None:
-        """Return when the broker accepts connections; raises `ClusterError` with its last words otherwise."""
+        """Returns when the broker accepts connections; raises `ClusterError` with the end of its log."""
 
         def accepts() -> bool:
             if is_listening(self.ports.port):
@@ -129,7 +127,7 @@ class BrokerProcess:
         wait_until(accepts, deadline - time.monotonic(), late, PORT_CHECK_INTERVAL)
 
     def failure(self, what: str) -> ClusterError:
-        """The error for a broker that is not as it should be: exit code, the log's tail, memory if that was it."""
+        """The error for a broker that failed: exit code, the log's tail, a lack of memory if that is why."""
         tail = self.tail()
         code = self.process.poll() if self.process else None
         ending = "" if code is None else f" (exit code {code})"
@@ -146,7 +144,7 @@ class BrokerProcess:
         )
 
     def tail(self, lines: int = 15) -> str:
-        """The last lines of Kafka's own log, bounded."""
+        """The last lines of Kafka's own log, at most 16 KB."""
         with contextlib.suppress(OSError), self.log.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 16384))
             return "\n".join(line[:400] for line in log.read().decode(errors="replace").splitlines()[-lines:])
@@ -158,7 +156,7 @@ class BrokerProcess:
         return found[1] if found else None
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open, nothing is answered."""
+        """SIGSTOP: connections stay open and get no answers."""
         self._signal(signal.SIGSTOP)
         self.status = "paused"
 
@@ -168,14 +166,14 @@ class BrokerProcess:
         self.status = "running"
 
     def kill(self) -> None:
-        """SIGKILL, and wait until the process is gone (with a JVM that it may have started to write its cache)."""
+        """SIGKILL; returns when the process is gone, with any JVM that it started to write a cache."""
         self.status = "killed"
         if self.process is not None:
             kill_group(self.process.pid)
             self.process.wait()
 
     def ask_to_end(self) -> None:
-        """SIGTERM, which Kafka answers with a clean shutdown; a paused broker is woken for it."""
+        """SIGTERM, which Kafka answers with a clean shutdown; a paused broker is resumed first."""
         if self.process is not None and self.process.poll() is None:
             if self.status == "paused":
                 self.resume()
@@ -195,25 +193,25 @@ class BrokerProcess:
                 stderr=log,
                 cwd=self.folder,
                 env=_environment(os.environ),
-                start_new_session=True,  # a group of its own: ending it also ends a JVM that it started
+                start_new_session=True,  # a group of its own, which ends as one with any JVM that the broker started
             )
 
 
 def is_listening(port: int) -> bool:
-    """Does something accept connections at this port of 127.0.0.1?"""
+    """Does a process accept connections at this port of 127.0.0.1?"""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL a process that leads a group, with the whole group."""
+    """SIGKILL for a process group, named by its leader."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
 def wait_all(processes: list["subprocess.Popen[bytes]"], deadline: float) -> bool:
-    """Have all these ended before the deadline?"""
+    """Have all processes ended before the deadline?"""
     return wait_until(
         lambda: all(process.poll() is not None for process in processes),
         deadline - time.monotonic(),
@@ -222,5 +220,5 @@ def wait_all(processes: list["subprocess.Popen[bytes]"], deadline: float) -> boo
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without what would change the JVM behind our back, or Kafka's own start scripts' settings."""
+    """The environment without variables that change a JVM, and without those of Kafka's start scripts."""
     return {k: v for k, v in environment.items() if not k.startswith(("JAVA_", "JDK_", "_JAVA", "KAFKA_", "CLASSPATH"))}

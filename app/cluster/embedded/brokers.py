@@ -13,18 +13,17 @@ from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, fr
 from streaming_lab.cluster.embedded.jvm import FormatCache, Jvm, StartCache, new_cluster_id
 from streaming_lab.cluster.embedded.start_stop import StartRequest
 
-# Who ends the JVMs when the supervisor itself is killed: a shell that waits for the end of a pipe. SIGKILL cannot be
-# caught, and Linux's parent-death signal is Linux's alone. A pipe works on every Unix: the supervisor holds its writing
-# end, so the shell's `read` ends when the supervisor does, however it ends. Where both are killed at once, the state
-# file still names the JVMs, and the next start, status or stop ends them.
-
-
-# The last line read is the list of process groups to end; an empty one means: nothing to do.
+# The last line that the shell reads lists the process groups to kill; an empty line lists none.
 _SHELL = 'groups=; while read -r line; do groups=$line; done; for group in $groups; do kill -9 "-$group"; done'
 
 
 class Watchdog:
-    """Watches over the given process groups as long as it lives."""
+    """A shell that kills the brokers when the supervisor itself is killed.
+
+    SIGKILL cannot be caught, and only Linux has a parent-death signal. A pipe works on every Unix: the supervisor holds
+    its writing end, so the shell's `read` ends with the supervisor. When both are killed at once, the state file still
+    names the JVMs, and the next start or stop ends them.
+    """
 
     def __init__(self) -> None:
         self._shell: subprocess.Popen[bytes] | None = subprocess.Popen(
@@ -36,14 +35,14 @@ class Watchdog:
         )
 
     def watch(self, groups: list[int]) -> None:
-        """From now on it is these."""
+        """Replaces the list of process groups to kill."""
         if self._shell is not None and self._shell.stdin is not None:
             with contextlib.suppress(OSError):
                 self._shell.stdin.write(" ".join(map(str, groups)).encode() + b"\n")
                 self._shell.stdin.flush()
 
     def close(self) -> None:
-        """Nothing is left to watch."""
+        """Ends the shell; it kills nothing."""
         self.watch([])
         if self._shell is not None and self._shell.stdin is not None:
             with contextlib.suppress(OSError):
@@ -58,13 +57,13 @@ TRAINING_TIMEOUT = 90.0  # seconds for a shutdown that also writes the start-up 
 
 
 class Brokers:
-    """One to n brokers under `run`, and the start-up cache that they use or train."""
+    """The brokers of one cluster in the folder `run`, and the start-up cache that they use or train."""
 
-    def __init__(self, order: StartRequest, run: Path) -> None:
-        self.order, self.run = order, run
-        self.jvm = Jvm(order.java, order.jars, order.profile, order.heap)
-        self.cache = StartCache.of(self.jvm, Path(order.cache))
-        self.template = FormatCache.of(order.jars, Path(order.cache))
+    def __init__(self, request: StartRequest, run: Path) -> None:
+        self.request, self.run = request, run
+        self.jvm = Jvm(request.java, request.jars, request.profile, request.heap)
+        self.cache = StartCache.of(self.jvm, Path(request.cache))
+        self.template = FormatCache.of(request.jars, Path(request.cache))
         self.cluster_id = new_cluster_id()
         self.version: str | None = None  # known when the broker has logged it, just after its port opened
         self.starts = 0
@@ -72,18 +71,18 @@ class Brokers:
         self.all: list[BrokerProcess] = []
         self.busy = threading.RLock()  # one command at a time
         self._trainee: Path | None = None
-        self._alone = ExitStack()  # holds the lock of the one who trains
+        self._training_lock = ExitStack()  # one cluster on this machine trains at a time
 
     @property
     def training(self) -> bool:
-        """Will the next clean end write a start-up cache?"""
+        """Whether the next clean end writes a start-up cache."""
         return self._trainee is not None and bool(self.all) and self.all[0].status in ("running", "paused")
 
     def start(self, on_change: Callable[[], None]) -> None:
-        """Format and start all brokers and wait for their ports.
+        """Formats and starts all brokers and waits for their ports.
 
-        What made the start fast but made it fail is left aside in a second try, and so is a port that somebody took
-        meanwhile.
+        A failed start is tried once more: without the start-up cache and the format template, which may have caused
+        the failure, or with other ports when a port was taken meanwhile.
         """
         self.watchdog = Watchdog()
         warm = self.cache.usable() or self.template.file.exists()
@@ -91,7 +90,7 @@ class Brokers:
             self._start(on_change, warm)
         except ClusterError as error:
             taken = any("Address already in use" in broker.tail() for broker in self.all)
-            if "out of memory" in error.problem or not (warm or (taken and self.order.port is None)):
+            if "out of memory" in error.problem or not (warm or (taken and self.request.port is None)):
                 raise
             self.end_now()
             self._start(on_change, warm=warm and taken)
@@ -100,15 +99,15 @@ class Brokers:
 
     def _start(self, on_change: Callable[[], None], warm: bool) -> None:
         deadline = time.monotonic() + BROKERS_TIMEOUT
-        seats = self._seats()
+        ports = self._choose_ports()
         self.starts += 1
         self.warm = warm and self.cache.usable()
         folder = self.run / f"start-{self.starts}"
-        self.all = [BrokerProcess(self.jvm, seat, seats, folder / f"broker-{seat.id}") for seat in seats]
+        self.all = [BrokerProcess(self.jvm, one, ports, folder / f"broker-{one.id}") for one in ports]
         for broker in self.all:
             if not (warm and self.template.apply(broker.data, self.cluster_id, broker.ports.id)):
                 broker.format(self.cluster_id, *self._flags(None))
-        self._formatted(deadline)
+        self._wait_for_format(deadline)
         for broker in self.all:
             broker.start(*self._flags(broker))
         self._watch()
@@ -116,7 +115,7 @@ class Brokers:
         for broker in self.all:
             broker.wait_for_port(deadline)
 
-    def _formatted(self, deadline: float) -> None:
+    def _wait_for_format(self, deadline: float) -> None:
         formats = [broker for broker in self.all if broker.process]
         if not wait_all([broker.process for broker in formats if broker.process], deadline):
             raise ClusterError("formatting the data folder took too long", "Is the machine very busy? Try again.")
@@ -127,14 +126,14 @@ class Brokers:
             self.template.keep(broker.data)
 
     def find(self, number: int) -> BrokerProcess:
-        """The broker with this id."""
+        """The broker with this id; raises `ClusterError`."""
         for broker in self.all:
             if broker.ports.id == number:
                 return broker
         raise ClusterError(f"there is no broker {number}", f"Brokers are numbered 1 to {len(self.all)}.")
 
     def command(self, verb: BrokerVerb, number: int) -> None:
-        """Do to one broker what the verb says; a restart waits for its port."""
+        """Carries out a verb on one broker; a restart waits for the broker's port."""
         broker = self.find(number)
         if verb == "restart":
             self._end([broker], CLEAN_END_TIMEOUT)
@@ -145,37 +144,37 @@ class Brokers:
             getattr(broker, verb)()
             self._watch()
 
-    def look(self) -> bool:
-        """Has a broker died on its own since the last look? It is `dead` from now on."""
+    def check(self) -> bool:
+        """Marks brokers that ended without a command as `dead`, and reads the version; True when something changed."""
         if not self.busy.acquire(blocking=False):
-            return False  # a command is at work: what ends now was asked to
+            return False  # during a command an ended broker is no news
         try:
-            fallen = [broker for broker in self.all if broker.status in ("running", "paused") and not broker.runs]
-            for broker in fallen:
+            ended = [broker for broker in self.all if broker.status in ("running", "paused") and not broker.runs]
+            for broker in ended:
                 broker.status = "dead"
-            if fallen:
+            if ended:
                 self._watch()
             news = self.version is None and (version := self.all[0].version()) is not None
             if news:
                 self.version = version
-            return bool(fallen) or news
+            return bool(ended) or news
         finally:
             self.busy.release()
 
     def end(self, patience: float = CLEAN_END_TIMEOUT) -> tuple[list[int], bool]:
-        """End all brokers; returns the ids of those that had to be forced, and whether a start-up cache was written."""
+        """Ends all brokers; returns the ids of the killed ones, and whether a start-up cache was written."""
         with self.busy:
             training = self.training and patience > 0
             forced = self._end(self.all, TRAINING_TIMEOUT if training else patience)
             trained = training and self._trainee is not None and self.cache.accept(self._trainee)
             if self._trainee is not None:
                 self._trainee.unlink(missing_ok=True)
-            self._alone.close()
+            self._training_lock.close()
             self.watchdog.close()
             return forced, trained
 
     def end_now(self) -> None:
-        """Kill all brokers."""
+        """Kills all brokers."""
         for broker in self.all:
             broker.kill()
 
@@ -194,26 +193,27 @@ class Brokers:
         self.watchdog.watch([broker.process.pid for broker in self.all if broker.process and broker.runs])
 
     def _flags(self, broker: BrokerProcess | None) -> tuple[str, ...]:
-        """Use the cache where there is one; else one broker on this machine records what the next start will want."""
+        """JVM options: the start-up cache where there is one; otherwise the first broker trains one."""
         if self.warm:
             return (f"-XX:AOTCache={self.cache.file}",)
         if broker is None or broker is not self.all[0]:
             return ()
         try:
             if self._trainee is None:
-                from filelock import FileLock  # here: a start that has its cache does without it, and is quicker
+                from filelock import FileLock  # here: a start with a cache is quicker without this import
 
                 lock = self.cache.file.with_suffix(".lock")
                 lock.parent.mkdir(parents=True, exist_ok=True)
-                self._alone.enter_context(FileLock(lock, timeout=0, thread_local=False))  # another thread may end it
+                # Not thread-local: another thread may end the training.
+                self._training_lock.enter_context(FileLock(lock, timeout=0, thread_local=False))
                 self._trainee = self.cache.temporary()
-        except OSError:  # no place for a cache: every start is a slow one; or another cluster trains
+        except OSError:  # no place for a cache, or another cluster trains one
             return ()
         return (f"-XX:AOTCacheOutput={self._trainee}",)
 
-    def _seats(self) -> tuple[BrokerPorts, ...]:
-        count = self.order.brokers
-        ports = free_ports(2 * count)
-        if self.order.port is not None:
-            ports[:count] = range(self.order.port, self.order.port + count)
-        return tuple(BrokerPorts(i + 1, ports[i], ports[count + i]) for i in range(count))
+    def _choose_ports(self) -> tuple[BrokerPorts, ...]:
+        count = self.request.brokers
+        numbers = free_ports(2 * count)
+        if self.request.port is not None:
+            numbers[:count] = range(self.request.port, self.request.port + count)
+        return tuple(BrokerPorts(i + 1, numbers[i], numbers[count + i]) for i in range(count))

@@ -1,4 +1,4 @@
-"""Apache Kafka from its jars, on the JVM that pip brought: attach to the one that runs, or start it."""
+"""Apache Kafka from its jars, on the JVM that pip brought: attaches to the running cluster, or starts one."""
 
 import atexit
 import contextlib
@@ -27,7 +27,7 @@ SETTLE_TIMEOUT = 150.0  # seconds for another process's start or stop, which may
 
 
 class EmbeddedCluster(Cluster):
-    """The lab's own Kafka, as one of its users."""
+    """The lab's own Kafka, seen from one of its users."""
 
     kind = "embedded"
 
@@ -38,32 +38,32 @@ class EmbeddedCluster(Cluster):
 
     @property
     def state(self) -> State:
-        """What the supervisor says now; raises `ClusterError` when the cluster is gone."""
+        """The current state; raises `ClusterError` when the cluster is gone."""
         now = state.read_state(self._file)
         if now is None or now.token != self._found.token:
             raise ClusterError("the embedded cluster is gone", "Start it again: attach('embedded').")
         return now
 
     def describe(self) -> Description:
-        """As the brokers tell it; the version is the one in their log."""
+        """Members and controller as a broker reports them, and the version from its log."""
         from streaming_lab.cluster.base import describe_brokers
 
         check_alive(self.state)
         return replace(describe_brokers(self.connection, role="broker,controller"), version=self.version())
 
     def version(self, timeout: float = 2.0) -> str | None:
-        """Kafka's version as the first broker logs it, just after its port opens; None when it did not in time."""
+        """Kafka's version from the first broker's log, written just after its port opens; None after `timeout` s."""
         return wait_until(lambda: self.state.version, timeout)
 
     def close(self, wait: bool = False, say: Callable[[str], None] | None = None) -> None:
         """Stop using the cluster.
 
-        `wait`: if nobody else uses it, end it now instead of after the grace time, and return when its processes are
-        gone; `say` is told when that takes some seconds, because the start-up cache is being trained.
+        `wait`: if nobody else uses the cluster, end it now instead of after the grace time, and return when its
+        processes are gone; `say` gets a line when the start-up cache is trained, which takes some seconds.
         """
         atexit.unregister(self.close)
         if self._pid != os.getpid():
-            return  # closed already, a hold that only `stop` ends, or a forked child, whose parent is the user
+            return  # closed already, a hold that only `stop` ends, or a forked child of the user
         user, self._pid = self._pid, None
         with contextlib.suppress(OSError, ValueError):
             answer = self._ask("detach", user=self._user, pid=user, now=wait)
@@ -73,7 +73,7 @@ class EmbeddedCluster(Cluster):
                 wait_until_gone(self._found)
 
     def command(self, verb: BrokerVerb, broker: int = 1) -> None:
-        """The supervisor does it; a broker that runs is ended before it is restarted."""
+        """Sends the command to the supervisor; a running broker is ended before it is restarted."""
         try:
             self._ask(verb, timeout=120.0, broker=broker)
         except (OSError, ValueError) as error:
@@ -92,10 +92,9 @@ def attach_embedded(
     port: int | None = None,
     hold: bool = False,
 ) -> EmbeddedCluster:
-    """Become a user of the embedded cluster, starting it where it does not run. See `streaming_lab.cluster.attach`.
+    """Becomes a user of the embedded cluster, and starts one where none runs. See `streaming_lab.cluster.attach`.
 
-    `hold` keeps it until `stop`, whoever comes and goes; `port` asks for a fixed one (the next brokers take the
-    following).
+    `hold` keeps the cluster until `stop`, without any user; `port` is the first broker's (the others take the next).
     """
     file = state.state_file(instance_name(brokers, throughput, instance))
     user, pid = user or Path(sys.argv[0] or "python").name, None if hold else os.getpid()
@@ -115,32 +114,32 @@ def attach_embedded(
 
 
 def instance_name(brokers: int = 1, throughput: bool = False, instance: str = "") -> str:
-    """The name in the state file's name; the everyday cluster of one broker has none."""
+    """The cluster's part of the state file's name; empty for the default cluster of one broker."""
     parts = [instance, f"{brokers}-brokers" if brokers != 1 else "", "throughput" if throughput else ""]
     return "-".join(part for part in parts if part)
 
 
 def wait_until_settled(file: Path) -> State | None:
-    """The running cluster of this state file, once a start or stop in progress is over; None when there is none.
+    """The running cluster of this state file, after a start or stop in progress is over; None when there is none.
 
-    A state file whose supervisor is gone is cleaned up with everything it names. Raises `ClusterError` when a broker
+    A dead supervisor's brokers are ended, its files removed. Raises `ClusterError` when a broker
     died on its own, or when another version's cluster runs.
     """
     found = state.read_state(file)
 
-    def at_rest() -> bool:
+    def is_settled() -> bool:
         nonlocal found
         found = state.read_state(file)
         return found is None or found.status == "running" or not state.is_alive(found.supervisor)
 
-    def late() -> ClusterError:
+    def unsettled() -> ClusterError:
         return ClusterError(f"the cluster has been {found and found.status} for {SETTLE_TIMEOUT:.0f} s", STOP_CURE)
 
-    wait_until(at_rest, SETTLE_TIMEOUT, late)
+    wait_until(is_settled, SETTLE_TIMEOUT, unsettled)
     if found is None:
-        if left := state.strangers(file):
+        if strangers := state.strangers(file):
             raise ClusterError(
-                f"a cluster that another version of the lab has started is running (pid {left[0].pid}, {file})",
+                f"a cluster that another version of the lab has started is running (pid {strangers[0].pid}, {file})",
                 "End it: python3 scripts/cluster.py stop",
             )
         file.unlink(missing_ok=True)  # nothing, or nothing readable
@@ -153,7 +152,7 @@ def wait_until_settled(file: Path) -> State | None:
 
 
 def check_alive(found: State) -> None:
-    """Raise `ClusterError` with the log's tail when a broker ended that nobody had killed."""
+    """Raises `ClusterError` with the log's tail when a broker ended without a command."""
     for broker in found.brokers:
         if broker.status == "dead":
             raise ClusterError(
@@ -162,13 +161,13 @@ def check_alive(found: State) -> None:
 
 
 def log_tail(found: State, broker: int, lines: int = 15) -> str:
-    """The last lines of that broker's own log."""
+    """The last lines of a broker's log."""
     logs = sorted(Path(found.run).glob(f"start-*/broker-{broker}/kafka.log"))
     return "\n".join(logs[-1].read_text(errors="replace").splitlines()[-lines:]) if logs else ""
 
 
 def _join(found: State, file: Path, user: str, pid: int | None) -> State | None:
-    """Register with a running supervisor; None when it ended in this moment."""
+    """Registers a user with a running supervisor; None when it is just ending."""
     try:
         answer = call(found.address, found.token, "attach", user=user, pid=pid)
     except (OSError, ValueError) as error:

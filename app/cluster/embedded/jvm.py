@@ -1,4 +1,4 @@
-"""How a Kafka JVM is started: flags for two purposes, and the ahead-of-time cache that makes it fast (JEP 483, 514)."""
+"""A Kafka JVM: flags for two purposes, and the ahead-of-time cache that makes it start fast (JEP 483, 514)."""
 
 import base64
 import hashlib
@@ -9,18 +9,18 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-# One compiler tier and a simple collector start fastest, and are enough for lessons; a benchmark wants the whole JIT.
+# One compiler tier and a simple collector start fastest and are enough for lessons; a benchmark wants the whole JIT.
 PROFILES = {
     "lesson": ("-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
     "throughput": ("-Xms1g", "-Xmx1g", "-XX:+UseParallelGC"),
 }
 ALWAYS = (
     "-XX:-UsePerfData",  # no files in the system's /tmp
-    "-XX:+ExitOnOutOfMemoryError",  # a broker without memory ends and says so, instead of limping
-    "-Xlog:disable",  # warnings about an odd start-up cache are nobody's concern: it only costs speed
+    "-XX:+ExitOnOutOfMemoryError",  # a broker without memory ends with a message
+    "-Xlog:disable",  # no warnings about an unusable start-up cache, which only costs speed
     "-Xlog:all=error:stderr",
     "-Djava.awt.headless=true",
-    "-Djava.net.preferIPv4Stack=true",  # the brokers are at 127.0.0.1, whatever the machine's names resolve to
+    "-Djava.net.preferIPv4Stack=true",  # the brokers listen at 127.0.0.1 only
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss,SSS",
     "-Dorg.slf4j.simpleLogger.showThreadName=false",
@@ -29,7 +29,7 @@ ALWAYS = (
 
 @dataclass(frozen=True)
 class Jvm:
-    """A Java, a class path and a profile: everything that a start-up cache depends on."""
+    """A Java, a class path and a profile: all that a start-up cache depends on."""
 
     java: str
     jars: tuple[str, ...]
@@ -38,19 +38,19 @@ class Jvm:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """The profile's flags with the wanted heap."""
+        """The profile's flags, with another heap if one is set."""
         flags: tuple[str, ...] = PROFILES[self.profile]
         if self.heap:
             flags = (*(flag for flag in flags if not flag.startswith(("-Xmx", "-Xms"))), f"-Xmx{self.heap}")
         return (*flags, *ALWAYS)
 
     def command(self, temporary: Path, *more: str) -> list[str]:
-        """The command line up to the main class; `temporary` is where the JVM may leave files."""
+        """The command line up to the main class; the JVM leaves files in `temporary` only."""
         own = (f"-Djava.io.tmpdir={temporary}", f"-XX:ErrorFile={temporary}/crash-%p.log")
         return [self.java, *self.flags, *own, *more, "-cp", os.pathsep.join(self.jars)]
 
     def key(self) -> str:
-        """Changes with the JDK, a jar (names carry versions, and the lock is verified), the order, or a flag."""
+        """A hash of JDK, jars (names carry versions, and the lock is verified), their order, and flags."""
         release = Path(self.java).parent.parent / "release"
         parts = [release.read_text() if release.exists() else "", self.java, *self.jars, *self.flags]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -58,82 +58,79 @@ class Jvm:
 
 @dataclass(frozen=True)
 class StartCache:
-    """One ahead-of-time cache file with a stamp beside it; anything unexpected about it means: start without."""
+    """One ahead-of-time cache file with a stamp beside it; a file that differs from its stamp is not used."""
 
     file: Path
 
     @classmethod
     def of(cls, jvm: Jvm, folder: Path) -> "StartCache":
-        """The cache of this JVM, which may not exist yet."""
+        """The cache of this JVM; the file may not exist yet."""
         return cls(folder / f"{jvm.profile}-{jvm.key()}.aot")
 
     @property
     def stamp(self) -> Path:
-        """Size and modification time as they were after the training: the JVM maps the file, unhashed."""
+        """The file with size and modification time after the training: the JVM maps the cache without a check."""
         return self.file.with_suffix(".json")
 
     def usable(self) -> bool:
-        """Is it there, and untouched since it was trained?"""
+        """Does the cache exist, unchanged since its training?"""
         try:
-            return bool(json.loads(self.stamp.read_bytes()) == self._marks())
+            return bool(json.loads(self.stamp.read_bytes()) == self._signature())
         except (OSError, ValueError):
             return False
 
     def temporary(self) -> Path:
-        """Where a training run of this process writes."""
+        """The file that a training run of this process writes."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         return self.file.with_suffix(f".{os.getpid()}.part")
 
     def accept(self, trained: Path) -> bool:
-        """Put a freshly trained file into its place; False when the JVM wrote none."""
+        """Put a trained file into its place; False when the JVM wrote none."""
         try:
             if trained.stat().st_size == 0:
                 return False
             os.replace(trained, self.file)
-            marks = self.stamp.with_suffix(f".{os.getpid()}.tmp")
-            marks.write_text(json.dumps(self._marks()))
-            os.replace(marks, self.stamp)
+            stamp = self.stamp.with_suffix(f".{os.getpid()}.tmp")
+            stamp.write_text(json.dumps(self._signature()))
+            os.replace(stamp, self.stamp)
         except OSError:
             return False
         return True
 
     def discard(self) -> None:
-        """Forget a cache that did not serve: the next stop trains a new one."""
+        """Delete a cache that did not serve; the next clean stop trains a new one."""
         for file in (self.stamp, self.file):
             try:
                 file.unlink(missing_ok=True)
             except OSError:
                 return
 
-    def _marks(self) -> list[int]:
+    def _signature(self) -> list[int]:
         status = self.file.stat()
         return [status.st_size, status.st_mtime_ns]
 
 
-# Formatting without a JVM: what Kafka's own StorageTool wrote once, given a new cluster id. `kafka.tools.StorageTool
-# format` leaves two files: `meta.properties` (cluster, node and directory id; version 1, KIP-858) and the first
-# snapshot of the metadata log, which holds the feature levels and depends on Kafka's version alone. The snapshot is
-# kept; the ids are new each time. Anything else in a formatted folder, and the tool is asked again.
-
-
+# `kafka.tools.StorageTool format` leaves two files: `meta.properties` (cluster, node and directory id; version 1,
+# KIP-858) and the first snapshot of the metadata log, which holds the feature levels and depends on Kafka's version
+# alone. A copy of the snapshot and new ids format a folder without a JVM.
 META_FILE = "meta.properties"
 SNAPSHOT = "__cluster_metadata-0/00000000000000000000-0000000000.checkpoint"
 
 
 @dataclass(frozen=True)
 class FormatCache:
-    """A kept snapshot, for one set of jars."""
+    """The snapshot that Kafka's StorageTool wrote, kept for one set of jars."""
 
     file: Path
 
     @classmethod
     def of(cls, jars: tuple[str, ...], folder: Path) -> "FormatCache":
-        """The template for these jars, which may not exist yet."""
+        """The snapshot for these jars; the file may not exist yet."""
         names = "\0".join(Path(jar).name for jar in jars)
         return cls(folder / f"format-{hashlib.sha256(names.encode()).hexdigest()[:16]}.checkpoint")
 
     def apply(self, data: Path, cluster_id: str, node: int) -> bool:
-        """Format `data`; False where there is no template."""
+        """Format `data`; False without a kept snapshot."""
         snapshot = data / SNAPSHOT
         try:
             snapshot.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +143,7 @@ class FormatCache:
         return True
 
     def keep(self, data: Path) -> None:
-        """Learn from a folder that the tool has just formatted; an unexpected one teaches nothing."""
+        """Copy the snapshot of a folder that the tool has just formatted, unless the folder holds unexpected files."""
         if {file.relative_to(data).as_posix() for file in data.rglob("*") if file.is_file()} != {META_FILE, SNAPSHOT}:
             return
         temporary = self.file.with_suffix(f".{os.getpid()}.tmp")
@@ -159,7 +156,7 @@ class FormatCache:
 
 
 def new_cluster_id() -> str:
-    """A fresh Kafka Uuid: 16 bytes in URL-safe base64, without a leading dash (an option to a command line)."""
+    """A new Kafka Uuid: 16 bytes in URL-safe base64, without a leading dash, which would look like an option."""
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()).startswith("-"):
         continue
     return text

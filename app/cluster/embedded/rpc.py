@@ -1,4 +1,4 @@
-"""How users speak to the supervisor: one JSON line there, one back, over loopback; every wait has a deadline."""
+"""Requests to the supervisor: one JSON line there, one back, over loopback; every wait has a deadline."""
 
 import hmac
 import json
@@ -11,29 +11,29 @@ from typing import Any
 from streaming_lab.cluster.base import ClusterError
 
 Reply = dict[str, Any]
-CALL_TIMEOUT = 5.0  # seconds that the supervisor gives a caller to say what it wants
+CALL_TIMEOUT = 5.0  # seconds that a caller has to send its line
 
 
 def call(address: tuple[str, int], token: str, command: str, timeout: float = 5.0, **arguments: Any) -> Reply:
     """The supervisor's answer to one command; OSError when none comes in `timeout` s, ValueError for nonsense."""
-    with socket.create_connection(address, timeout=timeout) as line:
-        line.sendall(json.dumps({"token": token, "command": command, **arguments}).encode() + b"\n")
-        with line.makefile("rb") as answers:
+    with socket.create_connection(address, timeout=timeout) as connection:
+        connection.sendall(json.dumps({"token": token, "command": command, **arguments}).encode() + b"\n")
+        with connection.makefile("rb") as answers:
             answer = json.loads(answers.readline() or b"null")
     if not isinstance(answer, dict):
-        raise ConnectionError("the supervisor closed the line without an answer")
+        raise ConnectionError("the supervisor closed the connection without an answer")
     return answer
 
 
 def raise_problem(answer: Reply) -> Reply:
-    """The answer; a problem in it is raised as `ClusterError`."""
+    """Returns the answer; raises `ClusterError` when it holds a problem."""
     if "problem" in answer:
         raise ClusterError(answer["problem"], answer["cure"])
     return answer
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Serves `answer(command, arguments)` on a free port of 127.0.0.1 to callers that know the token."""
+    """Answers callers that know the token with `answer(command, arguments)`, on a free port of 127.0.0.1."""
 
     daemon_threads = True
     block_on_close = False
@@ -46,7 +46,7 @@ class Server(socketserver.ThreadingTCPServer):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens."""
+        """Host and port of the listening socket."""
         host, port = self.server_address[:2]
         return str(host), int(port)
 
@@ -63,4 +63,4 @@ class _Call(socketserver.StreamRequestHandler):
             answer = self.server.answer(str(call.pop("command", "")), call)
             self.wfile.write(json.dumps(answer).encode() + b"\n")
         except (OSError, ValueError):
-            return  # a caller that hung up or never spoke our language: nothing is owed to it
+            return  # the caller hung up, or its line was no JSON

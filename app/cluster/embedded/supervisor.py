@@ -2,8 +2,8 @@
 
 python -m streaming_lab.cluster.embedded.supervisor        started by `start_stop`, with a start request on stdin
 
-It runs in a session of its own, so neither Ctrl-C nor a kernel's end reaches it. Standard library and psutil only: it
-must be up at once.
+The supervisor runs in a session of its own, so neither Ctrl-C nor a kernel's end reaches it. It imports the standard
+library and psutil only, because every start waits for it.
 """
 
 import contextlib
@@ -37,11 +37,9 @@ from streaming_lab.cluster.embedded.state import (
 )
 from streaming_lab.waiting import wait_until
 
-# Who uses a cluster: processes, known by pid and start time, and holds that only `stop` ends.
-
 
 class Leases:
-    """One entry for each attachment: a process may attach twice, and the first to close must not end the second."""
+    """The users of a cluster, one entry for each attachment: a process that attaches twice must close twice."""
 
     def __init__(self) -> None:
         self._all: list[tuple[Lease, psutil.Process | None]] = []
@@ -50,56 +48,52 @@ class Leases:
         return len(self._all)
 
     @property
-    def seen(self) -> tuple[Lease, ...]:
-        """As the state file names them."""
+    def leases(self) -> tuple[Lease, ...]:
+        """The leases as the state file lists them."""
         return tuple(user for user, _ in self._all)
 
     def acquire(self, name: str, pid: int | None) -> None:
-        """One more user; without a pid it is a hold."""
+        """Add a user; without a pid it is a hold, which lasts until `stop`."""
         process = None if pid is None else psutil.Process(pid)
         known = None if process is None else ProcessId(process.pid, process.create_time())
         if pid is None:
-            self.release(name, None)  # a hold is a hold: asking for it twice changes nothing
+            self.release(name, None)  # a second hold of the same name replaces the first
         self._all.append((Lease(name, known, time.time()), process))
 
     def release(self, name: str, pid: int | None) -> None:
-        """One user less, if there is such a one."""
+        """Remove one attachment of this user, if there is one."""
         for index, (user, _) in enumerate(self._all):
             if user.name == name and (user.process.pid if user.process else None) == pid:
                 del self._all[index]
                 return
 
-    def look(self) -> bool:
-        """Forget the processes that ended; True when there were any."""
-        there = [one for one in self._all if one[1] is None or _runs(one[1])]
-        gone, self._all = len(there) < len(self._all), there
-        return gone
+    def drop_ended(self) -> bool:
+        """Remove the processes that ended; True when there were any."""
+        alive = [one for one in self._all if one[1] is None or _runs(one[1])]
+        dropped, self._all = len(alive) < len(self._all), alive
+        return dropped
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Is it still this process (psutil compares start times), and not a zombie that nobody collected?"""
+    """Whether the process is still there (psutil compares start times) and no zombie."""
     with contextlib.suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
-# Keeping a cluster: its fleet of brokers, its users, what they ask for, and its end when the last one is gone. The
-# supervisor alone writes the state file. It looks at its users four times a second, by pid and start time.
-
-
-CHECK_INTERVAL = 0.25  # seconds between two looks at users and brokers
-WAIT_TIMEOUT = 150.0  # seconds that an answer to `wait` may take: an end that trains the start-up cache takes some
+CHECK_INTERVAL = 0.25  # seconds between two checks of users and brokers
+WAIT_TIMEOUT = 150.0  # seconds that an answer to `wait` may take: the end may train the start-up cache
 
 
 class Supervisor:
-    """Runs one cluster from its order to its end."""
+    """One cluster from its start request to its end: brokers, users, their requests. Writes the state file, alone."""
 
-    def __init__(self, order: StartRequest) -> None:
-        self.order = order
-        self.file = state_file(order.instance, Path(order.home))
-        self.run = Path(order.home) / "run" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}"
+    def __init__(self, request: StartRequest) -> None:
+        self.request = request
+        self.file = state_file(request.instance, Path(request.home))
+        self.run = Path(request.home) / "run" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}"
         self.run.mkdir(parents=True)
-        self.brokers = Brokers(order, self.run)
+        self.brokers = Brokers(request, self.run)
         self.lock = threading.RLock()
         self.users = Leases()
         self.ending = threading.Event()
@@ -116,18 +110,18 @@ class Supervisor:
             run=str(self.run),
             cluster_id="",
             version=None,
-            profile=order.profile,
+            profile=request.profile,
             training=False,
             started_at=time.time(),
             ready_seconds=None,
-            grace=order.grace,
+            grace=request.grace,
             brokers=(),
             users=(),
         )
 
     def start(self) -> None:
-        """Bring the brokers up; raises `ClusterError` (and leaves nothing running) when they do not come."""
-        self.users.acquire(self.order.user, self.order.pid)
+        """Start the brokers; raises `ClusterError`, and leaves nothing running, when one does not open its port."""
+        self.users.acquire(self.request.user, self.request.pid)
         begun = time.monotonic()
         try:
             self.brokers.start(on_change=self.publish)
@@ -139,7 +133,7 @@ class Supervisor:
         self.publish()
 
     def publish(self) -> None:
-        """Write what is so now into the state file; one that was taken away is not written again, it means the end."""
+        """Write the current state to the state file; a file that was removed is not written again: the cluster ends."""
         with self.lock:
             if self.state.brokers and not self.file.exists():
                 self.ending.set()
@@ -149,33 +143,33 @@ class Supervisor:
                 cluster_id=self.brokers.cluster_id,
                 version=self.brokers.version,
                 training=self.brokers.training,
-                brokers=tuple(_seen(broker) for broker in self.brokers.all),
-                users=self.users.seen,
+                brokers=tuple(_broker_state(broker) for broker in self.brokers.all),
+                users=self.users.leases,
             )
             write_state(self.file, self.state)
 
     def watch(self) -> None:
-        """Return when the cluster must end: asked to, state file taken away, or last user gone for the grace time."""
+        """Return when the cluster must end: on request, state file removed, or no user for the grace time."""
         alone_since: float | None = None
         while not self.ending.wait(CHECK_INTERVAL):
             with self.lock:
-                if self.users.look() or self.brokers.look():
+                if self.users.drop_ended() or self.brokers.check():
                     self.publish()
                 now = time.monotonic()
                 alone_since = None if self.users else alone_since or now
-                if not self.file.exists() or (alone_since and now - alone_since >= self.order.grace):
+                if not self.file.exists() or (alone_since and now - alone_since >= self.request.grace):
                     self.ending.set()
 
     def end(self) -> None:
-        """End the brokers, cleanly where they let us, and leave nothing but a start-up cache."""
+        """End the brokers, cleanly if possible, and leave nothing but a start-up cache."""
         with self.lock:
             self.state = replace(self.state, status="stopping")
             self.publish()
         self.forced, self.trained = self.brokers.end()
-        self.close(keep=self.order.keep)
+        self.close(keep=self.request.keep)
 
     def close(self, keep: bool) -> None:
-        """Take the files away, answer those who wait, and close the line."""
+        """Remove the files, answer pending `wait` calls, and close the server."""
         if keep:
             (self.run / "kept").touch()
         else:
@@ -187,18 +181,18 @@ class Supervisor:
         self.service.server_close()
 
     def answer(self, command: str, arguments: dict[str, Any]) -> Reply:
-        """Do what a user asks; a failure is an answer, too."""
+        """Carry out a user's command; a `ClusterError` becomes the reply's problem and cure."""
         try:
             if command == "wait":
                 return self._wait()
             if command in BROKER_VERBS:
                 return self._to_broker(command, int(arguments["broker"]))
             with self.lock:
-                return self._about_users(command, arguments)
+                return self._change_users(command, arguments)
         except ClusterError as error:
             return {"problem": error.problem, "cure": error.cure}
 
-    def _about_users(self, command: str, arguments: dict[str, Any]) -> Reply:
+    def _change_users(self, command: str, arguments: dict[str, Any]) -> Reply:
         if command == "attach":
             if self.ending.is_set():
                 return {"ending": True}
@@ -232,40 +226,40 @@ class Supervisor:
         return {"gone": gone, "forced": self.forced, "trained": self.trained}
 
 
-def _seen(broker: BrokerProcess) -> BrokerState:
-    seat = broker.ports
-    return BrokerState(seat.id, seat.port, seat.controller_port, broker.known, broker.status)
+def _broker_state(broker: BrokerProcess) -> BrokerState:
+    ports = broker.ports
+    return BrokerState(ports.id, ports.port, ports.controller_port, broker.known, broker.status)
 
 
 def main() -> None:
-    """Read the order, answer one line on stdout (the state file's path, or a problem with its cure), and keep."""
-    order = StartRequest.from_json(json.load(sys.stdin))
+    """Read the start request, answer one line on stdout (the state file's path, or a problem and its cure), and run."""
+    request = StartRequest.from_json(json.load(sys.stdin))
     if os.fork():
-        os._exit(0)  # the starter is not our parent then, and need not collect us
-    os.setsid()  # leads its own group again, so that it can be ended as one
-    supervisor = Supervisor(order)
+        os._exit(0)  # the starter is then not the parent, and need not wait for this process
+    os.setsid()  # leader of a group of its own, so that the group can be ended as one
+    supervisor = Supervisor(request)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.ending.set())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         supervisor.start()
     except ClusterError as error:
-        _say({"problem": error.problem, "cure": error.cure})
+        _reply({"problem": error.problem, "cure": error.cure})
         return
-    _say({"state": str(supervisor.file)})
+    _reply({"state": str(supervisor.file)})
     try:
         supervisor.watch()
     finally:
         supervisor.end()
 
 
-def _say(answer: Reply) -> None:
-    """Tell the starter, if it still listens, and let go of its pipe."""
+def _reply(answer: Reply) -> None:
+    """Send the answer to the starter, if it still listens, and close its pipe."""
     with contextlib.suppress(OSError):
         os.write(1, json.dumps(answer).encode() + b"\n")
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 if __name__ == "__main__":
