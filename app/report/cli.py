@@ -14,6 +14,8 @@ from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT, build_folder
 from streaming_lab.report import chapter, parameters
 from streaming_lab.report.parameters import Parameter, ParameterError
+from streaming_lab.report.render import paper
+from streaming_lab.report.render.paper import PAPERS
 from streaming_lab.skipped_imports import skip_iri_grammar
 
 PROGRAM = "python3 scripts/report.py"
@@ -87,6 +89,8 @@ def parser(known: dict[str, Parameter]) -> Parser:
     )
     made.add_argument("--cell-timeout", type=positive, metavar="S", help=f"seconds for one cell (default: {CELL:.0f})")
     made.add_argument("--timeout", type=positive, metavar="S", help=f"seconds for the whole run (default: {RUN:.0f})")
+    made.add_argument("--pdf", action="store_true", help="print the page to build/report.pdf, with Chromium or Chrome")
+    made.add_argument("--paper", choices=PAPERS, default="A4", help="of the PDF (default: A4)")
     return made
 
 
@@ -103,6 +107,8 @@ def start(
     from streaming_lab.report.progress import Progress
     from streaming_lab.report.run import run_report
 
+    if options.pdf:
+        paper.find_browser()
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # record and page show the same with more detail
     values = {name: parameter.default for name, parameter in known.items()} | given
     times = max((parameter.times for name, parameter in known.items() if values[name] is True), default=1)
@@ -124,4 +130,7 @@ def start(
         progress.say(str(folder / "report.html"))
         if folder != plan.build and (plan.build / "report.html").exists():
             progress.say(f"The last report stays: {plan.build / 'report.html'}")
+        if options.pdf:
+            paper.print_page(folder / "report.html", folder / "report.pdf", options.paper)
+            progress.say(str(folder / "report.pdf"))
     return result.exit_code

@@ -258,7 +258,7 @@ def write_results(plan: RunPlan, result: record.Run, notebooks: dict[str, Any]) 
     """Write the page, then run.json, which holds the page's hash."""
     from streaming_lab.report.render import page
 
-    record.write_text(plan.build / "report.html", page.render_page(result, notebooks))
+    record.write_text(plan.build / "report.html", page.render_page(result, notebooks, plan.chapters[0].path.parent))
     result = provenance.with_outputs(result, plan.build)
     record.write_text(plan.build / "run.json", result.to_json())
     log = plan.build / "kernel.log"
