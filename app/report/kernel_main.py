@@ -22,6 +22,7 @@ def main() -> None:
     modules = [argument.removeprefix(FOR) for argument in sys.argv if argument.startswith(FOR)]
     sys.argv = [argument for argument in sys.argv if not argument.startswith(FOR)]
     preload(modules)
+    sys.path.append("")  # the chapter's folder comes last: a kafka.py of one's own hides no library
     from ipykernel import kernelapp
 
     kernelapp.launch_new_instance(outstream_class=f"{__package__}.cell_stream.CellStream")
