@@ -50,7 +50,11 @@ def enter(checks=False):
 
 
 def renew(checks):
-    """Make what is missing of `.venv`; each stamp is written last, so that an interrupted set-up starts again."""
+    """Make what is missing of `.venv`; each stamp is written last, so that an interrupted set-up starts again.
+
+    The tools of the checks stay where they were once added.
+    """
+    checks = checks or read(CHECK_STAMP) is not None
     try:
         if not fresh():
             packages, before = fingerprint(PACKAGES_FROM), (read(STAMP) or "").split()
@@ -58,7 +62,7 @@ def renew(checks):
             if before[:1] == [packages] and set_up.works():
                 set_up.add_project()
             else:
-                remove(CHECK_STAMP)
+                write(CHECK_STAMP, "") if checks and os.path.isdir(VENV) else remove(CHECK_STAMP)
                 set_up.make()
             write(STAMP, f"{packages}\n{fingerprint(BUILT_FROM)}\n")
         if not complete(checks):

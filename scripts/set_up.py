@@ -196,20 +196,20 @@ def remove_unused():
 def step(what, command, environment, shown=False):
     """Run one step of the set-up, with its progress if `shown`; on failure stop with its last lines and the cure."""
     terminal = shown and sys.stderr.isatty()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=None if terminal else subprocess.STDOUT,  # uv draws its own bars on a terminal
         stdin=subprocess.DEVNULL,
         universal_newlines=True,
-    )
-    progress = Progress(shown and not terminal)
-    try:
-        lines = [progress.read(line) for line in process.stdout]
-    finally:
-        progress.end()
-    if process.wait():
+    ) as process:
+        progress = Progress(shown and not terminal)
+        try:
+            lines = [progress.read(line) for line in process.stdout]
+        finally:
+            progress.end()
+    if process.returncode:
         last = " / ".join([line for line in lines if line.strip()][-4:])
         stop(
             "Could not {}: {}".format(what, last or f"exit code {process.returncode}"),
