@@ -25,6 +25,7 @@ def main() -> None:
     modules = [argument.removeprefix(PRELOAD) for argument in sys.argv if argument.startswith(PRELOAD)]
     sys.argv = [argument for argument in sys.argv if not argument.startswith(PRELOAD)]
     preload(modules)
+    sys.path.append("")  # the chapter's folder comes last: a kafka.py of one's own hides no library
     from ipykernel.kernelapp import IPKernelApp
 
     app: Any = IPKernelApp.instance(outstream_class=f"{__package__}.cell_stream.CellStream")

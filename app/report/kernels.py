@@ -25,7 +25,7 @@ ARGUMENTS = (
 
 def kernel_command() -> list[str]:
     """The command that starts a kernel: the running interpreter."""
-    return [sys.executable, "-m", "streaming_lab.report.kernel_main", "-f", "{connection_file}"]
+    return [sys.executable, "-P", "-m", "streaming_lab.report.kernel_main", "-f", "{connection_file}"]
 
 
 def kernel_environment(**more: str) -> dict[str, str]:

@@ -56,7 +56,7 @@ class HostShell:
         [port] = free_ports(1)
         arguments = ["--app", program, "run", "--port", str(port)]
         environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self._servers, "KAFKA_TOPIC": topic}
-        with _process([sys.executable, "-m", "flask", *arguments], environment) as process:
+        with _process([sys.executable, "-P", "-m", "flask", *arguments], environment) as process:
             game = FlaskProcess(f"flask {' '.join(arguments)}", f"http://127.0.0.1:{port}", process)
             _wait(lambda: is_listening(port), game)
             try:
