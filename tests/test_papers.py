@@ -18,7 +18,7 @@ from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.delivery.ways import DELIVERING, log_class
 from streaming_lab.game.events import COLUMNS, EVENT_TYPES, OWN_FIELDS
 from streaming_lab.report import chapter
-from streaming_lab.report.run import FRAMES
+from streaming_lab.report.run_folder import FRAMES
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAPERS = {

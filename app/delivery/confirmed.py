@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,13 @@ from streaming_lab.client.connection import Connection, librdkafka_settings
 from streaming_lab.client.errors import UnknownTopic
 from streaming_lab.delivery.event_log import EventLog
 from streaming_lab.delivery.outcome import DeliveryFuture, Refused, Undecided
-from streaming_lab.delivery.producer import Acknowledged, IdempotentProducer
+from streaming_lab.delivery.producer import (
+    CHECK_TIMEOUT,
+    STALL_CHECK_INTERVAL,
+    Acknowledged,
+    IdempotentProducer,
+    StallWatch,
+)
 from streaming_lab.errors import LabError
 
 
@@ -70,7 +77,19 @@ def _event_id(value: bytes | None) -> str:
 READ_BACK_AFTER = 1.0  # seconds in which a broker that was paused handles the last requests of a dead producer
 READ_BACK_INTERVAL = 0.2  # seconds between two attempts while no broker answers
 
+FLUSH_STEP = 0.2  # seconds after which `close` looks whether the producer was replaced
+
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Unanswered:
+    """An event whose delivery ended without an answer; `again`: send it again when it is not in the topic."""
+
+    outcome: DeliveryFuture
+    key: str | bytes = b""
+    value: bytes = b""
+    again: bool = True
 
 
 class Confirmed(EventLog):
@@ -78,7 +97,8 @@ class Confirmed(EventLog):
 
     A delivery never expires, so a time-out is `Undecided` and the report decides the event later. A delivery that ends
     unanswered all the same (a fatal error, a purge) replaces the producer, and the topic is read back to learn whether
-    the event is in it.
+    the event is in it. So does a producer that stands still while a broker answers (the clock was set back): its events
+    that are not in the topic are sent again, in their order and before any later one.
     """
 
     guarantee = "The broker has the event, and so have all its in-sync replicas."
@@ -90,7 +110,10 @@ class Confirmed(EventLog):
         self.replaced = 0  # producers that had to be replaced
         self._acknowledged = Acknowledged()
         self._producer: IdempotentProducer | None = None
-        self._dead: list[DeliveryFuture] = []
+        self._dead: list[Unanswered] = []
+        self._behind: list[Unanswered] | None = None  # events that wait until those before them were sent again
+        self._watch = StallWatch(self.connection, self.topic)
+        self._watching: threading.Thread | None = None
         self._repairing: threading.Thread | None = None
         self._stopping = threading.Event()
 
@@ -104,6 +127,8 @@ class Confirmed(EventLog):
         self._acknowledged = Acknowledged(tuple(ends[partition] for partition in sorted(ends)))
         self._producer = self._new_producer()
         self._producer.answers(self.topic)  # fetches the metadata that the first event needs
+        self._watching = threading.Thread(target=self._watch_producer, name="stall-watch", daemon=True)
+        self._watching.start()
 
     def _new_producer(self) -> IdempotentProducer:
         memory = self.in_flight.memory
@@ -113,13 +138,15 @@ class Confirmed(EventLog):
         outcome = self._produce(key, value, event_id)
         delivered = outcome.wait(self.timeout)
         if delivered is None:
-            raise Undecided(outcome, self.timeout)
+            raise Undecided(outcome, self.timeout, self._watch.reason)
         if not delivered:
             raise Refused(f"the broker did not take the event: {outcome.why}", "Ask again.")
 
     def _produce(self, key: str, value: bytes, event_id: str) -> DeliveryFuture:
         outcome = DeliveryFuture(event_id, self._acknowledged.ends)
         self._reserve(outcome, event_id, value)
+        if self._behind is not None and self._goes_behind(Unanswered(outcome, key, value)):
+            return outcome
         producer = self._producer
         assert producer is not None
         try:
@@ -133,22 +160,41 @@ class Confirmed(EventLog):
             producer.close()
         return outcome
 
+    def _goes_behind(self, event: Unanswered) -> bool:
+        with self._lock:
+            if self._behind is not None:
+                self._behind.append(event)
+            return self._behind is not None
+
     def _report(self, outcome: DeliveryFuture, producer: IdempotentProducer, error: Any, message: Any) -> None:
         if error is None and not self._acknowledged.moves_on(message.partition(), message.offset()):
             error = f"acknowledged at offset {message.offset()} of partition {message.partition()}, not its own"
         if error is None:
+            producer.last_report = time.monotonic()
             self._settle(outcome, True)
             outcome.decide(True)
         elif not self._stopping.is_set():
             outcome.why = str(error)
             if message is not None and message.offset() is not None:
                 outcome.lower(message.partition(), message.offset())
-            self._dead.append(outcome)
+            if producer.silent:
+                self._dead.append(Unanswered(outcome, message.key(), message.value()))
+            else:
+                self._dead.append(Unanswered(outcome, again=False))
             self._replace(producer)
 
-    def _replace(self, producer: IdempotentProducer) -> None:
+    def _watch_producer(self) -> None:
+        while not self._stopping.wait(STALL_CHECK_INTERVAL):
+            producer = self._producer
+            if producer is not None and self._repairing is None and self._watch.stands_still(producer):
+                logger.warning("topic %s: %s; a new producer goes on", self.topic, self._watch.reason)
+                self._replace(producer, silent=True)
+
+    def _replace(self, producer: IdempotentProducer, silent: bool = False) -> None:
         with self._lock:
             if self._repairing is None and not self._stopping.is_set():
+                if silent:
+                    producer.silent, self._behind = True, []
                 self._repairing = threading.Thread(target=self._repair, args=(producer,), name="read-back", daemon=True)
                 self._repairing.start()
 
@@ -160,15 +206,39 @@ class Confirmed(EventLog):
         while not self._stopping.is_set():
             old.close()
             with self._lock:
-                dead = list(self._dead)
-                if not dead:
-                    self._repairing = None
+                dead, behind = list(self._dead), self._behind
+                if not dead and not behind:
+                    self._behind = self._repairing = None
                     return
-            found = self._read_back(dead)
-            if found is None:
-                continue
-            for outcome in dead:
-                self._end(outcome, outcome.event_id in found)
+                if not dead:
+                    self._behind = []
+            if dead:
+                self._decide(dead)
+            else:
+                self._send_again(behind or [])
+
+    def _decide(self, dead: list[Unanswered]) -> None:
+        """Ask the topic about deliveries without an answer: each one ends, or its event is sent again, in order."""
+        found = self._read_back([event.outcome for event in dead])
+        if found is None:
+            return
+        lost = {event for event in dead if event.again and event.outcome.event_id not in found}
+        for event in dead:
+            self._dead.remove(event)
+            if event not in lost:
+                self._end(event.outcome, event.outcome.event_id in found)
+        self._send_again(self.in_flight.in_order(lost, lambda event: event.outcome))
+
+    def _send_again(self, events: list[Unanswered]) -> None:
+        producer = self._producer
+        assert producer is not None
+        for event in events:
+            report = partial(self._report, event.outcome, producer)
+            try:
+                producer.produce(self.topic, event.value, event.key, on_delivery=report)
+            except (BufferError, KafkaException) as error:
+                event.outcome.why = str(error)
+                self._dead.append(event)
 
     def _read_back(self, dead: list[DeliveryFuture]) -> set[str] | None:
         """The ids of the dead deliveries that are in the topic; None while no broker answers."""
@@ -186,24 +256,23 @@ class Confirmed(EventLog):
     def _end(self, outcome: DeliveryFuture, delivered: bool) -> None:
         if not delivered:
             logger.warning("event %s was not delivered: %s", outcome.event_id, outcome.why)
-        self._dead.remove(outcome)
         if delivered:
             self._settle(outcome, True)
         else:
             self.in_flight.release(outcome)
         if outcome.decide(delivered, outcome.why) and not delivered:  # a waiting request counts as refused
-            self._count("failed")
+            self._count("failed", why=outcome.why)
 
     def _close(self, deadline: float) -> list[str]:
         assert self._producer is not None
-        self._producer.flush(deadline - time.monotonic())
-        repairing = self._repairing
-        if repairing is not None:
-            repairing.join(max(0.0, deadline - time.monotonic()))
+        while len(self.in_flight) and (left := deadline - time.monotonic()) > 0:
+            self._producer.flush(min(left, FLUSH_STEP))
+            self._stopping.wait(min(left, 0.01))
         self._stopping.set()
         self._producer.close()
-        if repairing is not None:
-            repairing.join(max(0.0, deadline - time.monotonic()))
+        for thread in (self._repairing, self._watching):
+            if thread is not None:
+                thread.join(max(CHECK_TIMEOUT, deadline - time.monotonic()))
         return self.in_flight.ids()
 
 

@@ -11,12 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from streaming_lab.cli import positive
 from streaming_lab.client.connection import Connection
 from streaming_lab.delivery.outcome import Counts, Refused, Undecided
 from streaming_lab.errors import LabError
+
+_Item = TypeVar("_Item")
 
 OVERHEAD = 1536  # bytes of memory for a waiting event beside its value; kafka-python needs most, 1.4 KB (measured)
 
@@ -49,6 +51,12 @@ class InFlight:
             _, size = self._events.pop(token, ("", 0))
             self._bytes -= size
             return size > 0
+
+    def in_order(self, items: Iterable[_Item], token_of: Callable[[_Item], object]) -> list[_Item]:
+        """The items in the order in which their tokens were added."""
+        with self._lock:
+            places = {token: place for place, token in enumerate(self._events)}
+        return sorted(items, key=lambda item: places.get(token_of(item), 0))
 
     def ids(self) -> list[str]:
         """The ids of the events in flight, oldest first."""
@@ -124,6 +132,7 @@ class ConnectOnce:
 
 MEMORY_LIMIT = 32 << 20  # bytes that undelivered events may take, each counted as its value plus 1.5 KB
 LARGEST_EVENT = 512 << 10  # bytes of one event: below a broker's message.max.bytes, so that no broker refuses it later
+LONGEST_REASON = 300  # characters
 TIMEOUT = 2.0  # seconds that one append waits at most, by default
 
 
@@ -166,6 +175,7 @@ class EventLog(ABC):
         self.unsent: list[str] = []
         self.unnamed = 0  # undelivered events that `unsent` has no room for
         self._tally = dict.fromkeys(("accepted", "acknowledged", "failed", "unknown", "relayed", "refused"), 0)
+        self.last_reasons: dict[str, str] = {}  # count -> why its last event was failed, refused or unknown
         self._lock = threading.Lock()  # guards the tally; held for a few instructions only
         self._connect_once = ConnectOnce(self._open)
 
@@ -178,11 +188,11 @@ class EventLog(ABC):
         try:
             self._check(value)
             self._deliver(key, value, event_id)
-        except Refused:
-            self._count("refused")
+        except Refused as error:
+            self._count("refused", why=error.problem)
             raise
-        except Undecided:
-            self._count("unknown")
+        except Undecided as error:
+            self._count("unknown", why=error.why or error.problem)
             raise
         self._count("accepted")
 
@@ -209,6 +219,11 @@ class EventLog(ABC):
     def disk(self) -> int:
         """The bytes that the log's file may take; 0 for a way without a file."""
         return 0
+
+    @property
+    def keeps_unsent(self) -> bool:
+        """Are the events that `close` could not deliver kept for the next start?"""
+        return self.survives_restart
 
     @classmethod
     def settings_in(cls, folder: Path) -> dict[str, Any]:
@@ -248,17 +263,19 @@ class EventLog(ABC):
     def _close(self, deadline: float) -> list[str]:
         """Drain until `deadline` (monotonic seconds), release everything, return the ids of undelivered events."""
 
-    def _count(self, name: str, by: int = 1) -> None:
+    def _count(self, name: str, by: int = 1, why: str = "") -> None:
         with self._lock:
             self._tally[name] += by
+            if why:
+                self.last_reasons[name] = why[:LONGEST_REASON]
 
     def _reserve(self, token: object, event_id: str, value: bytes) -> None:
         if not self.in_flight.add(token, event_id, value):
             raise Refused(f"{len(self.in_flight)} events wait for the broker: the queue is full", "Ask again later.")
 
-    def _settle(self, token: object, acknowledged: bool) -> None:
+    def _settle(self, token: object, acknowledged: bool, why: str = "") -> None:
         if self.in_flight.release(token):
-            self._count("acknowledged" if acknowledged else "failed")
+            self._count("acknowledged" if acknowledged else "failed", why=why)
 
     def _check(self, value: bytes) -> None:
         if len(value) > LARGEST_EVENT:

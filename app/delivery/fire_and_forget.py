@@ -80,7 +80,7 @@ class FireAndForget(EventLog):
             self.in_flight.release(token)
             raise Refused(f"send() failed: {error}", "Ask again later.") from error
         future.add_callback(lambda _: self._settle(token, True))
-        future.add_errback(lambda _: self._settle(token, False))
+        future.add_errback(lambda error: self._settle(token, False, f"{type(error).__name__}: {error}"))
 
     def _close(self, deadline: float) -> list[str]:
         assert self._producer is not None

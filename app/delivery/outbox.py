@@ -44,13 +44,14 @@ class Outbox(EventLog):
 
     def __init__(self, *args: Any, path: Path | str | None = None, quota: int = DISK_QUOTA, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.path = Path(path) if path else lab_home() / "outbox" / f"{self.topic}.sqlite"
+        self.path = (Path(path) if path else lab_home() / "outbox" / f"{self.topic}.sqlite").resolve()
         self.quota = quota
         self._file: OutboxStore | None = None
         self._relay: Relay | None = None
         self._waiting: deque[tuple[DeliveryFuture, Row]] = deque()
         self._committing = threading.Lock()  # its holder commits all waiting events: one fsync, no separate writer
         self._committed_at = 0.0
+        self._intact = True  # at the end
         self._delivered: dict[int, None] = {}  # acknowledged rows that are still in the file
         self._own = 0  # rows after this one are this process's
         self._rows = 0  # rows that the broker has not acknowledged
@@ -81,7 +82,13 @@ class Outbox(EventLog):
 
     def ready(self) -> bool:
         """Does the file have room for an event? The broker may be away."""
-        return not self._connect_once.closed and (self._file is None or self._file.has_room())
+        free = self._file is None or (self._file.has_room() and self._file.intact)
+        return free and not self._connect_once.closed
+
+    @property
+    def keeps_unsent(self) -> bool:
+        """Not when the file was removed under the game."""
+        return self._intact
 
     def after(self, seq: int, limit: int) -> list[tuple[int, str, bytes]]:
         """For the relay: the next undelivered rows in order; delivered rows may still be in the file."""
@@ -184,7 +191,8 @@ class Outbox(EventLog):
         self._relay.stop()
         with self._committing:
             self._commit()
-        unsent = [event_id for event_id, _, _ in rows_in(self.path)]
+        unsent = [event_id for event_id, _, _ in self._file.rows()]
+        self._intact = self._file.intact
         self._file.close()
         return unsent
 

@@ -27,18 +27,25 @@ CREATE TABLE IF NOT EXISTS brokers (addresses TEXT);
 class OutboxStore:
     """Undelivered rows of one topic, owned by one process; a second owner raises a `LabError` that names the first.
 
+    The file and those beside it are their owner's alone (mode 0600). A symbolic link stands for the file it leads to; a
+    file with two names is refused. A file that is removed or replaced meanwhile takes no more rows: `check` says so.
+
     The file takes `quota` bytes at most (the write-ahead log beside it about 4 MB). One thread at a time, except
     `after` and `has_room`, which read through a connection of their own. `elsewhere` names the former brokers when the
     rows were meant for others than `servers`.
     """
 
     def __init__(self, path: Path, topic: str, quota: int, servers: str = "") -> None:
-        self.path = path
+        self.path = path.resolve()
         self._pages = max(_SMALLEST, quota // SQLITE_PAGE)
         self._open = ExitStack()
         with ExitStack() as opening:
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                path = self.path
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                for part in _parts(path):
+                    _make_private(part)
+                _check_one_name(path)
                 opening.enter_context(closing(_lock(path)))
                 self._database = opening.enter_context(closing(_connect(path)))
                 self._reader = opening.enter_context(closing(_connect(path)))
@@ -46,6 +53,7 @@ class OutboxStore:
                 self._database.execute(f"PRAGMA max_page_count={self._pages}")
                 self._own(topic)
                 self.elsewhere = self._settle(servers)
+                self._files = {part: _identity(part) for part in (*_parts(path), _beside(path, "-wal"))}
             except (sqlite3.Error, OSError) as error:
                 raise LabError(f"{path} cannot be an outbox: {error}", "Name another file.") from error
             self._open = opening.pop_all()
@@ -79,12 +87,31 @@ class OutboxStore:
                 self._database.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in delivered])
             for row in rows:
                 run("INSERT INTO outbox (event_id, key, value) VALUES (?, ?, ?)", row)
+            if rows:
+                self.check()
             run("COMMIT")
         except BaseException:
             if self._database.in_transaction:
                 run("ROLLBACK")
             raise
         return self.newest()
+
+    def check(self) -> None:
+        """Raise `sqlite3.OperationalError` when a file was removed or replaced: what is written is then nowhere."""
+        for part, identity in self._files.items():
+            if _identity(part) != identity:
+                raise sqlite3.OperationalError(
+                    f"{part} was removed or replaced under the game; rows that wait are still relayed, restart the game"
+                )
+
+    @property
+    def intact(self) -> bool:
+        """Are the files still those that were opened?"""
+        return all(_identity(part) == identity for part, identity in self._files.items())
+
+    def rows(self) -> list[Row]:
+        """All undelivered rows in their order."""
+        return self._reader.execute("SELECT event_id, key, value FROM outbox ORDER BY seq").fetchall()
 
     def newest(self) -> int:
         """The highest sequence number that any row had."""
@@ -127,6 +154,40 @@ def rows_in(path: Path) -> list[Row]:
         return database.execute("SELECT event_id, key, value FROM outbox ORDER BY seq").fetchall()
 
 
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def _parts(path: Path) -> tuple[Path, Path]:
+    """The file and its lock; SQLite makes its other files with the file's own mode."""
+    return path, _beside(path, ".lock")
+
+
+def _make_private(path: Path) -> None:
+    with suppress(
+        FileExistsError
+    ):  # an existing file is not opened: closing it would end SQLite's locks in this process
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+
+
+def _check_one_name(path: Path) -> None:
+    if (names := path.stat().st_nlink) > 1:
+        raise LabError(
+            f"outbox {path} has {names} names (hard links), so that two games could own it",
+            "Remove the other names, or name a file of its own.",
+        )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
     try:
@@ -141,9 +202,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _lock(path: Path) -> sqlite3.Connection:
     # An exclusive transaction on a separate file: portable, and the operating system ends it with the process.
-    guard = sqlite3.connect(
-        path.with_name(path.name + ".lock"), timeout=0.0, isolation_level=None, check_same_thread=False
-    )
+    guard = sqlite3.connect(_beside(path, ".lock"), timeout=0.0, isolation_level=None, check_same_thread=False)
     try:
         guard.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:

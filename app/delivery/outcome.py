@@ -67,9 +67,13 @@ class Refused(LabError):
 class Undecided(LabError):
     """The wait ended without an outcome: the event may reach the topic. `outcome` is decided, however late."""
 
-    def __init__(self, outcome: DeliveryFuture, waited: float) -> None:
-        super().__init__(f"no acknowledgement after {waited:g} s: unknown", "Ask again with the same request id.")
+    def __init__(self, outcome: DeliveryFuture, waited: float, why: str = "") -> None:
+        cause = f" ({why})" if why else ""
+        super().__init__(
+            f"no acknowledgement after {waited:g} s: unknown{cause}", "Ask again with the same request id."
+        )
         self.outcome = outcome
+        self.why = why  # what the event waits for, where it is known
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """One librdkafka producer with the thread that serves its reports: what confirmed, buffered and outbox share."""
 
+import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from confluent_kafka import KafkaException, Producer
 
+from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, librdkafka_settings
 from streaming_lab.errors import LabError
 
@@ -16,6 +19,11 @@ logger = logging.getLogger(__name__)
 
 POLL_INTERVAL = 0.05  # seconds that the producer's thread waits for reports at once
 _NEVER = 0  # librdkafka: message.timeout.ms 0 is infinite
+STATISTICS_INTERVAL = 1.0  # seconds
+STALL_AFTER = 3.0  # seconds without an acknowledgement, while a broker answers, after which a producer is replaced
+STALL_CHECK_INTERVAL = 0.5  # seconds
+CHECK_TIMEOUT = 0.5  # seconds for a broker to answer a stall's check
+_JOIN_TIMEOUT = 2.0  # seconds; after a clock step back the thread may sleep in `poll` for as long as the step
 
 
 class Acknowledged:
@@ -66,6 +74,8 @@ class IdempotentProducer:
             "topic.metadata.refresh.interval.ms": 60_000,
             "allow.auto.create.topics": False,
             "log_level": 0,  # delivery reports and errors tell of failures, stderr does not
+            "statistics.interval.ms": int(STATISTICS_INTERVAL * 1000),
+            "stats_cb": self._keep_statistics,
         }
         try:
             self._producer = Producer(settings)
@@ -74,6 +84,9 @@ class IdempotentProducer:
                 f"no producer can be made for this connection: {error.args[0].str()}",
                 "Check the connection's names that begin with ssl_ and sasl_.",
             ) from error
+        self.silent = False  # replaced because it stood still: what it held is to be sent again
+        self.last_report = time.monotonic()  # of an acknowledgement, or when nothing waited
+        self._statistics = (0.0, "{}")  # when librdkafka told, and what
         self.produce = self._producer.produce  # (topic, value, key, on_delivery=Report); a bound method: the hot path
         self._stopping = threading.Event()
         self._flushing = threading.Event()
@@ -85,6 +98,24 @@ class IdempotentProducer:
     def waiting(self) -> int:
         """Events that have no delivery report yet."""
         return len(self._producer)
+
+    @property
+    def stalled(self) -> float:
+        """Seconds without an acknowledgement while events wait."""
+        return time.monotonic() - self.last_report if self.waiting else 0.0
+
+    @property
+    def in_touch(self) -> bool:
+        """Is librdkafka awake and connected to a broker? The broker, not the producer, is then what an event waits for.
+
+        False without fresh statistics: after a step back of the clock librdkafka's threads sleep through it, since they
+        wait for moments of the wall clock (its issue 2145).
+        """
+        told, statistics = self._statistics
+        if time.monotonic() - told > STALL_AFTER:
+            return False
+        brokers = json.loads(statistics).get("brokers", {}).values()
+        return any(broker["state"] == "UP" and broker["nodeid"] >= 0 for broker in brokers)
 
     def answers(self, topic: str, seconds: float = 1.0) -> bool:
         """Does a broker answer, with a leader for each partition of the topic?"""
@@ -117,7 +148,7 @@ class IdempotentProducer:
         self.flush(1.0)
         self._stopping.set()
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(_JOIN_TIMEOUT)
 
     def _serve(self) -> None:
         while not self._stopping.is_set():
@@ -133,3 +164,44 @@ class IdempotentProducer:
                 self._served.notify_all()
         else:
             self._producer.poll(POLL_INTERVAL)
+        if not self.waiting:
+            self.last_report = time.monotonic()
+
+    def _keep_statistics(self, statistics: str) -> None:
+        self._statistics = time.monotonic(), statistics
+
+
+def check_settings(connection: Connection) -> None:
+    """Raise the `LabError` of a connection that no producer can be made for, without a connection to its brokers."""
+    IdempotentProducer({**connection, "bootstrap_servers": []}, linger=0.0, events=1, memory=1 << 10).close()
+
+
+class StallWatch:
+    """Tells when a producer stands still though a broker answers, and what the events wait for otherwise.
+
+    A broker that holds a request back (too few in-sync replicas, for one) is no reason for a new producer: the events
+    are in its log already and would be there twice.
+    """
+
+    def __init__(self, connection: Connection, topic: str) -> None:
+        self.reason = ""  # why nothing is acknowledged, while nothing is
+        self._connection, self._topic = connection, topic
+        self._answering_since: float | None = None
+
+    def stands_still(self, producer: IdempotentProducer, after: float = STALL_AFTER) -> bool:
+        """Has nothing been acknowledged for `after` seconds in which a broker answered? Takes a second at most."""
+        if producer.stalled < min(1.0, after):
+            self.reason, self._answering_since = "", None
+            return False
+        try:
+            topics.end_offsets(self._connection, self._topic, CHECK_TIMEOUT)
+        except LabError as error:
+            self.reason, self._answering_since = error.problem, None
+            return False
+        self.reason = f"a broker answers, and has acknowledged nothing for {producer.stalled:.0f} s"
+        if producer.in_touch:
+            self._answering_since = None
+            return False
+        now = time.monotonic()
+        self._answering_since = self._answering_since or now
+        return now - self._answering_since >= after

@@ -33,7 +33,7 @@ SMALL_DISK = 64 << 10  # bytes; the least that an outbox takes
 
 @dataclass(frozen=True)
 class Step:
-    """Do `action` (a verb and its target: one of `FAULT_ACTIONS`) when `at` seconds have passed since the first request."""
+    """One action (a verb and its target: one of `FAULT_ACTIONS`), `at` seconds after the first request."""
 
     at: float
     action: str

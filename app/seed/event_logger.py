@@ -42,8 +42,10 @@ class EventLogger:
     def send(self, topic: str, value: bytes) -> None:
         """`KafkaProducer.send`: returns before the event has left; the caller does not learn of a later failure.
 
+        `KAFKA_TOPIC` stands in for the program's topic, as `KAFKA_BOOTSTRAP_SERVERS` does for its address.
         Raises a LabError when there is no broker or no such topic at the first event.
         """
+        topic = os.environ.get("KAFKA_TOPIC") or topic
         try:
             future = self._producer(topic).send(topic, value)
         except KafkaError as error:
