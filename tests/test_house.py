@@ -24,6 +24,7 @@ FOUNDATION = {
     "clean",
     "waiting",
     "ports",
+    "processes",
     "skipped_imports",
 }  # "": the version
 LONGEST = 320  # lines of a module
