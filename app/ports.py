@@ -78,9 +78,10 @@ if sys.platform == "linux":
 
     def _open_files(pid: int) -> Iterator[str]:
         with contextlib.suppress(OSError):
-            for entry in os.scandir(f"/proc/{pid}/fd"):
-                with contextlib.suppress(OSError):
-                    yield os.readlink(entry.path)
+            with os.scandir(f"/proc/{pid}/fd") as entries:
+                for entry in entries:
+                    with contextlib.suppress(OSError):
+                        yield os.readlink(entry.path)
 
 else:
 
