@@ -77,11 +77,10 @@ if sys.platform == "linux":
                         yield fields[9]
 
     def _open_files(pid: int) -> Iterator[str]:
-        with contextlib.suppress(OSError):
-            with os.scandir(f"/proc/{pid}/fd") as entries:
-                for entry in entries:
-                    with contextlib.suppress(OSError):
-                        yield os.readlink(entry.path)
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    yield os.readlink(entry.path)
 
 else:
 
