@@ -65,9 +65,14 @@ def name_with_id(name: str) -> str:
 
 
 @functools.cache
+def new_id() -> str:
+    """Eight letters and digits that no other run has."""
+    return uuid.uuid4().hex[:8]
+
+
 def process_id() -> str:
     """The id of a run that no report started: this process's own."""
-    return uuid.uuid4().hex[:8]
+    return new_id()
 
 
 def is_alone(kind: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from streaming_lab.wording import visible
 
-LONGEST_LINE = 10_000  # characters
+LONGEST_CAPTURED_LINE = 10_000  # characters
 LINE_OVERHEAD = 60  # bytes of a Python text beside its characters
 
 _here = threading.local()  # .lines: the stream for this thread's prints while the thread serves a request
@@ -21,7 +21,7 @@ _users = 0
 class BoundedLines:
     """The newest lines of a log, bounded in lines and in bytes; threads may append as they like.
 
-    A line over `LONGEST_LINE` characters is cut; the lines' characters are escapes or ASCII for the most part, so
+    A line over `LONGEST_CAPTURED_LINE` characters is cut; the characters are escapes or ASCII for the most part, so
     that `most_bytes` counts characters.
     """
 
@@ -33,7 +33,7 @@ class BoundedLines:
         self._lock = threading.Lock()
 
     def append(self, line: str) -> None:
-        line = cut(line, LONGEST_LINE)
+        line = cut(line, LONGEST_CAPTURED_LINE)
         with self._lock:
             self._lines.append(line)
             self._bytes += len(line) + LINE_OVERHEAD

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from streaming_lab.wording import visible_everywhere
+
 VEGA_MIME = re.compile(r"application/vnd\.(vega|vegalite)\.v(\d+)(?:\.\d+)*\+json")
 DRAWING_TIMEOUT = 60.0  # seconds for one chart
 HTML_SPEC = re.compile(r"\}\)\(\s*(?=\{)")  # where Altair's HTML hands the chart to its script
-XML_UNKNOWN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class ChartError(Exception):
@@ -50,7 +51,7 @@ def draw_chart(spec: Mapping[str, Any]) -> str:
     try:
         done = subprocess.run(
             [sys.executable, "-m", __name__],
-            input=json.dumps(printable(spec)).encode(),
+            input=json.dumps(visible_everywhere(spec)).encode(),
             capture_output=True,
             timeout=DRAWING_TIMEOUT,
             check=False,
@@ -61,15 +62,6 @@ def draw_chart(spec: Mapping[str, Any]) -> str:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise ChartError(lines[-1][:300] if lines else f"the converter ended with status {done.returncode}")
     return done.stdout.decode()
-
-
-def printable(value: Any) -> Any:
-    """Return a chart whose texts have only characters that XML knows."""
-    if isinstance(value, str):
-        return XML_UNKNOWN.sub("\ufffd", value).translate({0x2028: " ", 0x2029: " "})
-    if isinstance(value, Mapping):
-        return {printable(name): printable(part) for name, part in value.items()}
-    return [printable(part) for part in value] if isinstance(value, list) else value
 
 
 def main() -> None:
