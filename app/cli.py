@@ -1,9 +1,10 @@
-"""How every script ends, and how it reads its numbers: the exit code tells the truth."""
+"""The frame of every script: `run` turns errors and signals into exit codes; `whole` and `positive` read numbers."""
 
 import argparse
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from streaming_lab import __version__, settings
@@ -14,56 +15,71 @@ LONGEST = 1e9  # seconds, thirty years; Python's locks do not wait longer than 2
 
 
 def run(main: Callable[[], int]) -> int:
-    """Call `main`; a `LabError` becomes two plain lines and 2, Ctrl-C and SIGTERM 130; a bug keeps its traceback.
+    """Check the settings, call `main` and return the exit code.
 
-    Before that it checks the settings, and answers `--version`.
+    A `LabError` becomes two plain lines and 2, Ctrl-C, SIGTERM and SIGHUP become 130; a bug keeps its traceback.
+    `--version` is answered here.
     """
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"{VERSION}\n")
         return 0
-    signal.signal(signal.SIGTERM, _interrupt)  # by default nothing that `main` has started would be ended
+    signal.signal(signal.SIGTERM, _interrupt)  # Python's default ends the process without its `finally` blocks
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it: a closed terminal ends nothing there
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         settings.check()
         return main()
     except LabError as error:
-        sys.stderr.write(f"{error}\n")
+        write_error(str(error))
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        write_error("interrupted")
         return 130
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Do what Ctrl-C does here now; also where Ctrl-C is ignored, as under nohup or in a script's background.
+def write_error(text: str) -> None:
+    """Write lines to stderr; a terminal that was closed can't take them."""
+    with suppress(OSError):
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()
 
-    There Python has no handler for SIGINT, and a SIGINT that is raised in place of SIGTERM would do nothing at all.
+
+def printable(text: str) -> str:
+    """`text` with each control character but the line's end escaped: a record's escape sequence steers no terminal."""
+    return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does at this moment; also where Ctrl-C is ignored, as under nohup or in a script's background.
+
+    There Python has no handler for SIGINT, and a SIGINT raised in place of SIGTERM would do nothing.
     """
     handler = signal.getsignal(signal.SIGINT)
     (handler if callable(handler) else signal.default_int_handler)(number, frame)
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:
-    """For argparse: a whole number from `low` up, to `high` if there is one."""
+    """An argparse type: a whole number of at least `low`, and of at most `high` if given."""
 
     def number(text: str) -> int:
         try:
-            found = int(text)
+            value = int(text)
         except ValueError:
-            found = low - 1
-        if found < low or (high is not None and found > high):
+            value = low - 1
+        if value < low or (high is not None and value > high):
             limits = f"of at least {low}" if high is None else f"from {low} to {high}"
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {limits}")
-        return found
+        return value
 
     return number
 
 
 def positive(text: str) -> float:
-    """For argparse: a number of seconds, or of anything else, above zero."""
+    """An argparse type: a number above zero, such as seconds."""
     try:
-        found = float(text)
+        value = float(text)
     except ValueError:
-        found = 0.0
-    if not 0 < found <= LONGEST:
+        value = 0.0
+    if not 0 < value <= LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number up to {LONGEST:.0e}")
-    return found
+    return value

@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Setting(Generic[_T]):
-    """One setting; `parse` makes its value of what is set, and raises ValueError, whose text says what may be set."""
+    """One setting; `parse` turns the variable's text into a value, or raises ValueError with what the text is."""
 
     name: str
     default: _T
@@ -26,7 +26,7 @@ class Setting(Generic[_T]):
     parse: Callable[[str], _T]
 
     def get(self) -> _T:
-        """The value as it is set now, else (also for an empty text) the default; raises `LabError` for a bad one."""
+        """The value as set now, the default if unset or empty; raises `LabError` for a bad value."""
         text = os.environ.get(self.name)
         if not text:
             return self.default
@@ -56,21 +56,21 @@ def seconds(text: str) -> float:
 
 
 def switch(text: str) -> bool:
-    """Yes or no, in the usual spellings."""
+    """True or false, in the usual spellings."""
     if text.lower() not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
         raise ValueError("neither 1 nor 0")
     return text.lower() in ("1", "true", "yes", "on")
 
 
 def heap(text: str) -> str:
-    """A size as the JVM's -Xmx takes it."""
+    """A size in the syntax of the JVM's -Xmx."""
     if not re.fullmatch(r"\d+[kmgKMG]?", text):
         raise ValueError("no size of a heap")
     return text
 
 
 def project_name(text: str) -> str:
-    """A name as Docker Compose takes it."""
+    """A project name in the syntax of Docker Compose."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", text):
         raise ValueError("no project name for Docker Compose (small letters, digits, - and _)")
     return text
@@ -110,8 +110,16 @@ SETTINGS: tuple[Setting[Path | None] | Setting[str] | Setting[float] | Setting[b
     COMPOSE_PROJECT,
 )
 PREFIX = "LAB_"
-WARNED = "LAB_WARNED"  # set once unknown variables were named: a script that starts scripts is one command
-INTERNAL = ("LAB_SAID", "LAB_ENVIRONMENT", "LAB_MARK", WARNED)  # what the lab's processes tell each other
+WARNED = "LAB_WARNED"  # set once unknown variables were named: a script that starts scripts is one command to its user
+RUN, ALONE = "LAB_RUN", "LAB_RUN_ALONE"  # a report's id, and where its kernels may use plain names
+INTERNAL = (
+    "LAB_SAID",
+    "LAB_ENVIRONMENT",
+    "LAB_MARK",
+    WARNED,
+    RUN,
+    ALONE,
+)  # variables that the lab's processes set for each other
 
 
 def check() -> None:
@@ -125,7 +133,7 @@ def check() -> None:
 
 
 def complaints(variables: Mapping[str, str]) -> list[str]:
-    """A line for each LAB_ variable that is no setting, with the one it might have meant."""
+    """A line for each LAB_ variable that is no setting, with the nearest setting."""
     names = [setting.name for setting in SETTINGS]
     return [
         f"{name} is no setting of the lab and does nothing; {_hint(name, names)}"

@@ -1,4 +1,4 @@
-"""Waiting, with a deadline, for what another thread, process or machine does."""
+"""Waiting, with a deadline, for another thread, process or machine."""
 
 import time
 from collections.abc import Callable
@@ -6,16 +6,16 @@ from typing import TypeVar
 
 _T = TypeVar("_T")
 
-STEP = 0.01  # seconds between two looks
+STEP = 0.01  # seconds between two checks
 
 
 def wait_until(
     condition: Callable[[], _T], seconds: float, problem: Callable[[], Exception] | None = None, step: float = STEP
 ) -> _T:
-    """What `condition` returns as soon as that is true; it is asked at once, then every `step` seconds.
+    """Wait until `condition` returns a true value, and return that value; checks at once, then every `step` seconds.
 
-    After `seconds` without that the exception that `problem` makes is raised (it says what is missing); without a
-    `problem` the last, untrue value is returned. What `condition` raises ends the wait.
+    After `seconds` the exception that `problem` makes is raised; it names what is missing. Without a `problem` the
+    last, false value is returned. An exception from `condition` ends the wait.
     """
     deadline = time.monotonic() + seconds
     while not (found := condition()):

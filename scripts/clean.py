@@ -1,6 +1,6 @@
 """Frees the disk of what the lab can make again: python3 scripts/clean.py [--all] [--yes]
 
-It needs no environment, so that it can also remove one that is broken.
+The script needs no environment, and can also remove one that is broken.
 """
 
 import bootstrap

@@ -5,6 +5,10 @@ python3 scripts/fuzz.py --minutes 60         a long one
 python3 scripts/fuzz.py --seed 7 --case 123  one case of a run again
 """
 
+import bootstrap
+
+bootstrap.enter()
+
 import argparse
 import ctypes
 import faulthandler
@@ -19,10 +23,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import bootstrap
-
-bootstrap.enter()
-
 from streaming_lab.cli import positive, run, whole
 from streaming_lab.errors import LabError
 
@@ -30,7 +30,7 @@ PROJECT = Path(bootstrap.PROJECT)
 SOURCE = PROJECT / "app" / "reader" / "decode" / "_columns.c"
 FLAGS = ["-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 COMPARED = 3  # every third case is also decoded in pure Python, which takes most of the time
-STUCK = 60.0  # seconds for 200 cases; a hang is a failure, too
+STUCK = 60.0  # seconds for 200 cases; a hang is a failure
 
 
 def main() -> int:
@@ -96,7 +96,7 @@ def build(folder: Path) -> tuple[Path, Path]:
 
 
 def environment(runtime: Path) -> dict[str, str]:
-    """Python is no sanitized program: the runtime must be loaded first, and leaks at its exit are its own."""
+    """The environment that preloads the sanitizers' runtime; leaks of Python, which has no sanitizers, are ignored."""
     preload = "DYLD_INSERT_LIBRARIES" if sys.platform == "darwin" else "LD_PRELOAD"
     return {
         **os.environ,

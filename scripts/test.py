@@ -12,6 +12,10 @@ A tool that is missing here (kcat, Docker ...) is named with the number of tests
 environment it is a failure.
 """
 
+import bootstrap
+
+bootstrap.enter(checks=True)
+
 import argparse
 import os
 import subprocess
@@ -22,10 +26,6 @@ from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
-import bootstrap
-
-bootstrap.enter()
-
 from streaming_lab.cli import positive, run
 
 LINT = {
@@ -33,15 +33,15 @@ LINT = {
     "ruff format": ["ruff", "format", "--check", "."],
     "mypy": ["mypy"],
 }
-TIERS = {  # what pytest is told to choose
+TIERS = {  # the tests that each tier chooses, as pytest options
     "quick": ["-m", "essential or not (broker or slow or docker or long)"],
     "": ["-m", "not long"],
     "long": [],
 }
 MINUTES = 5.0  # for each of the long runs
 WORKERS = min(4, 2 * (os.cpu_count() or 1))  # tests mostly wait; each worker has up to four brokers of 350 MB
-QUICK_WORKERS = min(4, os.cpu_count() or 1)  # those of the quick tier mostly compute
-BESIDE = ["--dist=loadscope", "--no-loadscope-reorder", "--quiet"]
+QUICK_WORKERS = min(4, os.cpu_count() or 1)  # tests of the quick tier mostly compute
+PARALLEL = ["--dist=loadscope", "--no-loadscope-reorder", "--quiet"]
 
 
 class Lint:
@@ -49,28 +49,28 @@ class Lint:
 
     def __init__(self, name: str, command: list[str]) -> None:
         self.name = name
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - `end` closes it
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - `end` closes it
         self._process = subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=bootstrap.PROJECT, stdout=self._said, stderr=subprocess.STDOUT
+            [sys.executable, "-m", *command], cwd=bootstrap.PROJECT, stdout=self._output, stderr=subprocess.STDOUT
         )
 
     def passed(self) -> bool:
-        """Wait for its end, and print what it said."""
+        """Wait for the end of the check, and print its output."""
         code = self._process.wait()
-        self._said.seek(0)
-        print(self._said.read().decode(errors="replace").rstrip())
+        self._output.seek(0)
+        print(self._output.read().decode(errors="replace").rstrip())
         print(f"{self.name}: {'passed' if code == 0 else 'FAILED'}", flush=True)
         return code == 0
 
     def end(self) -> None:
-        """Leave nothing running."""
+        """Kill the process if it still runs."""
         self._process.kill()
         self._process.wait()
-        self._said.close()
+        self._output.close()
 
 
 def main(argv: list[str]) -> int:
-    """Run the tier that is named, or tests alone where pytest is given options; 1 when anything failed."""
+    """Run the named tier, or chosen tests alone where pytest gets options; return 1 when anything failed."""
     tier = argv[0] if argv and argv[0] in TIERS else ""
     parser = argparse.ArgumentParser(
         "test.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -82,13 +82,13 @@ def main(argv: list[str]) -> int:
     own, options = parser.parse_known_args(argv[1:] if tier else argv)
     more = [f"--minutes={own.minutes}"] if tier == "long" else []
     alone = bool(options) and not tier
-    beside = [] if alone else [f"--numprocesses={QUICK_WORKERS if tier == 'quick' else WORKERS}", *BESIDE]
+    parallel = [] if alone else [f"--numprocesses={QUICK_WORKERS if tier == 'quick' else WORKERS}", *PARALLEL]
     began = time.monotonic()
     lints = [] if options else [Lint(name, command) for name, command in LINT.items()]
     if not alone:
         warm_up()
     try:
-        passed, left_out = tests([*TIERS[tier], *more, *beside, *options])
+        passed, left_out = tests([*TIERS[tier], *more, *parallel, *options])
         failed = [lint.name for lint in lints if not lint.passed()] + ([] if passed else ["pytest"])
     finally:
         for lint in lints:
@@ -101,7 +101,7 @@ def main(argv: list[str]) -> int:
 
 
 def warm_up() -> None:
-    """Fetch Kafka and train its start-up cache, once: else every worker would, at the same moment."""
+    """Fetch Kafka and train its start-up cache once: without this, every worker would at the same moment."""
     from streaming_lab.cluster import ClusterError, attach
     from streaming_lab.cluster.embedded import jars
 
@@ -109,12 +109,12 @@ def warm_up() -> None:
         jars.class_path()
         if not any((jars.cache_folder() / "start").glob("*.aot")):
             attach("embedded", instance="warm-up").close(wait=True)  # type: ignore[call-arg]
-    except ClusterError as error:  # the tests that need it will say so
+    except ClusterError as error:  # the tests that need Kafka will fail with the reason
         print(error, flush=True)
 
 
 def tests(options: list[str]) -> tuple[bool, Counter[str]]:
-    """Did pytest pass, and how many tests were left out for which reason?"""
+    """Run pytest; return whether all tests passed, and how many were left out for each reason."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.xml"
         command = [sys.executable, "-m", "pytest", f"--junit-xml={results}", "-o", "junit_logging=no", *options]

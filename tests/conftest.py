@@ -19,19 +19,19 @@ BROKERS = {"kafka", "breakable", "trio", "doors", "compacted", "engine"}  # fixt
 
 
 def pytest_configure() -> None:
-    """Under nohup, or in a script's background, Ctrl-C is ignored, and so it would be by all that the tests start."""
+    """Restore Ctrl-C under nohup or in a script's background: what the tests start would ignore it, too."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--minutes`: what `scripts/test.py long` gives to the tests that can go on for as long as they may."""
+    """Add `--minutes`: how long `scripts/test.py long` lets each long run take."""
     parser.addoption("--minutes", type=float, default=0.0, help="how long each long run may take")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest itself chooses by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a broker, and let the slow tests begin: those on containers first, then the large files."""
+    """Mark the tests that need a broker, and put the tests on containers first, then the slow ones."""
     for item in items:
         if BROKERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("broker")
@@ -43,9 +43,9 @@ def _rank(item: pytest.Item) -> int:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a worker one test after the other; the tests of a file that has a fixture for all of them stay together.
+    """Distribute single tests; the tests of a file with a module-scoped fixture stay on one worker.
 
-    (xdist's own `--dist=loadgroup` writes groups into names, which pytest 9.2 no longer lets it do.)
+    (xdist's own `--dist=loadgroup` writes groups into names, which pytest 9.2 no longer permits.)
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -64,7 +64,7 @@ def _shares(file: Path) -> bool:
 
 @pytest.fixture(scope="session")
 def minutes(pytestconfig: pytest.Config) -> float:
-    """How long a long run may take; 0 where nobody asked for long runs."""
+    """Minutes that each long run may take; 0 outside the long tier."""
     return float(pytestconfig.getoption("--minutes"))
 
 
@@ -105,14 +105,14 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def used_up_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever looks at an answer's bytes after giving their buffer back finds others there."""
+def overwritten_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Overwrite each buffer that is given back: code that reads an answer's bytes later finds other bytes."""
     from streaming_lab.client.broker_connection import Buffers
 
     give_back = Buffers.give_back
 
-    def scribbled(self: Buffers, buffer: bytearray) -> None:
+    def overwrite_and_give_back(self: Buffers, buffer: bytearray) -> None:
         buffer[:] = b"\xee" * len(buffer)
         give_back(self, buffer)
 
-    monkeypatch.setattr(Buffers, "give_back", scribbled)
+    monkeypatch.setattr(Buffers, "give_back", overwrite_and_give_back)

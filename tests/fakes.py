@@ -30,5 +30,9 @@ class FakeLog:
         return self.fate == "accept"
 
     @property
+    def last_reasons(self) -> dict[str, str]:
+        return {"refused": "the queue is full"} if self.fate == "refuse" else {}
+
+    @property
     def counts(self) -> Counts:
         return Counts(accepted=len(self.values), unknown=len(self.outcomes))

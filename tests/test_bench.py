@@ -37,7 +37,7 @@ PEERS = ("confluent_arrow", "kafkarrow", "roof", "bare_roof")
 @pytest.mark.slow
 @pytest.mark.parametrize("ways", [OWN, pytest.param((*OWN, *PEERS), marks=pytest.mark.long)], ids=["own", "peers"])
 def test_tiny_run(kafka: Connection, tmp_path: Path, ways: tuple[str, ...]) -> None:
-    """Ours and the naive loop, in the long check two C-client peers and the roof: equal frames, all figures told."""
+    """Ours and the naive loop, in the long check two C-client peers and the roof: equal frames, all figures shown."""
     file = tmp_path / "read.json"
     options = ["--events", "2000", "--rounds", "1", "--ways", ",".join(ways), "--json", str(file)]
     ran = bench("read", "--cluster", addresses(kafka), *options)
@@ -77,16 +77,16 @@ def test_a_stopped_benchmark_leaves_nothing(kafka: Connection, tmp_path: Path) -
             assert eventually(lambda: len(started.children()) >= 2, 120)
             family = started.children(recursive=True)
             process.send_signal(signal.SIGTERM)
-            said = process.communicate(timeout=120)
+            output = process.communicate(timeout=120)
         finally:
             process.kill()
-    assert process.returncode == 130, said
+    assert process.returncode == 130, output
     assert psutil.wait_procs(family, timeout=60)[1] == []
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("outgrown", ["grown", "file"])
-def test_a_bound_that_is_not_held_is_said(outgrown: str) -> None:
+def test_an_exceeded_bound_is_reported(outgrown: str) -> None:
     """One byte more than stated, in memory or on disk, and the verdict is NO."""
     counts = {"accepted": 1, "unknown": 0, "refused": 0, "waiting": 1, "seconds": 1.0}
     kept = {**counts, "grown": 8, "stated": 8, "file": 4, "stated_file": 4}
@@ -147,15 +147,15 @@ def test_a_peer_that_fails_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("reed",), "there is no benchmark 'reed'\nUse one of: read, request, lag, start, memory."),
         (("read", "--ways", "ours,pandas"), "unknown: pandas; use ours, ours_pure"),
         (("read", "--events", "many"), "'many' is not a whole number of at least 1"),
     ],
 )
-def test_wrong_arguments(arguments: tuple[str, ...], said: str) -> None:
-    """Answered before anything starts, with what can be said instead."""
+def test_wrong_arguments(arguments: tuple[str, ...], message: str) -> None:
+    """Wrong arguments end the benchmark before anything starts, with the possible values."""
     ran = bench(*arguments)
     assert ran.returncode == 2
-    assert said in ran.stderr
+    assert message in ran.stderr

@@ -49,7 +49,7 @@ def test_what_the_topic_does_not_have_is_counted_and_named(
     with Buffered(kafka, topic) as log, caplog.at_level(logging.WARNING, logger="streaming_lab.client"):
         log.connect()
         log.linger = 30.0
-        log._producer = log._new_engine()
+        log._producer = log._new_producer()
         log.append("p", value(1), "e1")
         log.append("p", value(2), "e2")
         log._producer.purge()

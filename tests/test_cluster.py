@@ -82,8 +82,8 @@ def test_without_a_network_there_is_one_error_with_the_cure(tmp_path: Path, monk
 
 def test_the_properties_never_name_anything_but_loopback() -> None:
     """The own cluster advertises 127.0.0.1 whatever the host name is, and never says localhost."""
-    seats = (BrokerPorts(1, 1001, 2001), BrokerPorts(2, 1002, 2002), BrokerPorts(3, 1003, 2003))
-    found = server_properties(seats[1], seats, Path("/data"))
+    quorum = (BrokerPorts(1, 1001, 2001), BrokerPorts(2, 1002, 2002), BrokerPorts(3, 1003, 2003))
+    found = server_properties(quorum[1], quorum)
     assert found["advertised.listeners"] == "PLAINTEXT://127.0.0.1:1002"
     assert found["controller.quorum.voters"] == "1@127.0.0.1:2001,2@127.0.0.1:2002,3@127.0.0.1:2003"
     assert (found["offsets.topic.replication.factor"], found["transaction.state.log.min.isr"]) == (3, 2)
@@ -260,7 +260,7 @@ def test_the_start_up_cache_is_trained_once_and_a_bad_one_only_costs_speed(
     for content, with_stamp in ((good, True), (good[:1000000], False), (os.urandom(5000), True), (good[:-9999], True)):
         cache.file.write_bytes(content)
         if with_stamp:
-            cache.stamp.write_text(json.dumps([*cache._marks(), hash_file(cache.file)]))
+            cache.stamp.write_text(json.dumps([*cache._signature(), hash_file(cache.file)]))
         with attach("embedded") as cluster:
             assert cluster.describe().version == "4.4.0"
             assert now(home).training == (not cache.usable())
@@ -356,7 +356,7 @@ def test_of_a_names_addresses_the_one_with_kafka_is_taken(
         with attach(f"localhost:{port}") as cluster:
             assert (cluster.kind, cluster.connection) == ("external", {"bootstrap_servers": [f"127.0.0.1:{port}"]})
             assert [b.port for b in cluster.describe().brokers] == [port]
-            with pytest.raises(ClusterError, match="not the lab's own"):
+            with pytest.raises(ClusterError, match="the lab does not own that cluster"):
                 cluster.kill()
 
 

@@ -112,7 +112,7 @@ def test_corrupt(at: int, value: bytes, message: str) -> None:
 
 
 def test_old_formats_are_left_to_others() -> None:
-    """Messages from before Kafka 0.11 are not ours, already when the answer is measured."""
+    """Message formats from before Kafka 0.11 raise `OldFormat`, also when the answer is only measured."""
     data = bytearray(batch([with_()]))
     data[16] = 1
     with pytest.raises(OldFormat):
@@ -160,7 +160,7 @@ def test_what_is_not_json_where_nobody_looks(value: bytes) -> None:
 
 
 def test_a_sample_takes_no_more_batches_than_it_needs() -> None:
-    """From the wanted offsets on; all of them when there are too few records."""
+    """The first batches with enough wanted records; all batches when there are too few."""
     batches = [batch([with_()] * 4, base=base) for base in (0, 4, 8, 12)]
     whole = chunk(b"".join(batches), start=5)
     sizes = [len(first_batches(whole, records).data) for records in (1, 4, 5, 100)]

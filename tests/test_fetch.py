@@ -1,4 +1,4 @@
-"""What happens to a read when the cluster changes under it: on real brokers, three where it takes three."""
+"""Reads while the cluster changes, on real brokers."""
 
 import socket
 import struct
@@ -43,7 +43,7 @@ def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]],
 
     def arrange(answers: int, act: Callable[[], Any]) -> None:
         taken: list[BrokerConnection] = []
-        take = Fetcher._taken
+        take = Fetcher._take
 
         def taken_then(self: Fetcher, link: BrokerConnection) -> tuple[FetchedChunks, Exception | None]:
             found = take(self, link)
@@ -52,14 +52,14 @@ def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]],
                 act()
             return found
 
-        monkeypatch.setattr(Fetcher, "_taken", taken_then)
+        monkeypatch.setattr(Fetcher, "_take", taken_then)
 
     return arrange
 
 
 @pytest.fixture(autouse=True)
 def small_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read asks for a twentieth of the usual at once, so that two megabytes take several answers."""
+    """Fetches a twentieth of the usual bytes at once, so that two megabytes take several answers."""
     monkeypatch.setattr("streaming_lab.reader.pipeline.ANSWER_BYTES", ANSWER)
     monkeypatch.setattr("streaming_lab.reader.pipeline._PURE", ANSWER)
 
@@ -132,13 +132,13 @@ def test_several_leaders(trio: Cluster) -> None:
     topic = new_topic(trio.connection, 6)
     write(trio.connection, topic, {p: [(None, b'{"n": %d}' % (p * 1000 + i)) for i in range(1000)] for p in range(6)})
     with Fetcher(trio.connection, topic, committed=False, deadline=time.monotonic() + 10) as fetcher:
-        assert len(set(fetcher._located().leaders.values())) == 3
+        assert len(set(fetcher._find_leaders().leaders.values())) == 3
     found = read_topic(trio.connection, topic)
     assert found.events["n"].tolist() == list(range(6000))
 
 
 def test_a_frozen_broker(trio: Cluster, after: Any) -> None:
-    """A broker that answers no more: the deadline holds, and the error names partition, position and end."""
+    """With a silent broker the deadline holds, and the error names partition, position and end."""
     topic = large(trio.connection)
     only = leader(trio.connection, topic)
     after(1, lambda: trio.pause(broker=only))
@@ -257,7 +257,7 @@ def test_batches_are_not_copied(kafka: Connection) -> None:
     [(10, "impossible header .length 10, magic 2"), (-1, "length -1"), (1 << 30, "more than the .. bytes that")],
 )
 def test_a_length_that_cannot_be(kafka: Connection, monkeypatch: pytest.MonkeyPatch, length: int, message: str) -> None:
-    """A batch whose end can't be told is damage, said at once, not fetched again until the deadline."""
+    """A batch without a recognisable end is damage at once, and is not fetched again until the deadline."""
     topic, receive = values(kafka, b'{"n": 1}', b'{"n": 2}'), BrokerConnection.receive
 
     def damaged(self: BrokerConnection) -> tuple[Any, bytearray]:
@@ -272,20 +272,20 @@ def test_a_length_that_cannot_be(kafka: Connection, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("spoken", "message"),
+    ("reply", "message"),
     [
         (b"HTTP/1.1 400 Bad Request\r\n", "speaks HTTP, so it is no Kafka broker"),
         (struct.pack(">i", 900_000_000), "an answer of 900000000 bytes, where 5 to 67108864 are possible"),
         (struct.pack(">i", -1), "an answer of -1 bytes"),
     ],
 )
-def test_a_port_that_is_no_broker(spoken: bytes, message: str) -> None:
-    """What can be no answer's size is refused before there is memory for it, with a reason."""
+def test_a_port_that_is_no_broker(reply: bytes, message: str) -> None:
+    """An impossible answer size is refused with a reason before memory is allocated."""
 
     def speak() -> None:
         with server.accept()[0] as line:
             line.recv(1000)
-            line.sendall(spoken)
+            line.sendall(reply)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         speaker = threading.Thread(target=speak)
@@ -296,7 +296,7 @@ def test_a_port_that_is_no_broker(spoken: bytes, message: str) -> None:
 
 
 def test_a_fetch_has_room_for_a_large_batch(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than was asked for is an answer, but not any size."""
+    """An answer may be larger than requested, but not of any size."""
     topic = values(kafka, b'{"text": "%s"}' % (b"x" * 900_000))
     assert len(read_topic(kafka, topic, limit=1).events) == 1
     monkeypatch.setattr("streaming_lab.reader.fetch.fetcher._BATCH", 0)
@@ -304,8 +304,8 @@ def test_a_fetch_has_room_for_a_large_batch(kafka: Connection, monkeypatch: pyte
         read_topic(kafka, topic, limit=1, timeout=1)
 
 
-def test_a_link_that_is_closed_while_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It alone is dropped; the answers that are under way elsewhere are waited for."""
+def test_a_connection_that_is_closed_while_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the closed connection is dropped; answers under way at others are awaited."""
     monkeypatch.setattr(BrokerConnection, "_api_versions", lambda self: {})
     deadline = time.monotonic() + 10
     with (
@@ -313,14 +313,15 @@ def test_a_link_that_is_closed_while_idle(monkeypatch: pytest.MonkeyPatch) -> No
         ExitStack() as stack,
     ):
         servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
-        links = [fetcher._link(server.getsockname()) for server in servers]
+        connections = [fetcher._connect(server.getsockname()) for server in servers]
         lines = [stack.enter_context(server.accept()[0]) for server in servers]
-        for link in links[:2]:
-            link._asked = (1, None, 0)
+        for connection in connections[:2]:
+            connection._asked = (1, None, 0)
         lines[2].close()
         assert fetcher._answering() == []
         lines[1].send(b"something")
-        assert (fetcher._answering(), list(fetcher._links.values())) == ([links[1]], links[:2])
+        assert eventually(lambda: fetcher._answering() == [connections[1]])
+        assert list(fetcher._connections.values()) == connections[:2]
 
 
 def test_nothing_is_left_open(kafka: Connection) -> None:
@@ -347,7 +348,7 @@ def test_an_open_transaction_is_not_waited_for(kafka: Connection) -> None:
 
 @pytest.mark.parametrize("more", [0, MANY], ids=["shorter", "as long again"])
 def test_an_unclean_election(trio: Cluster, after: Any, more: int) -> None:
-    """A leader that lacks what was read: said so, also where other records have the same offsets by then."""
+    """A leader that lacks read records is an error, also where other records have the same offsets by then."""
     topic = new_topic(trio.connection, replication="2", unclean_leader_election_enable="true")
     found = topics.describe_topic(trio.connection, topic).partitions[0]
     first, behind = found.replicas

@@ -1,6 +1,7 @@
 """The game in a process of its own: it says when it is ready, what it left behind, and comes back knowing its past."""
 
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -8,7 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -19,6 +22,8 @@ from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.cluster import attach
 from streaming_lab.cluster.base import Cluster
+from streaming_lab.game import history
+from streaming_lab.game.events import Event
 from streaming_lab.reader import read_text
 
 
@@ -164,7 +169,7 @@ def test_what_cannot_be_delivered_is_named(kafka: Connection, topic: str, broker
         running.ask("/")
         broker.pause()
         assert running.ask("/purchase_a_sword", "r-1") == (503, "unknown")
-        assert running.stop() == (1, "1 event(s) were not delivered:\n  r-1\n")
+        assert running.stop() == (1, "1 event not delivered:\n  r-1\n")
 
 
 def test_the_outbox_survives_the_game_and_the_outage(
@@ -183,6 +188,43 @@ def test_the_outbox_survives_the_game_and_the_outage(
         assert [running.ask("/sell_a_sword?player=ann")[0] for _ in range(2)] == [200, 409]
         assert running.stop() == (0, "")
     assert rows(kafka, topic) >= 3  # at least once: default, bought, sold
+
+
+@pytest.mark.slow
+def test_an_outbox_game_starts_while_the_broker_is_away(breakable: Cluster, tmp_path: Path) -> None:
+    """It serves 503 with the reason until it has read the history once; then it knows its past and goes on."""
+    topic = new_topic(breakable.connection)
+    options = ("--way", "outbox", "--outbox", str(tmp_path / "outbox.sqlite"))
+    with game(breakable.connection, topic, *options) as running:
+        assert running.ask("/purchase_a_sword?player=ann", "r-1") == (200, "Sword Purchased!")
+        assert running.stop() == (0, "")
+    breakable.kill()
+    try:
+        command = [sys.executable, "-m", "streaming_lab.game", "--bootstrap", addresses(breakable.connection)]
+        with subprocess.Popen(
+            [*command, "--topic", topic, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            url, _, reason = line.partition(" answers 503 until its history can be read: ")
+            assert reason.startswith("no broker answers at 127.0.0.1:"), line
+            running = Running(process, url)
+            assert running.ask("/sell_a_sword?player=ann") == (503, "refused")
+            with requests.Session() as session:
+                session.trust_env = False
+                health = session.get(url + "/healthz", timeout=20)
+                rule = session.get(url + "/sell_a_sword?player=ann", timeout=20).json()["rule"]
+            assert (health.status_code, health.json()["ready"]) == (503, False)
+            assert rule.startswith("no broker answers at 127.0.0.1:")
+            breakable.restart()
+            assert process.stdout.readline() == f"ready {url}\n"
+            assert running.ask("/purchase_a_sword?player=ann", "r-1") == (200, "Sword Purchased!")
+            assert [running.ask("/sell_a_sword?player=ann")[0] for _ in range(2)] == [200, 409]
+            assert running.stop() == (0, "")
+    finally:
+        breakable.restart()
+    assert rows(breakable.connection, topic) == 2
 
 
 def test_a_signal_before_it_is_ready_ends_it_at_once(tmp_path: Path) -> None:
@@ -209,3 +251,31 @@ def test_a_place_that_cannot_be_is_two_lines_and_exit_code_2(
     ran = subprocess.run([*command, "--way", "outbox"], capture_output=True, text=True, timeout=30)
     assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 2)
     assert option[1] in ran.stderr
+
+
+def test_a_waiting_row_that_is_no_event_is_skipped_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No value, a number, broken or deeply nested JSON in an outbox's file: the events around it count."""
+    event = Event("r-1", "purchased_sword", "ann", datetime(2019, 3, 16, 5, 8, 40, tzinfo=UTC))
+    odd = [b"hello", b"\xff", None, 7, 1.5, b"[" * 100_000, b"[1]", "text", json.dumps({"event_type": "rode"}).encode()]
+    rows = [("r-1", "ann", event.to_bytes()), *((f"odd-{n}", "k", value) for n, value in enumerate(odd))]
+    monkeypatch.setattr(history, "read_batches", lambda *_, **__: iter(()))
+    log = SimpleNamespace(pending=lambda: rows)
+    with caplog.at_level(logging.WARNING):
+        assert list(history.read_history({}, "events", log)) == [event]  # type: ignore[arg-type]
+    assert [record.args[0] for record in caplog.records] == [f"odd-{n}" for n in range(len(odd))]  # type: ignore[index]
+
+
+BROKEN = "from streaming_lab.game import __main__, game; game.Game.answer = None; __main__.main()"
+
+
+def test_a_bugs_traceback_is_on_the_processs_standard_error(kafka: Connection, topic: str) -> None:
+    """A 500 says where its traceback is, and there it is."""
+    command = [sys.executable, "-c", BROKEN, "--bootstrap", addresses(kafka), "--topic", topic]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        running = Running(process, process.stdout.readline().split()[1])
+        assert running.ask("/") == (500, "error")
+        code, errors = running.stop()
+    assert (code, errors.splitlines()[-1]) == (0, "TypeError: 'NoneType' object is not callable")

@@ -26,6 +26,7 @@ FOUNDATION = {
     "ports",
     "processes",
     "skipped_imports",
+    "wording",
 }  # "": the version
 LONGEST = 320  # lines of a module
 

@@ -1,4 +1,4 @@
-"""The page shows all that ran, bounded and harmless."""
+"""The page shows every output, bounded in size and sanitized."""
 
 import re
 
@@ -8,13 +8,13 @@ from book import chapter, code, prose, raised, shown, stream
 
 from streaming_lab.analysis.theme import COLOURS
 from streaming_lab.report.record import Failure
-from streaming_lab.report.render import markdown
-from streaming_lab.report.render.markdown import sanitize
+from streaming_lab.report.render import terminal_text
 from streaming_lab.report.render.page import styles
+from streaming_lab.report.render.sanitize import sanitize
 
 
 def only(*outputs: object, source: str = "1", id: str = "one", tags: tuple[str, ...] = ()) -> str:
-    """The page of a run with one cell that had these outputs."""
+    """Render the page of a run with one cell and these outputs."""
     return book.page(chapter(1, "Only", code(source, id, *tags, outputs=list(outputs))))
 
 
@@ -85,7 +85,7 @@ def test_hidden_tests_and_readings_show_no_code() -> None:
 
 
 def test_a_failed_hidden_test_is_shown() -> None:
-    """What failed is never hidden."""
+    """A failed cell is never hidden."""
     failure = Failure("error", "AssertionError: three", "guard", "1.1")
     cell = code("assert rows == 3", "guard", "test", outputs=[raised("AssertionError", "three", "line 1", "line 2")])
     page = book.page(chapter(1, "A", cell, failure=failure))
@@ -96,7 +96,7 @@ def test_a_failed_hidden_test_is_shown() -> None:
 
 
 def test_a_failure_without_a_traceback_is_told_in_its_cell() -> None:
-    """A dead kernel says nothing; the page does."""
+    """The page shows the failure of a kernel that died without a traceback."""
     failure = Failure("kernel death", "the kernel died: SIGKILL (-9)", "die", "1.1")
     page = book.page(chapter(1, "A", code("die()", "die"), code("2", "next"), failure=failure))
     assert '<p class="who">Failure in cell 1.1</p><pre>the kernel died: SIGKILL (-9)</pre>' in page
@@ -121,8 +121,8 @@ def test_seventeen_megabytes_are_shown_as_a_hundred_lines() -> None:
 @pytest.mark.parametrize("one", ["x" * 17_000_000, "x\r" * 8_500_000, "\b" * 17_000_000, "\x1b[" * 8_500_000])
 def test_one_endless_line_is_cut_in_time(one: str) -> None:
     """Seventeen megabytes without a line end: cut, said, and no expression runs away."""
-    shown, note = markdown.bounded_text(one)
-    assert len(shown) < 3 * markdown.WIDTH
+    shown, note = terminal_text.bounded_text(one)
+    assert len(shown) < 3 * terminal_text.WIDTH
     assert note.startswith("17 MB") or shown == "x"
 
 
@@ -163,8 +163,8 @@ def test_carriage_returns_are_applied() -> None:
     ],
 )
 def test_text_is_what_a_terminal_would_show(raw: str, seen: str) -> None:
-    """Escapes are gone, overwriting is done, and what would act in secret is visible."""
-    assert markdown.bounded_text(raw).text == seen
+    """Escapes and carriage returns are applied, and control characters are visible."""
+    assert terminal_text.bounded_text(raw).text == seen
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_text_is_what_a_terminal_would_show(raw: str, seen: str) -> None:
         "<noscript><p title='</noscript><img src=x onerror=alert(1)>'></noscript>",
     ],
 )
-def test_what_an_output_holds_can_not_act(evil: str) -> None:
-    """No script, no handler, no address that is fetched is left, whichever way an output brings it."""
+def test_no_output_can_act(evil: str) -> None:
+    """No script, handler or fetched address is left, in any kind of output."""
     made = [only(shown({kind: evil, "text/plain": evil})) for kind in ("text/html", "text/markdown", "image/svg+xml")]
     made = [
         page.split("<main>")[1].split("</main>")[0] for page in [*made, only(stream(evil), raised(evil, evil, evil))]
@@ -205,7 +205,7 @@ def test_an_output_can_not_break_out_of_its_place() -> None:
 
 
 def test_a_drawing_keeps_its_form() -> None:
-    """What charts are made of gets through: shapes, tokens as colours, text, clip paths."""
+    """Shapes, text, clip paths and tokens as colours pass the sanitizer."""
     svg = (
         '<svg class="wide" viewBox="0 0 1 1" aria-hidden="true"><g clip-path="url(#c)"><path class="band" d="M0 0h1" '
         'fill="var(--t1,#0072b2)"></path><text x="1" text-anchor="end">1</text></g></svg>'
@@ -214,7 +214,7 @@ def test_a_drawing_keeps_its_form() -> None:
 
 
 def test_every_token_of_the_stylesheet_is_defined_once() -> None:
-    """What the rules use is a token of the page or of the drawings' theme, and no token is in both."""
+    """Every token that the rules use is defined once, by the page or by the drawings' theme."""
     rules = styles()
     screen = rules[: rules.index("@media print")]
     defined = re.findall(r"^  --([\w-]+):", screen, re.MULTILINE)

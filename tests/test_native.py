@@ -1,4 +1,4 @@
-"""The native core never gives another result than the pure-Python decoder, and says whether it is there."""
+"""The native core gives the same result as the pure-Python decoder, and reports whether it is there."""
 
 import json
 import locale
@@ -29,7 +29,7 @@ def built() -> None:
 
 
 def check_same(data: bytes, plan: object = PLAN, **of: object) -> None:
-    """Both decoders make the same of the bytes: rows, cells, types, rejects, tombstones, errors."""
+    """Both decoders give the same rows, cells, types, rejects, tombstones and errors."""
     expected = result(python.decode_chunk, plan, chunk(data, **of))
     assert result(native.decode_chunk_native, plan, chunk(data, **of)) == expected
 
@@ -295,7 +295,7 @@ def test_a_limit_of_memory_is_no_reason_to_give_up(monkeypatch: pytest.MonkeyPat
 
 
 def test_without_enough_memory_python_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the core has no memory for is still the other decoder's, and the result the same."""
+    """A chunk that is too large for the core's memory goes to the Python decoder, with the same result."""
 
     class Columns:
         def __init__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""The slow obvious way is the judge: stock KafkaConsumer and json.loads, row for row; and kcat, which is neither."""
+"""The reader against independent ones: stock KafkaConsumer with json.loads, row for row, and kcat."""
 
 import json
 import math

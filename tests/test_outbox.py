@@ -237,16 +237,20 @@ def test_requests_that_wait_share_one_commit(path: Path) -> None:
         log.close(timeout=0)
 
 
-def test_a_long_outage_of_large_events_costs_disk_not_memory(kafka: Connection, topic: str, path: Path) -> None:
+def test_a_long_outage_of_large_events_costs_disk_not_memory(
+    kafka: Connection, topic: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The relay takes no more rows than `memory` holds, and those that are larger than that one at a time."""
+    monkeypatch.setattr("streaming_lab.client.preflight.find_accepting_server", lambda *_: "gone in this moment")
     with Outbox(NOBODY, topic, path=path, memory=64 << 10) as log:
         for number in range(20):
             log.append("p", b"x" * (20 << 10), f"e{number}")
-        assert log._relay is not None
-        engine = log._relay._producer
-        assert eventually(lambda: engine.waiting)
-        assert not eventually(lambda: engine.waiting != 2, 0.3)
+        relay = log._relay
+        assert relay is not None
+        assert eventually(lambda: relay._producer and relay._producer.waiting == 2)
+        assert not eventually(lambda: relay._producer and relay._producer.waiting != 2, 0.3)
         log.close(timeout=0)
+    monkeypatch.undo()
     with Outbox(kafka, topic, path=path, memory=8 << 10) as log:
         log.connect()
         assert log.close() == 0
@@ -276,7 +280,7 @@ def test_the_relay_outlives_an_error_of_the_disk(
     kafka: Connection, topic: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One read that fails delays the rows, it does not leave them in the file for good."""
-    monkeypatch.setattr("streaming_lab.delivery.outbox.RESTART_PAUSE", 0.01)
+    monkeypatch.setattr("streaming_lab.delivery.relay.RESTART_PAUSE", 0.01)
     with Outbox(kafka, topic, path=path) as log:
         log.connect()
         read, failures = log._file.after, [sqlite3.OperationalError("disk I/O error")]
@@ -332,3 +336,54 @@ def test_a_place_where_no_file_can_be_is_an_error_that_names_it(tmp_path: Path, 
     for _ in range(2):
         with pytest.raises(LabError, match=re.escape(str(tmp_path / place))):
             OutboxStore(tmp_path / place, "events", quota=1 << 20)
+
+
+def test_a_link_to_an_outbox_is_the_outbox(path: Path, tmp_path: Path) -> None:
+    """Through a symbolic link the second game finds the first one's lock; a second name of the file is refused."""
+    alias, hard = tmp_path / "alias.sqlite", tmp_path / "hard.sqlite"
+    with Outbox(NOBODY, "events", path=path) as log:
+        log.connect()
+        alias.symlink_to(path)
+        with Outbox(NOBODY, "events", path=alias) as second, pytest.raises(LabError, match="is in use by another game"):
+            second.connect()
+        log.close(timeout=0)
+    hard.hardlink_to(path)
+    with Outbox(NOBODY, "events", path=hard) as third, pytest.raises(LabError, match=r"has 2 names \(hard links\)"):
+        third.connect()
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", ".lock"])
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_file_that_is_gone_takes_no_more_events(path: Path, ending: str, replaced: bool) -> None:
+    """Nothing is called durable that no start would find; what waits is named at the end, and not called safe."""
+    with Outbox(NOBODY, "events", path=path) as log:
+        log.append(*event(1))
+        assert (log.ready(), log.keeps_unsent) == (True, True)
+        part = path.with_name(path.name + ending)
+        part.unlink()
+        if replaced:
+            part.touch()
+        with pytest.raises(Refused, match=re.escape(f"{part} was removed or replaced under the game")):
+            log.append(*event(2))
+        assert (log.ready(), log.counts) == (False, Counts(accepted=1, refused=1, queued=1))
+        assert "was removed or replaced" in log.last_reasons["refused"]
+        assert log.close(timeout=0) == 1
+    assert (log.unsent, log.keeps_unsent) == (["e1"], False)
+
+
+def test_an_outbox_is_its_owner_s_alone(tmp_path: Path) -> None:
+    """No file of it can be read by others, whatever the umask; a file of an earlier version is closed to them."""
+    path = tmp_path / "new" / "outbox.sqlite"
+    before = os.umask(0)
+    try:
+        for _ in range(2):
+            with Outbox(NOBODY, "events", path=path) as log:
+                log.append(*event(1))
+                modes = {part.name: oct(part.stat().st_mode & 0o777) for part in path.parent.iterdir()}
+                log.close(timeout=0)
+            path.chmod(0o644)
+    finally:
+        os.umask(before)
+    endings = ("", "-shm", "-wal", ".lock", ".lock-journal")
+    assert modes == dict.fromkeys((path.name + ending for ending in endings), "0o600")
+    assert oct(path.parent.stat().st_mode & 0o777) == "0o700"

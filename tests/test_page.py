@@ -1,4 +1,4 @@
-"""The page in a real browser: no request, no error, readable by everyone, whole on paper."""
+"""The page in a real browser: no request, no error, accessible, complete on paper."""
 
 import os
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def ledger(**more: Any) -> dict[str, Any]:
 
 
 def drawing(size: str, width: int) -> str:
-    """A chart as small as can be."""
+    """Draw a minimal chart."""
     box = f'viewBox="0 0 {width} 60" width="{width}" height="60"'
     return f'<svg class="{size}" {box} aria-hidden="true"><rect class="t1" width="90" height="40"/></svg>'
 
@@ -55,7 +55,7 @@ def figure(title: str) -> Any:
 
 
 def wide_frame() -> Any:
-    """What pandas shows of a frame with 30 columns."""
+    """Return pandas' HTML of a frame with 30 columns."""
     heads = "".join(f"<th>column_{index}</th>" for index in range(30))
     cells = "".join(f"<td>{index}.123456</td>" for index in range(30))
     rows = f"<tr><th>0</th>{cells}</tr>" * 3
@@ -123,7 +123,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The addresses of a passed and a failed page."""
+    """Write a passed and a failed page; return their addresses."""
     folder = tmp_path_factory.mktemp("pages")
     for name, made in {"passed": passed_page(), "failed": failed_page()}.items():
         (folder / f"{name}.html").write_text(made, encoding="utf-8")
@@ -131,7 +131,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 class Opened:
-    """A page in the browser, with all that it asked for and complained about."""
+    """A page in the browser, with its requests and console messages."""
 
     def __init__(self, browser: Browser, url: str, **context: Any) -> None:
         self.context = browser.new_context(**{"viewport": WIDE, **context})

@@ -14,6 +14,7 @@ import pytest
 from streaming_lab.delivery.ways import DELIVERING
 from streaming_lab.errors import LabError
 from streaming_lab.report import parameters
+from streaming_lab.report.chapter import Chapter, select_chapters
 from streaming_lab.report.cli import main
 from streaming_lab.report.parameters import Parameter, ParameterError, check_parameters, merge_parameters
 
@@ -95,7 +96,7 @@ def test_a_mistake_is_refused_with_its_reason(name: str, text: str, said: str) -
 
 
 def test_a_parameter_given_twice_is_refused() -> None:
-    """Nobody has to know which of two wins."""
+    """No rule of precedence has to be known."""
     with pytest.raises(ParameterError, match="given twice"):
         check_parameters([("requests", "1"), ("requests", "2")], KNOWN)
 
@@ -121,11 +122,55 @@ def test_a_declaration_that_cannot_be_checked_is_refused(source: str, said: str)
         parameters.declared(source, "x.ipynb")
 
 
-def test_a_notebook_without_a_parameters_cell_is_refused(tmp_path: Path) -> None:
-    """papermill would only warn."""
-    path = book.write(tmp_path, "01-a", book.code("1", "one"))
-    with pytest.raises(ParameterError, match=r"01-a.ipynb has no cell tagged parameters"):
+def test_a_notebook_without_a_parameters_cell_has_no_parameters(tmp_path: Path) -> None:
+    """A chapter of one's own needs none; two cells are refused, since papermill would take the first."""
+    assert parameters.read_declarations(book.write(tmp_path, "01-a", book.code("1", "one"))) == {}
+    path = book.write(tmp_path, "02-b", book.parameters(), book.code("1", "one", "parameters"))
+    with pytest.raises(ParameterError, match=r"02-b.ipynb has 2 cells tagged parameters"):
         parameters.read_declarations(path)
+
+
+NOT_CHAPTERS = (
+    "02 play the game (copy)",
+    "02b-more",
+    "3D-plots",
+    "02-play-Copy1",
+    "02-play-checkpoint",
+    "02-play (2)",
+    "untitled",
+)
+
+
+def test_a_notebook_is_a_chapter_or_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copies and other names stop nothing; a broken chapter stops only a run that it belongs to."""
+    plans: list[Any] = []
+    monkeypatch.setattr(
+        "streaming_lab.report.run.run_report",
+        lambda plan, _: plans.append(plan) or (Mock(seconds=0.0, exit_code=0, reason="x"), plan.build),
+    )
+    for name in ("10-late", "02-play", "05-öwn chapter", *NOT_CHAPTERS):
+        book.write(tmp_path, name, book.code("1", "one"))
+    (tmp_path / "07-broken.ipynb").write_text("{")
+    (tmp_path / ".hidden.ipynb").write_text("{")
+    assert main(["2", "05", "notebooks/10-late.ipynb"], tmp_path) == 0
+    assert [one.name for one in plans[0].chapters] == ["02-play", "05-öwn chapter", "10-late"]
+    assert sorted(capsys.readouterr().err.splitlines()) == sorted(
+        f"{name}.ipynb is not a chapter and does not run: a chapter is called like 05-my-chapter.ipynb"
+        for name in NOT_CHAPTERS
+    )
+    with pytest.raises(ParameterError, match=r"07-broken.ipynb is not a notebook"):
+        main([], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "word", ["3", "03", "03-read", "03-read-the-events.ipynb", "notebooks/03-read-the-events.ipynb"]
+)
+def test_a_chapter_is_named_in_many_ways(word: str) -> None:
+    """By its number however it is written, the beginning of its name, or its file."""
+    found = [Chapter(Path(f"{name}.ipynb")) for name in ("03-read-the-events", "30-later")]
+    assert [one.name for one in select_chapters(found, [word])] == ["03-read-the-events"]
 
 
 def test_one_name_has_one_meaning_in_all_chapters() -> None:
@@ -146,7 +191,7 @@ def test_a_parameter_of_a_chapter_that_does_not_run_is_named() -> None:
 
 
 def test_the_help_lists_the_parameters_of_the_notebooks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Names, types, defaults, meanings and limits, straight from the cells."""
+    """The help has names, types, defaults, meanings and limits as in the cells."""
     book.write(tmp_path, "01-a", book.parameters(SOURCE))
     with pytest.raises(SystemExit, match="0"):
         main(["--help"], tmp_path)
@@ -170,11 +215,12 @@ def test_the_help_lists_the_parameters_of_the_notebooks(tmp_path: Path, capsys: 
 def test_a_switch_that_multiplies_the_work_moves_the_limits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], limits: tuple[float, float]
 ) -> None:
-    """What takes 20 times as long may take 20 times as long, unless the command line says how long."""
+    """The limits of time grow by the same factor, unless the command line sets them."""
     plans: list[Any] = []
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(
-        "streaming_lab.report.run.run_report", lambda plan, _: plans.append(plan) or Mock(seconds=0.0, exit_code=0)
+        "streaming_lab.report.run.run_report",
+        lambda plan, _: plans.append(plan) or (Mock(seconds=0.0, exit_code=0, reason="x"), plan.build),
     )
     book.write(tmp_path, "01-a", book.parameters(SOURCE))
     assert main(arguments, tmp_path) == 0
@@ -183,7 +229,7 @@ def test_a_switch_that_multiplies_the_work_moves_the_limits(
 
 @pytest.mark.parametrize("arguments", [["04"], ["-p", "requests"], ["--timeout", "0"], ["--no-such"]])
 def test_a_wrong_command_line_is_refused(tmp_path: Path, arguments: list[str]) -> None:
-    """Unknown chapters and options are errors with a cure, like everything else."""
+    """Unknown chapters and options raise a `LabError` with a cure."""
     book.write(tmp_path, "01-a", book.parameters(SOURCE))
     with pytest.raises(LabError) as caught:
         main(arguments, tmp_path)
@@ -203,7 +249,7 @@ def test_a_mistyped_name_costs_less_than_a_second_and_starts_nothing(tmp_path: P
 
 
 def test_the_way_to_a_refusal_imports_nothing_heavy() -> None:
-    """Whatever the machine's speed: no papermill, pandas or jupyter before the parameters are right."""
+    """papermill, pandas and jupyter are imported after the parameters are checked."""
     heavy = ["papermill", "pandas", "jupyter_client", "nbconvert", "nbformat", "asyncio"]
     script = f"import streaming_lab.report.cli, sys; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], cwd=book.PROJECT, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Topic to DataFrame on a real broker: what people met in the field, each as a test."""
+"""Topic to DataFrame on a real broker."""
 
 import json
 import threading
@@ -54,7 +54,7 @@ def test_several_shapes_in_one_topic_are_one_frame(kafka: Connection, decoder: s
 
 @pytest.mark.essential
 def test_a_column_that_comes_after_the_sample(kafka: Connection, decoder: str) -> None:
-    """Without a schema, later keys and types widen the frame; no row is lost for it and order stays."""
+    """Without a schema, later keys and types widen the frame; no row is lost and the order stays."""
     rows = [{"a": i} for i in range(3000)] + [{"a": 0.5, "b": "x"}, {"b": 7}, {"c": None}] + [{"a": 1}] * 3000
     found = read_topic(kafka, values(kafka, *(json.dumps(row).encode() for row in rows)), decoder=decoder)
     events = found.events
@@ -82,7 +82,7 @@ def test_a_sample_without_values_is_none() -> None:
 
 
 def test_strays_come_in_their_places() -> None:
-    """What the plan has no room for yet is in the table of its chunk, by offset, with the rejects beside it."""
+    """Rows that need a wider plan are in the table of their chunk, by offset; rejects are beside it."""
     lines = [b'{"a": 1}', b'{"b": 2}', b"{", None, b'{"a": 0.5}', b'{"a": 3}']
     work = PolledBatch(0, index_values(range(6), [0] * 6, [None] * 6, lines), 6)
     (part,) = Pipeline(Planner(infer.widen_plan(infer.empty_plan(), lines[:1]))).parts(iter([work]))
@@ -100,7 +100,7 @@ def test_all_records_each_time(kafka: Connection) -> None:
 
 
 def test_records_appended_meanwhile_are_left_out(kafka: Connection) -> None:
-    """The end is the end at the start, however much a writer adds while we read."""
+    """A read ends at the end offset of its start, however much a writer adds meanwhile."""
     topic = values(kafka, *(b'{"n": %d}' % i for i in range(1000)), partitions=3)
     stop = threading.Event()
 
@@ -199,14 +199,14 @@ def test_an_empty_topic(kafka: Connection, decoder: str) -> None:
 
 
 def test_a_topic_that_does_not_exist(kafka: Connection) -> None:
-    """Named, with the one that was probably meant, in less than 5 s."""
+    """The error names the topic and the nearest existing name, in less than 5 s."""
     name = values(kafka, b"{}")
     with within(5), pytest.raises(UnknownTopic, match=f"topic '{name}s' does not exist .did you mean '{name}'"):
         read_topic(kafka, name + "s")
 
 
 def test_a_broker_that_is_not_there() -> None:
-    """Another message than for a missing topic, in less than 5 s."""
+    """A missing broker has another message than a missing topic, in less than 5 s."""
     with within(5), pytest.raises(BrokerUnavailable, match=r"no broker answers at 127\.0\.0\.1:1"):
         read_topic({"bootstrap_servers": ["127.0.0.1:1"]}, "events")
 
@@ -227,7 +227,7 @@ def test_events_of_the_game_that_are_none(kafka: Connection, decoder: str) -> No
 
 
 def test_columns_are_pushed_down(kafka: Connection, decoder: str) -> None:
-    """Only the asked columns are decoded and judged; a name that is none is an error."""
+    """Only the requested columns are decoded and judged; an unknown name is an error."""
     topic = values(kafka, b'{"a": 1, "b": "x", "offset": 9}', b'{"a": 2, "b": 5}')
     schema = Schema({"a": "int64", "b": "string", "offset": "int64"})
     found = read_topic(kafka, topic, schema, columns=["offset", "a", "offset_value"], decoder=decoder)
@@ -240,7 +240,7 @@ def test_columns_are_pushed_down(kafka: Connection, decoder: str) -> None:
 
 
 def test_limit_reads_no_further(kafka: Connection, decoder: str) -> None:
-    """That many events, and the ranges that were read for them."""
+    """A limit gives that many events, and the ranges that were read for them."""
     topic = values(kafka, *[b"{broken", None, *(b'{"n": %d}' % i for i in range(100))], partitions=2)
     found = read_topic(kafka, topic, limit=60, decoder=decoder)
     assert len(found.events) == 60
@@ -309,7 +309,7 @@ def test_a_range_is_never_backwards(kafka: Connection) -> None:
 
 
 def test_a_partition_that_is_not_there(kafka: Connection) -> None:
-    """Named at once, in ranges as in start and end, with those that there are."""
+    """An unknown partition is an error at once, in ranges, start and end, with the existing partitions."""
     topic = values(kafka, b"{}", b"{}", partitions=2)
     for place in ({"ranges": {1: (0, 1), 7: (0, 1)}}, {"start": {7: 0}}, {"end": {7: 0}}):
         with pytest.raises(LabError, match=r"there is no partition \[7\]\nThe partitions are \[0, 1\]"):
@@ -324,16 +324,18 @@ def test_text(kafka: Connection) -> None:
 
 
 def test_batches_within_a_budget(kafka: Connection, decoder: str) -> None:
-    """Tables one after another, whose rows are those of the frame; rejects go aside or stop the walk."""
+    """Tables one after another, whose rows are those of the frame; rejects go to a callback or stop the walk."""
     topic = new_topic(kafka, 2)
     lines = [b'{"n": %d, "pad": "%s"}' % (i, b"x" * 500) for i in range(5000)] + [b"{"]
     small = producer(kafka, batch_size=1 << 16)  # a record batch that is larger than the budget comes as a whole
     write(kafka, topic, {p: [(None, line) for line in lines[p::2]] for p in range(2)}, small)
-    aside: list[int] = []
-    tables = list(read_batches(kafka, topic, memory=1 << 20, decoder=decoder, aside=lambda p, d: aside.append(p)))
+    rejected: list[int] = []
+    tables = list(
+        read_batches(kafka, topic, memory=1 << 20, decoder=decoder, on_rejected=lambda p, _: rejected.append(p))
+    )
     assert sum(len(table) for table in tables) == 5000
     assert max(table.nbytes for table in tables) < 1 << 20
-    assert aside == [0]
+    assert rejected == [0]
     found = pd.concat([table.to_pandas() for table in tables]).sort_values(["partition", "offset"])
     assert found["n"].tolist() == read_topic(kafka, topic).events["n"].tolist()
     with pytest.raises(LabError, match="partition 0, offset 2500 is no row: not JSON"):
@@ -342,7 +344,7 @@ def test_batches_within_a_budget(kafka: Connection, decoder: str) -> None:
 
 @pytest.mark.parametrize("codec", ["zstd", "gzip"])
 def test_batches_within_a_budget_however_compressed(kafka: Connection, decoder: str, codec: str) -> None:
-    """What the bytes become counts, not what they are in the log."""
+    """The memory bound counts inflated bytes, not the bytes in the log."""
     topic = new_topic(kafka)
     lines = [(None, b'{"n": %d, "pad": "%s"}' % (i, b"x" * 500)) for i in range(20_000)]
     write(kafka, topic, {0: lines}, producer(kafka, batch_size=1 << 15, compression_type=codec))
@@ -360,7 +362,7 @@ def test_a_range_that_is_not_there_yet(kafka: Connection) -> None:
 
 
 def test_unknown_settings(kafka: Connection) -> None:
-    """A decoder or isolation that is none is an error with the names."""
+    """An unknown decoder or isolation is an error with the known names."""
     with pytest.raises(LabError, match="decoder 'rust' is unknown"):
         read_topic(kafka, "events", decoder="rust")
     with pytest.raises(LabError, match="isolation 'none' is unknown"):
@@ -374,13 +376,13 @@ def test_the_way_round_gives_the_same(kafka: Connection, monkeypatch: pytest.Mon
     write(kafka, topic, {0: [(b"\xff", None), (None, b"{"), (None, b'{"n": "text"}')]})
     write(kafka, topic, {0: [(None, b'{"n": 1, "pad": "%s"}' % (b"x" * 900_000))] * 12})  # more than one answer
     expected = read_topic(kafka, topic)
-    fetch, taken = Fetcher._taken, []
+    fetch, taken = Fetcher._take, []
 
     def gives_up(self: Fetcher, link: BrokerConnection) -> object:
         taken.append(link)
         return fetch(self, link) if len(taken) < 2 else (FetchedChunks([], link, bytearray()), Unsupported("error 99"))
 
-    monkeypatch.setattr(Fetcher, "_taken", gives_up)
+    monkeypatch.setattr(Fetcher, "_take", gives_up)
     found = read_topic(kafka, topic)
     assert found.decoder == "consumer: error 99"
     for name in ("events", "rejects", "tombstones"):
@@ -399,7 +401,7 @@ def test_the_way_round_gives_the_same(kafka: Connection, monkeypatch: pytest.Mon
 def test_errors_of_the_consumer(
     kafka: Connection, monkeypatch: pytest.MonkeyPatch, asked: str, error: Exception, message: str
 ) -> None:
-    """Whatever it is asked, its errors are ours, with the topic and what to do."""
+    """Each of KafkaConsumer's errors becomes a LabError with the topic and the next step."""
 
     def fails(*_: object, **__: object) -> None:
         raise error

@@ -1,4 +1,4 @@
-"""The one meaning of an odd row."""
+"""Odd rows: cells, or the reason of a reject."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -40,7 +40,7 @@ ROW = dict.fromkeys(("s", "i", "f", "b", "t", "j", "key_value"))
     ],
 )
 def test_row(value: bytes, cells: dict[str, Any]) -> None:
-    """What is a row, cell by cell."""
+    """Odd values that are rows, cell by cell."""
     assert parse_row(PLAN, value) == {**ROW, "s": "x", **cells}
 
 
@@ -71,7 +71,7 @@ def test_row(value: bytes, cells: dict[str, Any]) -> None:
     ],
 )
 def test_reject(value: bytes, reason: str) -> None:
-    """What is no row, and why."""
+    """Odd values that are no rows, with the reason."""
     with pytest.raises(RowRejected) as found:
         parse_row(PLAN, value)
     assert (type(found.value), str(found.value)) == (RowRejected, reason)
@@ -81,7 +81,7 @@ def test_reject(value: bytes, reason: str) -> None:
     "value", [b'{"a": "text"}', b'{"b": 1}', b'{"b": null}', b'{"a": 1.0}', b'{"a": 9007199254740993}']
 )
 def test_an_inferred_plan_makes_room(value: bytes) -> None:
-    """Another type or a new key is no reject there."""
+    """Another type or a new key is no reject in an inferred plan."""
     plan = widen_plan(empty_plan(), [b'{"a": 1}'])
     with pytest.raises(NeedsWiderPlan):
         parse_row(plan, value)

@@ -1,4 +1,4 @@
-"""Schemas as declared, and as inferred."""
+"""Declared and inferred schemas."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -78,7 +78,7 @@ def test_inferred(values: list[bytes], types: dict[str, str]) -> None:
 
 
 def test_join_does_not_depend_on_the_order() -> None:
-    """Whatever comes first, the type in the end is the same."""
+    """The order of values does not change the final type."""
     kinds = ["null", "bool", "int53", "int64", "float64", "string", "json"]
     for one in kinds:
         for other in kinds:

@@ -247,7 +247,7 @@ def test_an_outbox_that_is_refused(
     doors: Doors, case: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It needs no broker, so it takes the event; why nobody gets it is said once, and nothing is lost."""
-    monkeypatch.setattr("streaming_lab.delivery.outbox.WARN_AFTER", 0.2)
+    monkeypatch.setattr("streaming_lab.delivery.relay.WARN_AFTER", 0.2)
     topic, file = new_topic(doors.connection()), tmp_path / "outbox.sqlite"
     protocol, changes, reason = REFUSALS[case]
     connection = refused(doors, protocol, changes, "SCRAM-SHA-256" if case == "scram" else "PLAIN")
@@ -318,10 +318,8 @@ def same(found: Any, expected: Any) -> None:
 
 
 def batches(connection: Connection, topic: str) -> list[Any]:
-    """All tables, rejects aside."""
-    return list(
-        read_batches(connection, topic, columns=["partition", "offset", "n"], aside=lambda partition, decoded: None)
-    )
+    """All tables; rejects are skipped."""
+    return list(read_batches(connection, topic, columns=["partition", "offset", "n"], on_rejected=lambda *_: None))
 
 
 def refused(doors: Doors, protocol: str, changes: dict[str, Any], mechanism: str) -> Connection:

@@ -1,4 +1,4 @@
-"""What a person may set by environment variables: one table, and no value or name that is silently ignored."""
+"""The settings by environment variables: one table, and no value or name is ignored in silence."""
 
 import os
 import re
@@ -29,7 +29,7 @@ from streaming_lab.paths import PROJECT, SOURCE
 def test_a_setting_is_read_when_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, setting: settings.Setting[object], text: str, value: object
 ) -> None:
-    """What is set, as its type; an empty text is as good as none."""
+    """The value has the setting's type; an empty text counts as unset."""
     monkeypatch.setenv(setting.name, text)
     assert setting.get() == value
 
@@ -58,7 +58,7 @@ def test_a_bad_value_is_two_lines_and_exit_code_2(
 
 
 def test_an_unknown_variable_is_named_with_what_it_might_have_meant() -> None:
-    """A slip of the pen finds its setting; anything else is shown them all; what the lab itself sets is known."""
+    """A near name is told its setting, another name all of them; the lab's internal variables are known."""
     near, far = settings.complaints(
         {"LAB_KAFKA_HAEP": "1", "LAB_XYZ": "1", "LAB_SAID": "1", "LAB_HOME": "a", "LAB": "1"}
     )
@@ -78,7 +78,7 @@ def test_a_command_names_it_once_and_goes_on() -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", said)
 
 
-@pytest.mark.parametrize("script", ["report", "cluster"])
+@pytest.mark.parametrize("script", ["report", "cluster", "lab"])
 def test_help_lists_every_setting(script: str) -> None:
     """Name, meaning and default, a line each."""
     ran = subprocess.run(

@@ -15,7 +15,7 @@ SCRIPTS = sorted(path for path in (PROJECT / "scripts").glob("*.py") if "import 
 
 
 def test_the_project_and_the_code_have_the_same_version() -> None:
-    """pyproject.toml names what `app` says."""
+    """pyproject.toml and the package name the same version."""
     with (PROJECT / "pyproject.toml").open("rb") as file:
         assert tomllib.load(file)["project"]["version"] == streaming_lab.__version__
 

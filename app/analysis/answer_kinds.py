@@ -1,6 +1,6 @@
-"""The kinds of answer that a request can have: each one's name, colour, and whether it promised the event.
+"""The kinds of answer to a request: name, colour, and whether the answer promised the event.
 
-Experiments sort their answers by them, tables have a column for each, charts draw them in these colours.
+Experiments sort their answers by kind, tables have a column and charts a colour for each kind.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class AnswerKind:
-    """One kind of answer; `colour` is a token of the page, `promised`: the player was told that the event is kept."""
+    """One kind of answer; `colour` is a token of the page; `promised`: the answer says that the event is kept."""
 
     name: str
     colour: str
@@ -17,13 +17,13 @@ class AnswerKind:
 
 
 ACCEPTED = "200"
-LOST = "200, lost"  # a 200 whose event is not in the topic: known afterwards only, nobody is answered that
+LOST = "200, lost"  # a 200 whose event is not in the topic: no answer, but a finding afterwards
 REFUSED_BY_RULES = "refused by the rules"
 REFUSED = "503 refused"
 UNKNOWN = "503 unknown"
 NO_ANSWER = "no answer"
 
-# From good to bad, as they are stacked. Good is green, lost red; what promised nothing is grey.
+# From good to bad, in the order of the stack. Good is green, lost red, answers without a promise grey.
 ANSWER_KINDS: Mapping[str, AnswerKind] = {
     kind.name: kind
     for kind in (
@@ -35,12 +35,12 @@ ANSWER_KINDS: Mapping[str, AnswerKind] = {
         AnswerKind(NO_ANSWER, "line"),
     )
 }
-ANSWERS = tuple(name for name in ANSWER_KINDS if name != LOST)  # each request of a crowd has one of these
+ANSWERS = tuple(name for name in ANSWER_KINDS if name != LOST)  # each request has one of these
 PROMISES = tuple(kind.name for kind in ANSWER_KINDS.values() if kind.promised)
 
 
 def answer_kind(status: int | None, delivery: str | None = None) -> str:
-    """The name of an answer's kind: its HTTP status (None: there was none), and what a 503 says of the delivery."""
+    """The name of an answer's kind, from its HTTP status (None: no answer) and a 503's word about the delivery."""
     if status is None:
         return NO_ANSWER
     if status == 503:

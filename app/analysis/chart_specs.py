@@ -1,4 +1,4 @@
-"""What Altair draws for each chart, wide or narrow."""
+"""The Altair specification of each chart, wide or narrow."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,15 @@ from streaming_lab.analysis.answer_kinds import ANSWER_KINDS
 from streaming_lab.analysis.counts import curve, rows_by_type, stack_counts
 from streaming_lab.analysis.theme import EVENT_COLOURS, OTHER, TOKENS
 from streaming_lab.skipped_imports import iri_grammar_skipped
+from streaming_lab.wording import counted, rounded, visible
 
-# What several charts are made of. Altair is imported where it is used: it takes about a second.
-
+# Altair is imported where it is used: the import takes about a second.
 
 WIDE, NARROW = 736, 342  # pixels
 
 
 def altair() -> Any:
-    """The altair module; without one part of its import, which takes longer than the rest."""
+    """The altair module, imported without the slowest part of its import."""
     with iri_grammar_skipped():
         import altair
     return altair
@@ -32,12 +32,12 @@ def coloured(types: list[str], *, legend: bool = True, columns: int = 4) -> Any:
     return alt.Color("type:N", scale=scale, legend=alt.Legend(columns=columns) if legend else None)
 
 
-def inward(value: float, most: float) -> dict[str, Any]:
-    """Where a label stands beside its upright line: on the side where there is more room."""
+def label_side(value: float, most: float) -> dict[str, Any]:
+    """Alignment of a label beside its vertical line: on the side with more room."""
     return {"align": "right", "dx": -4} if value > most / 2 else {"align": "left", "dx": 4}
 
 
-def marked_line(base: Any, where: Any, text: Mapping[str, Any]) -> Any:
+def labelled_line(base: Any, where: Any, text: Mapping[str, Any]) -> Any:
     """A dashed line with its label, in the accent colour."""
     alt = altair()
 
@@ -46,14 +46,14 @@ def marked_line(base: Any, where: Any, text: Mapping[str, Any]) -> Any:
 
 
 def zoom() -> Any:
-    """In JupyterLab a reader can zoom and move the time axis."""
+    """Zooming and panning of the time axis, in JupyterLab."""
     alt = altair()
 
     return alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
 
 
 def records(frame: pd.DataFrame) -> Any:
-    """A frame as inline data, so that a chart carries its rows and nothing names them by a hash."""
+    """A frame as inline data; Altair's own named data would be named by a hash."""
     alt = altair()
 
     values: Any = frame.to_dict("records")
@@ -61,7 +61,7 @@ def records(frame: pd.DataFrame) -> Any:
 
 
 def common_prefix(names: list[str]) -> str:
-    """What all names begin with, up to a separator: `player-` of player-01 and player-02."""
+    """The common beginning of all names, up to a separator: `player-` of player-01 and player-02."""
     first, last = min(names), max(names)
     same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
     return first[: first.rfind("-", 0, same) + 1]
@@ -72,7 +72,7 @@ def over_time_spec(rates: pd.DataFrame, width: float, narrow: bool) -> Any:
     alt = altair()
 
     long = stack_counts(rates, "from", "rate")
-    # a step needs its last value twice: where its bin begins, and where it ends
+    # a step's last value is needed twice: at the beginning and at the end of its bin
     last = long[long["from"] == long["from"].max()].assign(**{"from": long["from"].max() + width})
     header = alt.Header(
         title=None, labelOrient="top", labelAnchor="start", labelFontWeight=600, labelColor=TOKENS["ink"]
@@ -93,10 +93,11 @@ def over_time_spec(rates: pd.DataFrame, width: float, narrow: bool) -> Any:
 
 
 def by_player_spec(counts: pd.DataFrame, median: float, narrow: bool) -> Any:
-    """Stacked bars with the median as a line; upright on wide pages, lying on narrow ones."""
+    """Stacked bars with the median as a line; vertical on wide pages, horizontal on narrow ones."""
     alt = altair()
 
     types = rows_by_type(set(counts.columns) - {"all"})
+    counts = counts.rename(index=lambda name: visible(str(name)))  # the names stand in an expression, too
     names = list(counts.index)
     prefix = common_prefix(names)
     short = f"replace(datum.value, {json.dumps(prefix)}, '')" if prefix and not narrow else "datum.value"
@@ -110,7 +111,7 @@ def by_player_spec(counts: pd.DataFrame, median: float, narrow: bool) -> Any:
     player: Any = (alt.Y if narrow else alt.X)("player:N", sort=names, axis=player_axis)
     count: Any = (alt.X if narrow else alt.Y)("sum(events):Q", title="events", axis=events_axis)
     rule: Any = (alt.X if narrow else alt.Y)("median:Q")
-    side = inward(median, counts["all"].max())
+    side = label_side(median, counts["all"].max())
     text = {**side, "y": -8} if narrow else {"align": "right", "dy": -7, "x": WIDE - 50}
     size = (NARROW - 100, 13 * len(names)) if narrow else (WIDE - 50, 200)
     bars = (
@@ -118,17 +119,17 @@ def by_player_spec(counts: pd.DataFrame, median: float, narrow: bool) -> Any:
         .mark_bar(tooltip=True)
         .encode(player, count, coloured(types, columns=2 if narrow else 4), order=alt.Order("rank:Q"))
     )
-    line = alt.Chart(records(pd.DataFrame({"median": [median], "label": [f"median {median:,.1f}"]})))
-    return bars + marked_line(line, rule, text)
+    line = alt.Chart(records(pd.DataFrame({"median": [median], "label": [f"median {rounded(median)}"]})))
+    return bars + labelled_line(line, rule, text)
 
 
 def by_partition_spec(counts: pd.DataFrame, even: float, narrow: bool) -> Any:
-    """Lying stacked bars with their totals and the even share as a line."""
+    """Horizontal stacked bars with their totals, and the even share as a line."""
     alt = altair()
 
     types = rows_by_type(set(counts.columns) - {"all", "players"})
     keys = counts["players"].to_dict()
-    named = counts.rename(index=lambda partition: f"p{partition}, {keys[partition]:,} players")
+    named = counts.rename(index=lambda partition: f"p{partition}, {counted(keys[partition], 'player')}")
     order = list(named.index)
     width, height = (NARROW if narrow else WIDE) - 120, 34 * len(order)
     partition = alt.Y("partition:N", sort=order, title=None, axis=alt.Axis(labelColor=TOKENS["ink"]))
@@ -145,15 +146,16 @@ def by_partition_spec(counts: pd.DataFrame, even: float, narrow: bool) -> Any:
     ends = alt.Chart(
         records(named[["all"]].rename(columns={"all": "events"}).rename_axis(index="partition").reset_index())
     )
+    # all totals at the right edge, where no total touches the line of the even share
     labels = ends.mark_text(align="left", dx=5, color=TOKENS["ink"]).encode(
-        partition, alt.X("events:Q"), alt.Text("events:Q", format=",")
+        partition, alt.XValue(width), alt.Text("events:Q", format=",")
     )
     line = alt.Chart(records(pd.DataFrame({"even": [even], "label": [f"even share {even:,.0f}"]})))
-    return bars + labels + marked_line(line, alt.X("even:Q"), {**inward(even, counts["all"].max()), "y": -6})
+    return bars + labels + labelled_line(line, alt.X("even:Q"), {**label_side(even, counts["all"].max()), "y": -6})
 
 
 def latency_spec(kinds: Mapping[str, "pd.Series[Any]"], narrow: bool) -> Any:
-    """Two curves, told apart by their dashes; the first has its median and 99th percentile marked."""
+    """Two curves that differ in their dashes; median and 99th percentile of the first are marked."""
     alt = altair()
 
     points = pd.concat([curve(values).assign(kind=name) for name, values in kinds.items()])
@@ -197,7 +199,7 @@ def latency_spec(kinds: Mapping[str, "pd.Series[Any]"], narrow: bool) -> Any:
 
 
 def guild_spec(counts: pd.DataFrame, narrow: bool) -> Any:
-    """Two panels of lying bars over the same guilds."""
+    """Two panels of horizontal bars over the same guilds."""
     alt = altair()
 
     rows = counts.rename_axis("guild").reset_index()
@@ -216,8 +218,7 @@ def guild_spec(counts: pd.DataFrame, narrow: bool) -> Any:
     return alt.hconcat(panel("members", True), panel("swords", False), spacing=24)
 
 
-# What Altair draws of an experiment: stacked bars over time, a panel for each way, the fault's moments across them.
-
+# An experiment: stacked bars over time, a panel for each variant, the fault's moments across them.
 
 ANSWER_COLOURS: Mapping[str, str] = {kind.name: TOKENS[kind.colour] for kind in ANSWER_KINDS.values()}
 
@@ -230,13 +231,13 @@ def timeline_spec(binned: pd.DataFrame, moments: Sequence[Any], width: float, na
     lines = [{"at": moment.begin, "row": row, "action": moment.action} for row, moment in enumerate(moments)]
     names = list(binned["variant"].unique())
     size = (NARROW if narrow else WIDE) - 60
-    drawn = [_labels(lines, x, size)] if lines else []
+    panels = [_labels(lines, x, size)] if lines else []
     for name in names:
         bars = _bars(binned[binned["variant"] == name], width, x, size, last=name == names[-1], narrow=narrow)
         layers = alt.layer(bars, _rules(lines, x)) if lines else bars
         title = alt.TitleParams(name, anchor="start", fontSize=12, fontWeight=600, color=TOKENS["ink"], offset=2)
-        drawn.append(layers.properties(title=title))
-    return alt.vconcat(*drawn, spacing=8)
+        panels.append(layers.properties(title=title))
+    return alt.vconcat(*panels, spacing=8)
 
 
 def _bars(rows: pd.DataFrame, width: float, x: Mapping[str, Any], size: int, *, last: bool, narrow: bool) -> Any:
@@ -271,7 +272,7 @@ def _rules(lines: list[dict[str, Any]], x: Mapping[str, Any]) -> Any:
 
 
 def _labels(lines: list[dict[str, Any]], x: Mapping[str, Any], size: int) -> Any:
-    """The moments' names on lines of their own, so that two at the same time do not cover each other."""
+    """The moments' names, each on a line of its own, so that two simultaneous ones stay legible."""
     alt = altair()
     base = alt.Chart(records(pd.DataFrame(lines)), width=size, height=14 * len(lines))
     y = alt.Y("row:O", axis=None)

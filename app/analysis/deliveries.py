@@ -1,7 +1,7 @@
-"""The tables and charts of chapter 04: ways to deliver beside each other, under a fault.
+"""The tables and charts of chapter 04: the ways to deliver side by side, under a fault.
 
-Counts under a fault are measured, since no two outages are alike; a promised zero is not. `counts` has a row for each
-way and experiment, as `streaming_lab.faults.results` gives it.
+Counts under a fault are measured, since no two outages are alike; a guaranteed zero is not. `counts` has a row for each
+variant and experiment, as `streaming_lab.faults.results` makes it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,20 +10,22 @@ from typing import Any
 
 import pandas as pd
 
-from streaming_lab.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, PROMISES
+from streaming_lab.analysis.answer_kinds import ACCEPTED, ANSWER_KINDS, ANSWERS, PROMISES
 from streaming_lab.analysis.chart_specs import timeline_spec
-from streaming_lab.analysis.charts import figure, nothing
+from streaming_lab.analysis.charts import empty_figure, figure
 from streaming_lab.analysis.counts import STEPS
 from streaming_lab.analysis.display import Figure, Table, TableColumn, number
 from streaming_lab.analysis.measured import measured
+from streaming_lab.wording import counted
 
-TIMELINE_BINS = 30  # at most, in a chart over time
+TIMELINE_BINS = 30  # the most bins of a chart over time
 
 # Title -> column of `counts`, in the order of the table.
 OUTCOME_COLUMNS: Mapping[str, str] = {
-    **{name: name for name in ANSWERS},
-    "in the topic": "in topic",
+    ACCEPTED: ACCEPTED,
     "lost after a 200": "lost",
+    **{name: name for name in ANSWERS if name != ACCEPTED},
+    "in the topic": "in topic",
     "there without a 200": "unpromised",
     "duplicates": "duplicates",
     "after de-duplication": "left",
@@ -31,9 +33,12 @@ OUTCOME_COLUMNS: Mapping[str, str] = {
 }
 
 
+ALARMS = ("lost after a 200", "after de-duplication")  # the columns in which a number above 0 is bad
+
+
 @dataclass(frozen=True)
 class Mark:
-    """An action of a fault and when it was done: begin and end in seconds since the crowd's first request."""
+    """An action of a fault, its begin and end in seconds since the crowd's first request."""
 
     action: str
     begin: float
@@ -41,65 +46,71 @@ class Mark:
 
 
 def promises(ways: Mapping[str, str]) -> Table:
-    """Each way's sentence: what its 200 means."""
-    return Table("What a 200 means", (TableColumn("way"), TableColumn("its promise", "long")), tuple(ways.items()))
+    """Each way with its guarantee: the meaning of its 200."""
+    return Table("What a 200 means", (TableColumn("way"), TableColumn("its guarantee", "long")), tuple(ways.items()))
 
 
 def outcome(counts: pd.DataFrame) -> Table:
-    """One fault: a row for each variant, summed over its repetitions; where `safe` nothing may be lost."""
+    """One fault: a row for each variant, summed over its repetitions; a `safe` variant may lose nothing."""
     fault, times = counts["fault"].iloc[0], counts.groupby("variant").size().max()
     summed = sum_repetitions(counts)
     rows = tuple(
         (
             row["variant"],
-            *(measured_unless_promised(row, name) for name in OUTCOME_COLUMNS.values()),
+            *(measured_unless_guaranteed(row, name) for name in OUTCOME_COLUMNS.values()),
             measured(row["stall"]),
         )
         for row in summed.to_dict("records")
     )
-    columns = (TableColumn("way"), *(number(title) for title in OUTCOME_COLUMNS), number("longest stall (s)", 1))
-    asked = f"{summed['requests'].iloc[0]:,} requests to each game"
-    again = f", in {times} experiments" if times > 1 else ""
+    columns = (
+        TableColumn("way"),
+        *(number(title, alarm=title in ALARMS) for title in OUTCOME_COLUMNS),
+        number("longest stall (s)", 1),
+    )
+    asked = f"{counted(int(summed['requests'].iloc[0]), 'request')} to each game"
+    again = f", in {counted(int(times), 'experiment')}" if times > 1 else ""
     return Table(f"{fault[:1].upper()}{fault[1:]}", columns, rows, f"{asked}{again}; then in events")
 
 
 def sum_repetitions(counts: pd.DataFrame) -> pd.DataFrame:
-    """Repetitions as one row for each fault and variant, in their order: counts summed, the longest stall."""
+    """One row for each fault and variant, in their order: counts summed over repetitions, the longest stall."""
     numbers = dict.fromkeys(["requests", *OUTCOME_COLUMNS.values(), "again"], "sum") | {"stall": "max", "safe": "all"}
     return counts.groupby(["fault", "variant"], sort=False).agg(numbers).reset_index()
 
 
-def measured_unless_promised(row: Mapping[Any, Any], name: str) -> Any:
-    """A cell: what is promised repeats from run to run, all else is measured."""
+def measured_unless_guaranteed(row: Mapping[Any, Any], name: str) -> Any:
+    """The value of a cell: guaranteed counts repeat from run to run, all others are measured."""
     count = int(row[name])
-    promised = name == "left" or (name == "lost" and row["safe"])
-    return count if promised else measured(count)
+    guaranteed = name == "left" or (name == "lost" and row["safe"])
+    return count if guaranteed else measured(count)
 
 
 def count_formatter(counts: pd.DataFrame) -> Callable[[str, str], Any]:
-    """For a reading: (variant, column of `counts`) -> the sum over all rows, as it is to be shown."""
+    """A function for readings: (variant, column of `counts`) -> the shown sum over all rows."""
     rows = counts.groupby("variant").agg(
         dict.fromkeys(OUTCOME_COLUMNS.values(), "sum") | {"again": "sum", "safe": "all"}
     )
 
     def shown(variant: str, name: str) -> Any:
-        return measured_unless_promised({**rows.loc[variant], "variant": variant}, name)
+        return measured_unless_guaranteed({**rows.loc[variant], "variant": variant}, name)
 
     return shown
 
 
 def lost_table(counts: pd.DataFrame) -> Table:
-    """Events lost after a 200: a row for each variant, a column for each fault; empty where it did not take part."""
+    """Events lost after a 200 by variant (rows) and fault (columns); empty where a variant did not take part."""
     summed = sum_repetitions(counts)
     faults, variants = summed["fault"].unique(), summed["variant"].unique()
-    cells = {(row["variant"], row["fault"]): measured_unless_promised(row, "lost") for row in summed.to_dict("records")}
+    cells = {
+        (row["variant"], row["fault"]): measured_unless_guaranteed(row, "lost") for row in summed.to_dict("records")
+    }
     rows = tuple((name, *(cells.get((name, fault)) for fault in faults)) for name in variants)
     note = "every way under every fault, in events"
-    return Table("Lost after a 200", (TableColumn("way"), *(number(fault) for fault in faults)), rows, note)
+    return Table("Lost after a 200", (TableColumn("way"), *(number(fault, alarm=True) for fault in faults)), rows, note)
 
 
 def lost_events_table(found: pd.DataFrame, most: int = 12) -> Table:
-    """The first lost events of each fault and variant, by name; columns as `faults.results.lost_events`."""
+    """The first lost events of each fault and variant, one by one; columns as of `faults.results.lost_events`."""
     kinds = found.groupby(["fault", "variant"], sort=False)
     each = max(1, most // max(1, kinds.ngroups))
     shown = kinds.head(each)
@@ -117,31 +128,32 @@ def lost_events_table(found: pd.DataFrame, most: int = 12) -> Table:
 
 
 def answers_over_time(answers: pd.DataFrame, moments: Sequence[Mark], fault: str) -> Figure:
-    """Answers over the time of one experiment, a panel for each variant, the fault's moments marked.
+    """The answers of one experiment over time: a panel for each variant, the fault's moments marked.
 
     `answers` has a row for each request: variant, seconds, answer (one of `ANSWER_KINDS`).
     """
     title = f"Answers over time: {fault}"
     if answers.empty:
-        return nothing(title, "no requests")
+        return empty_figure(title, "no requests")
     width = bin_width(float(answers["seconds"].max()))
     binned = in_bins(answers, width)
-    told = describe_timeline(moments)
+    described = describe_timeline(moments)
     return figure(
         title,
         f"requests by the moment of their answer, in bins of {width:g} s; each panel has its own scale; "
-        f"dashed lines: {told or 'nothing happened'}",
-        alt=f"{binned['variant'].nunique()} panels of stacked bars over {answers['seconds'].max():.1f} seconds, one "
-        f"for each way, requests answered by kind of answer. {told or 'No fault'}. {longest(answers)}.",
-        reading=f"{longest(answers)}.",
-        data=data(title, binned),
+        f"dashed lines: {described or 'nothing happened'}",
+        alt=f"{counted(binned['variant'].nunique(), 'panel')} of stacked bars over "
+        f"{answers['seconds'].max():.1f} seconds, one for each way, requests answered by kind of answer. "
+        f"{described or 'No fault'}. {longest_stalls(answers)}.",
+        reading=f"{longest_stalls(answers)}.",
+        data=timeline_table(title, binned),
         draw=lambda narrow: timeline_spec(binned, moments, width, narrow),
         measured=True,
     )
 
 
 def bin_width(span: float) -> float:
-    """Seconds; a round number."""
+    """The width of a bin in seconds, a round number."""
     return next(step for step in STEPS if step >= 0.1 and span / step <= TIMELINE_BINS)
 
 
@@ -152,8 +164,8 @@ def in_bins(answers: pd.DataFrame, width: float) -> pd.DataFrame:
     return sizes.rename("requests").reset_index()
 
 
-def data(title: str, binned: pd.DataFrame) -> Table:
-    """What the chart shows, as a table."""
+def timeline_table(title: str, binned: pd.DataFrame) -> Table:
+    """The data of the chart as a table."""
     kinds = [kind for kind in ANSWER_KINDS if (binned["answer"] == kind).any()]
     order = {name: index for index, name in enumerate(binned["variant"].unique())}
     wide = binned.pivot_table(index=["variant", "from"], columns="answer", values="requests", fill_value=0)[kinds]
@@ -162,8 +174,8 @@ def data(title: str, binned: pd.DataFrame) -> Table:
     return Table(title, columns, tuple((*index, *map(int, rest)) for index, *rest in lines))
 
 
-def longest(answers: pd.DataFrame) -> str:
-    """Each variant's longest time without any 200, in a sentence's words."""
+def longest_stalls(answers: pd.DataFrame) -> str:
+    """The longest time without a 200 of each variant, as a sentence."""
     return "Longest time without a 200: " + ", ".join(
         f"{name} {stall(group):.1f} s" for name, group in answers.groupby("variant", sort=False)
     )
@@ -177,12 +189,12 @@ def stall(answers: pd.DataFrame) -> float:
 
 
 def describe_timeline(moments: Iterable[Mark]) -> str:
-    """When each action was done."""
+    """The moments of the fault's actions, as a sentence."""
     return ", ".join(
-        f"{moment.action} at {moment.begin:.1f} s" + (f", done at {moment.end:.1f} s" if slow(moment) else "")
+        f"{moment.action} at {moment.begin:.1f} s" + (f", done at {moment.end:.1f} s" if took_long(moment) else "")
         for moment in moments
     )
 
 
-def slow(moment: Mark) -> bool:
+def took_long(moment: Mark) -> bool:
     return moment.end - moment.begin > 0.25

@@ -1,10 +1,10 @@
-"""The account of a run: every request is found again, or the gap has its name.
+"""The ledger of a run: requests and rows joined by event id, and a name for each gap between them.
 
     requests = accepted (2xx) + refused (4xx) + failed (5xx) + unanswered
     accepted = acknowledged = rows + rejects
 
-The players' answers and the topic's rows come from opposite ends of the system. They are joined by event id, so that
-a lost event and an extra one never cancel out. A row whose answer promised nothing (503, or none) is a line of its own.
+The players' answers and the topic's rows come from opposite ends of the system. The join by event id keeps a lost event
+and an extra one from cancelling out. Rows whose answer promised nothing (503, or none) are counted apart.
 """
 
 import json
@@ -16,19 +16,18 @@ from typing import Any, Literal, Protocol
 
 import pandas as pd
 
-# The two ends of a run joined by event id: each event on which answers and rows disagree gets a name.
-
+from streaming_lab.wording import counted
 
 GapKind = Literal["lost", "duplicated", "rejected", "unread", "refused but present", "unconfirmed", "unknown"]
 
-# from the surest answer to the least: of several answers to one id, the first of these counts
+# the first of these counts where one id has several answers
 GAP_KINDS = ("accepted", "failed", "unanswered", "refused")
 REVEALED_ID = re.compile(rb'"event_id"\s*:\s*"([^"\\]{1,200})"')
 
 
 @dataclass(frozen=True, order=True)
 class Gap:
-    """One event on which the two ends do not agree; `detail` says what each of them knows."""
+    """One event on which answers and rows disagree; `detail` says what each of them knows."""
 
     gap: GapKind
     event_id: str
@@ -37,14 +36,14 @@ class Gap:
 
 
 def kind_of(status: Any) -> str:
-    """What an HTTP status (or a missing one) did for its request; anything but 2xx and 4xx failed."""
+    """The kind of an answer by its status: accepted (2xx), refused (4xx), unanswered (missing), otherwise failed."""
     if pd.isna(status):
         return "unanswered"
     return {2: "accepted", 4: "refused"}.get(int(status) // 100, "failed")
 
 
 def answer_of_each(requests: pd.DataFrame) -> pd.DataFrame:
-    """One row for each request id: player, status, and kind of the answer that counts. Index: event_id."""
+    """One row for each request id (index: event_id): player, status, and kind of its surest answer."""
     kinds = pd.Categorical(requests["status"].map(kind_of), categories=list(GAP_KINDS), ordered=True)
     answers = requests[["request_id", "player", "status"]].assign(kind=kinds)
     answers = answers.sort_values("kind", kind="stable").drop_duplicates("request_id")
@@ -58,7 +57,7 @@ def counted_rows(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def revealed(rejects: pd.DataFrame) -> pd.DataFrame:
-    """The rejects with the event id that their raw bytes reveal; missing where they reveal none."""
+    """The rejects with the event id found in their raw bytes; missing where there is none."""
     ids = [match[1].decode("utf-8", "replace") if (match := id_in(raw)) else None for raw in rejects["raw"]]
     return rejects[["partition", "offset", "reason"]].assign(event_id=pd.Series(ids, index=rejects.index, dtype="str"))
 
@@ -105,7 +104,7 @@ def duplicated_gaps(rows: pd.DataFrame) -> Iterator[Gap]:
 
 
 def unpromised_gaps(rows: pd.DataFrame, answers: pd.DataFrame) -> Iterator[Gap]:
-    """Rows whose request was not answered 2xx, or that no request explains."""
+    """Rows of requests that were not answered 2xx, and rows without a request."""
     answer = answers.reindex(rows["event_id"])
     kinds = answer["kind"].astype("str").fillna("unknown").to_numpy()
     odd = kinds != "accepted"
@@ -136,7 +135,7 @@ def text_or_empty(value: Any) -> str:
 
 
 class TopicRead(Protocol):
-    """What a reader brought: `events` (event_id, player, partition, offset), `rejects` (reason, raw, and the same)."""
+    """A reader's result: `events` (event_id, player, partition, offset), `rejects` (partition, offset, reason, raw)."""
 
     @property
     def events(self) -> pd.DataFrame: ...
@@ -145,7 +144,7 @@ class TopicRead(Protocol):
 
 
 class LogCounts(Protocol):
-    """What the log says it delivered."""
+    """The event log's own counts."""
 
     @property
     def acknowledged(self) -> int: ...
@@ -153,7 +152,7 @@ class LogCounts(Protocol):
 
 @dataclass(frozen=True, order=True)
 class RequestThread:
-    """One player's rows on one partition: a thread of the ledger's ribbon."""
+    """One player's rows on one partition: a thread of the sankey."""
 
     partition: int
     player: str
@@ -162,10 +161,10 @@ class RequestThread:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The counts of a run, the gaps event by event, and the threads that the drawing shows.
+    """The counts of a run, its gaps event by event, and its threads for the sankey.
 
     `retried` are requests beyond the first with their id, `retried_accepted` answers 2xx beyond the first for their id.
-    `acknowledged` is None when no log said. `rejects` are all rejected records: `rejected` those that are known to be
+    `acknowledged` is None without a log that counts. `rejects` are all rejected records: `rejected` those known to be
     an accepted event, `unread` the others. `unexpected` are events with a row but without a 2xx answer; of them
     `unconfirmed` were answered 5xx or not at all. `players` is the number of players who sent requests.
     """
@@ -203,38 +202,38 @@ class Ledger:
 
     @property
     def closed(self) -> bool:
-        """Whether each promised event is one row, and each row was promised or left open by its answer."""
+        """Whether each promised event is one row, and each row belongs to a promised event or to an open answer."""
         return not self.problems()
 
     def problems(self) -> list[str]:
-        """What keeps the ledger open, a sentence each; empty when it closes."""
-        counted = Counter(entry.gap for entry in self.entries if entry.gap != "unconfirmed")
+        """A sentence for each reason that keeps the ledger open; empty for a closed one."""
+        found_gaps = Counter(entry.gap for entry in self.entries if entry.gap != "unconfirmed")
         found = [
-            f"{SENTENCES[gap].format(n=n, s='' if n == 1 else 's')}: {self.named(gap)}"
-            for gap, n in sorted(counted.items())
+            f"{counted(n, SENTENCES[gap][0])} {SENTENCES[gap][1]}: {self.named(gap)}"
+            for gap, n in sorted(found_gaps.items())
         ]
-        return [*found, *self.disagreement()]
+        return [*found, *self.log_disagreement()]
 
-    def disagreement(self) -> list[str]:
-        """The log's own count against the answers; beyond those, only unconfirmed events can have been acknowledged."""
+    def log_disagreement(self) -> list[str]:
+        """The log's count against the answers; beyond the promised events only unconfirmed ones may be acknowledged."""
         if (
             self.acknowledged is None
             or self.promised <= self.acknowledged <= self.promised + self.failed + self.unanswered
         ):
             return []
-        return [f"the log counts {self.acknowledged:,} acknowledged events, but {self.promised:,} were answered 2xx"]
+        return [f"the log counts {counted(self.acknowledged, 'acknowledged event')}, but {self.promised:,} had a 2xx"]
 
     def named(self, gap: str, most: int = 5) -> str:
         ids = [entry.event_id or entry.detail for entry in self.entries if entry.gap == gap]
         return ", ".join(ids[:most]) + (f" and {len(ids) - most:,} more" if len(ids) > most else "")
 
     def assert_closed(self) -> None:
-        """Raise AssertionError with every problem, when there is one."""
+        """Raise AssertionError with all problems, if there are any."""
         problems = self.problems()
         assert not problems, "the ledger does not close:\n" + "\n".join(problems)
 
     def to_json(self) -> str:
-        """This ledger as a JSON object; `closed` and `problems` are in it for readers, `from_json` ignores them."""
+        """This ledger as a JSON object, with `closed` and `problems` for readers; `from_json` ignores these two."""
         return json.dumps({**asdict(self), "closed": self.closed, "problems": self.problems()}, indent=1)
 
     @classmethod
@@ -248,20 +247,21 @@ class Ledger:
         return cls(**raw)
 
 
-SENTENCES: Mapping[str, str] = {
-    "lost": "{n:,} event{s} answered 2xx and not in the topic",
-    "duplicated": "{n:,} row{s} beyond the first of an event",
-    "rejected": "{n:,} event{s} answered 2xx, in the topic, and rejected by the reader",
-    "unread": "{n:,} rejected record{s} of no accepted event",
-    "refused but present": "{n:,} event{s} answered 4xx and in the topic all the same",
-    "unknown": "{n:,} row{s} that no request explains",
+# Gap -> its noun and what is the matter with it.
+SENTENCES: Mapping[str, tuple[str, str]] = {
+    "lost": ("event", "answered 2xx and not in the topic"),
+    "duplicated": ("row", "beyond the first of an event"),
+    "rejected": ("event", "answered 2xx, in the topic, and rejected by the reader"),
+    "unread": ("rejected record", "of no accepted event"),
+    "refused but present": ("event", "answered 4xx and in the topic all the same"),
+    "unknown": ("row", "that no request explains"),
 }
 
 
 def close_ledger(requests: pd.DataFrame, topic: TopicRead, counts: LogCounts | None = None) -> Ledger:
-    """The ledger of a run: the players' answers (request_id, player, status), what was read, what the log counted.
+    """The ledger of a run from the players' answers (request_id, player, status), the rows read, and the log's counts.
 
-    `closed` is for the caller to ask or assert; nothing here raises on a gap.
+    A gap raises nothing here: ask `closed`, or call `assert_closed`.
     """
     answers = answer_of_each(requests)
     rows, rejects = counted_rows(topic.events), revealed(topic.rejects)

@@ -1,10 +1,10 @@
-"""Marks a shown value as measured: a time, a latency, a port, a generated id. Everything else repeats from run to run.
+"""Marks of measured values (times, latencies, ports, generated ids): everything else repeats from run to run.
 
     Markdown(f"The broker was ready after {measured(seconds):.2f} s.")       in prose
     measured(frame)                                                         a whole output
 
-`comparable(notebook)` is what is left of an executed notebook when the measured parts are blanked:
-two runs with the same parameters are equal in it.
+`comparable(notebook)` is an executed notebook with its measured parts blanked: two runs with the same parameters have
+equal ones.
 """
 
 import re
@@ -13,22 +13,24 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from streaming_lab.wording import visible
+
 BLANK = "[measured]"
 SPAN = re.compile(r'<span class="measured">.*?</span>', re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A measured value and the text that shows it; in an f-string and in HTML it is a marked span."""
+    """A measured value and its text; a marked span in f-strings and in HTML."""
 
     value: Any
     text: str
 
     def _repr_html_(self) -> str:
-        return marked(escape(self.text, quote=False))
+        return marked(escape(visible(self.text), quote=False))
 
     def __repr__(self) -> str:
-        return self.text
+        return visible(self.text)
 
     def __str__(self) -> str:
         return self._repr_html_()
@@ -39,7 +41,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class MeasuredOutput:
-    """A displayed thing (a chart, a frame) that is measured as a whole; its output's metadata says so."""
+    """An output (a chart, a frame) that is measured as a whole, marked in its metadata."""
 
     shown: Any
 
@@ -55,7 +57,7 @@ class MeasuredOutput:
 
 
 def measured(value: Any, text: str | None = None) -> Any:
-    """`value` marked as measured, shown as `text`; without it numbers get thousands separators, fractions two decimals.
+    """`value` marked as measured; without `text` numbers get thousands separators, and fractions two decimals.
 
     Works in f-strings (also with a format: `f"{measured(x):.1f}"`), in table cells, and around a chart, table or frame.
     """
@@ -65,7 +67,7 @@ def measured(value: Any, text: str | None = None) -> Any:
 
 
 def marked(html: str) -> str:
-    """`html` marked as measured: two runs with the same parameters may differ in it, and in nothing else."""
+    """`html` marked as measured: two runs with the same parameters may differ in marked parts only."""
     return f'<span class="measured">{html}</span>'
 
 
@@ -76,9 +78,9 @@ def show_measured(value: Any) -> str:
 
 
 def comparable(notebook: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The cells of an executed notebook (nbformat 4) without what may differ between two runs with the same parameters.
+    """The cells of an executed notebook (nbformat 4) without the parts that may differ between two equal runs.
 
-    Left out: metadata but the tags, and the random id of the cell that papermill injects. Blanked: marked spans,
+    Left out: all metadata but the tags, and the random id of the cell that papermill injects. Blanked: marked spans,
     outputs whose metadata says measured, all outputs of a cell tagged `measured`, progress bars, widgets, and the plain
     text beside marked HTML.
     """
@@ -97,7 +99,7 @@ def comparable_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def comparable_output(output: Mapping[str, Any]) -> dict[str, Any]:
-    """One output: its kind, and its content with the measured parts blanked."""
+    """One output: its type, and its content with the measured parts blanked."""
     kind = output["output_type"]
     if kind == "stream":
         text = joined(output["text"])
@@ -115,7 +117,7 @@ def comparable_output(output: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge_spans(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Neighbouring pieces of one stream as one: where a stream is cut depends on the clock."""
+    """Adjacent pieces of one stream as one piece: the cuts of a stream depend on the clock."""
     whole: list[dict[str, Any]] = []
     for output in outputs:
         if whole and "stream" in output and output["stream"] == whole[-1].get("stream"):
@@ -132,5 +134,5 @@ def blanked(value: Any) -> Any:
 
 
 def joined(text: Any) -> Any:
-    """A multi-line text as one string; nbformat allows a list of lines."""
+    """A multi-line text as one string; nbformat allows lists of lines."""
     return "".join(text) if isinstance(text, list) and all(isinstance(line, str) for line in text) else text

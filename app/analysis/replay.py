@@ -1,4 +1,4 @@
-"""The log is enough: folded from the first event to the last, it gives the world that the game itself holds."""
+"""Replay: the rows of a topic, folded with the game's own rules, give the world that the game holds."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ def replay_events(events: pd.DataFrame) -> World:
 
 
 def events_in_order(events: pd.DataFrame) -> Iterator[Event]:
-    """The rows as events, duplicates left out; the order between players does not matter, their own order does."""
+    """The rows as events without duplicates, in the order of partition and offset, which keeps each player's order."""
     rows = events.sort_values(["partition", "offset"], kind="stable")
     rows = rows[rows["event_id"].isna() | ~rows["event_id"].duplicated()]
     for row in rows.to_dict("records"):
@@ -32,29 +32,29 @@ def events_in_order(events: pd.DataFrame) -> Iterator[Event]:
             event_id=str(row["event_id"]),
             event_type=str(row["event_type"]),
             player=str(row["player"]),
-            at=moment(row.get("at")),
+            at=to_moment(row.get("at")),
             host=text_or_empty(row.get("host")),
             user_agent=text_or_empty(row.get("user_agent")),
             fields={name: str(row[name]) for name in (known.fields if known else ())},
         )
 
 
-def moment(value: Any) -> datetime:
+def to_moment(value: Any) -> datetime:
     return datetime.min.replace(tzinfo=UTC) if value is None or pd.isna(value) else pd.Timestamp(value).to_pydatetime()
 
 
 def world_differences(world: World, other: World) -> pd.DataFrame:
-    """Where two worlds differ: columns player, what (swords or guild), left, right; empty when they are equal.
+    """The differences of two worlds: columns player, what (swords or guild), left, right; empty for equal ones.
 
-    A player who is missing in one of them counts as one without swords and guild there.
+    A player who is missing in one world counts there as a player without swords and guild.
     """
     found = []
     for player in sorted({*world.players, *other.players}):
-        left, right = state(world, player), state(other, player)
+        left, right = state_of(world, player), state_of(other, player)
         found += [(player, what, str(left[what]), str(right[what])) for what in left if left[what] != right[what]]
     return pd.DataFrame(found, columns=["player", "what", "left", "right"], dtype="str")
 
 
-def state(world: World, player: str) -> dict[str, Any]:
+def state_of(world: World, player: str) -> dict[str, Any]:
     known = world.players.get(player)
     return {"swords": known.swords if known else 0, "guild": known.guild if known else None}

@@ -1,9 +1,9 @@
-"""The ledger as a ribbon of threads through five stations, drawn twice: lying on wide pages, upright on narrow ones.
+"""The ledger as a sankey through five stations, drawn twice: horizontal on wide pages, vertical on narrow ones.
 
     requests -> accepted -> acknowledged -> offsets -> rows
 
-Breadth is events. What was refused turns away before the second station; what is lost falls off, red, before the third;
-between the third and the fifth the ribbon runs over the topic's partitions.
+Breadth is events. Refused requests turn away before the second station; lost events fall off, red, before the third;
+between the third and the fifth the bands run over the topic's partitions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,17 +14,14 @@ from streaming_lab.analysis.display import Table, TableColumn, number
 from streaming_lab.analysis.ledger import Ledger, RequestThread
 from streaming_lab.analysis.tables import stations
 
-# The ledger's ribbon: its strips, their courses and the gates they pass, as SVG paths, lying or upright.
-
-
 ASIDE_BAND, LOST_BAND = "turned", "lost"
-FEWEST_PIXELS = 1.5  # a thread thinner than this is not drawn on its own
-GAP = 7.0  # between two partitions; less when there are many
+FEWEST_PIXELS = 1.5  # thinner threads are not drawn one by one
+GAP = 7.0  # between two partitions; less between many
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """One orientation: where things stand along the ribbon, where it begins across, and how broad it is; in pixels."""
+    """The layout of one drawing, horizontal or vertical: positions along and across the ribbon, in pixels."""
 
     name: str
     size: tuple[int, int]
@@ -46,7 +43,7 @@ NARROW_SANKEY = Orientation("narrow", (342, 412), (14, 106, 198, 298, 390), 276,
 
 @dataclass(frozen=True)
 class Band:
-    """A part of the ribbon: a partition with its threads, or what leaves; in pixels across."""
+    """A band of the ribbon: a partition with its threads, or the events that leave; in pixels across."""
 
     kind: str
     begin: float
@@ -59,27 +56,27 @@ class Band:
         return (self.begin + self.end) / 2
 
 
-def bands_of(ledger: Ledger, way: Orientation) -> list[Band]:
-    """The ribbon across: partitions with their threads, then what is lost, then what turned away."""
+def bands_of(ledger: Ledger, layout: Orientation) -> list[Band]:
+    """The bands across: partitions with their threads, then the lost events, then the refused requests."""
     aside = ledger.refused + ledger.failed + ledger.unanswered - ledger.unconfirmed
     counts = ledger.rows + ledger.lost + max(aside, 0)
-    pixels = way.breadth / max(counts, ledger.requests, 1)
+    pixels = layout.breadth / max(counts, ledger.requests, 1)
     groups = by_partition(ledger.threads)
     gap = min(GAP, 3 * GAP / max(len(groups) - 1, 1))
-    strips: list[Band] = []
-    edge = way.start
+    bands: list[Band] = []
+    edge = layout.start
     for index, (_, threads) in enumerate(groups):
         edges = [edge := edge + thread.rows * pixels for thread in threads]
-        begin = strips[-1].end if strips else way.start
-        strips.append(Band("rows", begin, edge, (index - (len(groups) - 1) / 2) * gap, separators(begin, edges)))
+        begin = bands[-1].end if bands else layout.start
+        bands.append(Band("rows", begin, edge, (index - (len(groups) - 1) / 2) * gap, separators(begin, edges)))
     for kind, count in ((LOST_BAND, ledger.lost), (ASIDE_BAND, max(aside, 0))):
         if count:
-            strips.append(Band(kind, edge, edge := edge + count * pixels))
-    return strips
+            bands.append(Band(kind, edge, edge := edge + count * pixels))
+    return bands
 
 
 def separators(begin: float, edges: list[float]) -> tuple[float, ...]:
-    """Where one thread ends and the next begins; none when threads would be too thin to see."""
+    """The lines between the threads of a band; none where the threads are too thin to see."""
     thick = (edges[-1] - begin) / len(edges) >= FEWEST_PIXELS
     return tuple(edges[:-1]) if thick else ()
 
@@ -89,40 +86,40 @@ def by_partition(threads: Sequence[RequestThread]) -> list[tuple[int, list[Reque
     return [(p, [thread for thread in threads if thread.partition == p]) for p in partitions]
 
 
-def band_paths(strip: Band, way: Orientation) -> Iterator[str]:
-    """A strip's paths."""
-    if strip.kind == "rows":
-        there, back = band_path(strip.begin, strip.shift, way), band_path(strip.end, strip.shift, way, back=True)
+def band_paths(band: Band, layout: Orientation) -> Iterator[str]:
+    """The SVG paths of a band."""
+    if band.kind == "rows":
+        there, back = band_path(band.begin, band.shift, layout), band_path(band.end, band.shift, layout, back=True)
         yield f'<path class="band" d="M{there}L{back}Z"/>'
-        yield from (f'<path class="thread" d="M{band_path(t, strip.shift, way)}"/>' for t in strip.threads)
+        yield from (f'<path class="thread" d="M{band_path(t, band.shift, layout)}"/>' for t in band.threads)
         return
-    first, second = way.along[:2]
-    until = second if strip.kind == LOST_BAND else first + (46 if way is WIDE_SANKEY else 4)
-    corners = ((first, strip.begin), (until, strip.begin), (until, strip.end), (first, strip.end))
-    yield f'<path class="band" d="M{"L".join(way.at(*corner) for corner in corners)}Z"/>'
-    yield from falling_paths(strip, until, way)
+    first, second = layout.along[:2]
+    until = second if band.kind == LOST_BAND else first + (46 if layout is WIDE_SANKEY else 4)
+    corners = ((first, band.begin), (until, band.begin), (until, band.end), (first, band.end))
+    yield f'<path class="band" d="M{"L".join(layout.at(*corner) for corner in corners)}Z"/>'
+    yield from falling_paths(band, until, layout)
 
 
-def band_path(across: float, shift: float, way: Orientation, *, back: bool = False) -> str:
-    """A line along the whole ribbon that bends by `shift` while it is on the partitions."""
-    a, b, c, d = way.along[2], way.arrive, way.depart, way.along[4]
+def band_path(across: float, shift: float, layout: Orientation, *, back: bool = False) -> str:
+    """A line along the whole ribbon that is shifted by `shift` on the partitions."""
+    a, b, c, d = layout.along[2], layout.arrive, layout.depart, layout.along[4]
     moved = across + shift
-    points = [(way.along[0], across), (a, across), ((a + b) / 2, across), ((a + b) / 2, moved), (b, moved)]
+    points = [(layout.along[0], across), (a, across), ((a + b) / 2, across), ((a + b) / 2, moved), (b, moved)]
     points += [(c, moved), ((c + d) / 2, moved), ((c + d) / 2, across), (d, across)]
     signs = ("", "L", "C", " ", " ", "L", "C", " ", " ")
     if back:
         points, signs = points[::-1], ("", "C", " ", " ", "L", "C", " ", " ", "L")
-    return "".join(sign + way.at(*point) for sign, point in zip(signs, points, strict=True))
+    return "".join(sign + layout.at(*point) for sign, point in zip(signs, points, strict=True))
 
 
-def falling_paths(strip: Band, start: float, way: Orientation) -> Iterator[str]:
-    """What leaves the ribbon: a bend, then a tail that frays."""
-    turned = " turned" if strip.kind == ASIDE_BAND else ""
-    style = f'class="fall{turned}" stroke-width="{short_number(strip.end - strip.begin)}"'
+def falling_paths(band: Band, start: float, layout: Orientation) -> Iterator[str]:
+    """A band that leaves the ribbon: a bend, then a fraying tail."""
+    turned = " turned" if band.kind == ASIDE_BAND else ""
+    style = f'class="fall{turned}" stroke-width="{short_number(band.end - band.begin)}"'
     tail = style.replace('class="fall', 'class="fall tail')
-    start += 1 if strip.kind == LOST_BAND else 0  # beside the gate, not under it
-    x, y = (start, strip.middle) if way is WIDE_SANKEY else (strip.middle, start)
-    if way is WIDE_SANKEY:
+    start += 1 if band.kind == LOST_BAND else 0  # beside the gate, not under it
+    x, y = (start, band.middle) if layout is WIDE_SANKEY else (band.middle, start)
+    if layout is WIDE_SANKEY:
         yield f'<path {style} d="M{short_number(x)} {short_number(y)}c29 0 51 2 63 16"/>'
         yield f'<path {tail} d="M{short_number(x + 63)} {short_number(y + 16)}q9 10 14 24"/>'
     else:
@@ -133,13 +130,13 @@ def falling_paths(strip: Band, start: float, way: Orientation) -> Iterator[str]:
 PASSING = (("rows", LOST_BAND, ASIDE_BAND), ("rows", LOST_BAND), ("rows",), ("rows",), ("rows",))
 
 
-def gate_paths(strips: list[Band], way: Orientation) -> Iterator[str]:
-    """A line across the ribbon at each station, as broad as what passes there."""
-    ends = [max((s.end for s in strips if s.kind in kinds), default=way.start + way.breadth) for kinds in PASSING]
-    shifts = [strip.shift for strip in strips if strip.kind == "rows"] or [0.0]
-    for index, (along, end) in enumerate(zip(way.along, ends, strict=True)):
+def gate_paths(bands: list[Band], layout: Orientation) -> Iterator[str]:
+    """A line across the ribbon at each station, as broad as the bands that pass the station."""
+    ends = [max((s.end for s in bands if s.kind in kinds), default=layout.start + layout.breadth) for kinds in PASSING]
+    shifts = [band.shift for band in bands if band.kind == "rows"] or [0.0]
+    for index, (along, end) in enumerate(zip(layout.along, ends, strict=True)):
         low, high = (shifts[0], shifts[-1]) if index == 3 else (0.0, 0.0)
-        yield f'<path class="gate" d="M{way.at(along, way.start - 7 + low)}L{way.at(along, end + 7 + high)}"/>'
+        yield f'<path class="gate" d="M{layout.at(along, layout.start - 7 + low)}L{layout.at(along, end + 7 + high)}"/>'
 
 
 def short_number(value: float) -> str:
@@ -148,7 +145,7 @@ def short_number(value: float) -> str:
 
 
 AS_TABLE = "The ledger as a table"
-FALL_ROOM = 34  # what falls off a lying ribbon needs this much more room above the labels
+FALL_ROOM = 34  # pixels between a horizontal ribbon with falling bands and the labels
 
 
 def ledger_sankey(ledger: Ledger) -> str:
@@ -160,24 +157,24 @@ def ledger_sankey(ledger: Ledger) -> str:
         f'<figure class="figure ledger{"" if closed else " failed"}">\n'
         f"<figcaption><b>{title}</b> <span>{rest}</span></figcaption>\n"
         f'<div class="plot" role="img" aria-label="{escape(describe_ledger(ledger))}">\n'
-        f"{drawn(ledger, WIDE_SANKEY)}\n{drawn(ledger, NARROW_SANKEY)}\n</div>\n"
+        f"{draw_svg(ledger, WIDE_SANKEY)}\n{draw_svg(ledger, NARROW_SANKEY)}\n</div>\n"
         f'<details class="data"><summary>{AS_TABLE}</summary>\n{table}\n</details>\n</figure>'
     )
 
 
 def caption(ledger: Ledger) -> tuple[str, str]:
-    """The figure's title and what it shows, as HTML."""
+    """The figure's title and description, as HTML."""
     if not ledger.requests and not ledger.rows:
         return "The ledger.", "No requests and no events."
-    told = "Each thread is a player, as wide as that player’s events"
+    words = "Each thread is a player, as wide as that player’s events"
     if len({thread.player for thread in ledger.threads}) == len(ledger.threads):
-        told += "; the key keeps it on one partition"
+        words += "; the key keeps it on one partition"
     red = " Red is what was answered 2xx and never arrived." if ledger.lost else ""
-    return "The ledger." if ledger.closed else "The ledger, open.", f"{told}.{red}"
+    return "The ledger." if ledger.closed else "The ledger, open.", f"{words}.{red}"
 
 
 def describe_ledger(ledger: Ledger) -> str:
-    """The drawing for a reader who cannot see it."""
+    """The drawing in words, for a screen reader."""
     found = stations(ledger)
     counts = ", ".join(f"{shown_count(one.count)} {one.name}" for one in found)
     gaps = ", ".join(one.parts for one in found if one.gap is not None)
@@ -188,45 +185,44 @@ def describe_ledger(ledger: Ledger) -> str:
 
 
 def as_table(ledger: Ledger) -> Table:
-    """The drawing's numbers."""
+    """The drawing's numbers as a table."""
     columns = (TableColumn("station"), TableColumn("what is counted"), number("events"), TableColumn("gap before it"))
     rows = tuple((one.name, one.counted, one.count, one.parts) for one in stations(ledger))
     return Table(AS_TABLE, columns, rows)
 
 
-def drawn(ledger: Ledger, way: Orientation) -> str:
-    """One orientation as SVG."""
-    strips = bands_of(ledger, way)
-    staying = [strip for strip in strips if strip.kind == "rows"]
-    falls = way is WIDE_SANKEY and len(strips) > len(staying)
-    width, height = way.size[0], way.size[1] + (FALL_ROOM if falls else 0)
-    middle = (way.start + (staying[-1].end if staying else way.start + way.breadth)) / 2
+def draw_svg(ledger: Ledger, layout: Orientation) -> str:
+    """The SVG of one orientation."""
+    bands = bands_of(ledger, layout)
+    staying = [band for band in bands if band.kind == "rows"]
+    falls = layout is WIDE_SANKEY and len(bands) > len(staying)
+    width, height = layout.size[0], layout.size[1] + (FALL_ROOM if falls else 0)
+    middle = (layout.start + (staying[-1].end if staying else layout.start + layout.breadth)) / 2
     parts = [
-        *(line for strip in strips for line in band_paths(strip, way)),
-        *gate_paths(strips, way),
-        *signs(ledger, way, middle),
-        *part_labels(ledger, staying, way),
-        *station_labels(ledger, way, FALL_ROOM if falls else 0),
+        *(line for band in bands for line in band_paths(band, layout)),
+        *gate_paths(bands, layout),
+        *gap_signs(ledger, layout, middle),
+        *part_labels(ledger, staying, layout),
+        *station_labels(ledger, layout, FALL_ROOM if falls else 0),
     ]
-    head = (
-        f'<svg class="{way.name}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" aria-hidden="true">'
-    )
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    head = f'<svg class="{layout.name}" {size} aria-hidden="true">'
     return "\n".join([head, *parts, "</svg>"])
 
 
-def signs(ledger: Ledger, way: Orientation, middle: float) -> Iterator[str]:
-    """Between two stations: equal, less, more, or, where the account breaks, unequal; and what the gap is."""
+def gap_signs(ledger: Ledger, layout: Orientation, middle: float) -> Iterator[str]:
+    """The sign between two stations (equal, less, more; unequal where the ledger is open) and the parts of the gap."""
     for index, station in enumerate(stations(ledger)[1:]):
-        off = broken(ledger)[index]
+        off = open_gaps(ledger)[index]
         css = " off" if off else ""
-        x, y = (way.signs[index], middle) if way is WIDE_SANKEY else (middle, way.signs[index])
+        x, y = (layout.signs[index], middle) if layout is WIDE_SANKEY else (middle, layout.signs[index])
         yield f'<circle class="sign{css}" cx="{short_number(x)}" cy="{short_number(y)}" r="11"/>'
-        yield f'<path class="equal{css}" d="{stroke(x, y, station.gap, off=off, more=index == 2)}"/>'
-        told = station.parts
-        words = told if len(told) <= 26 else f"{station.gap:,} in {told.count(',') + 1} ways"
+        yield f'<path class="equal{css}" d="{sign_path(x, y, station.gap, off=off, more=index == 2)}"/>'
+        words = station.parts
+        words = words if len(words) <= 26 else f"{station.gap:,} in {words.count(',') + 1} ways"
         place = (
             f'x="{short_number(x)}" y="48" text-anchor="middle"'
-            if way is WIDE_SANKEY
+            if layout is WIDE_SANKEY
             else f'x="182" y="{NARROW_GAPS[index]}"'
         )
         yield f'<text class="gap{css}" {place}>{escape(words)}</text>'
@@ -235,14 +231,14 @@ def signs(ledger: Ledger, way: Orientation, middle: float) -> Iterator[str]:
 NARROW_GAPS = (71, 163, 259, 355)
 
 
-def broken(ledger: Ledger) -> tuple[bool, bool, bool, bool]:
-    """Which of the four gaps keep the ledger open."""
+def open_gaps(ledger: Ledger) -> tuple[bool, bool, bool, bool]:
+    """Whether each of the four gaps keeps the ledger open."""
     surplus = ledger.duplicates + ledger.unexpected - ledger.unconfirmed
-    return False, bool(ledger.lost or ledger.disagreement()), bool(surplus), bool(ledger.rejects)
+    return False, bool(ledger.lost or ledger.log_disagreement()), bool(surplus), bool(ledger.rejects)
 
 
-def stroke(x: float, y: float, gap: int | None, *, off: bool, more: bool) -> str:
-    """The sign's path: two bars, crossed when off; a minus or a plus for a gap that is accounted for."""
+def sign_path(x: float, y: float, gap: int | None, *, off: bool, more: bool) -> str:
+    """The sign's path: two bars, crossed out when `off`; a minus or a plus for an explained gap."""
     left = short_number(x - 5)
     bars = f"M{left} {short_number(y - 2.5)}h10M{left} {short_number(y + 2.5)}h10"
     if off:
@@ -252,25 +248,25 @@ def stroke(x: float, y: float, gap: int | None, *, off: bool, more: bool) -> str
     return f"M{left} {short_number(y)}h10" + (f"M{short_number(x)} {short_number(y - 5)}v10" if more else "")
 
 
-def part_labels(ledger: Ledger, staying: list[Band], way: Orientation) -> Iterator[str]:
-    """Each partition's name and rows, where there is room for it."""
-    for strip, (partition, threads) in zip(staying, by_partition(ledger.threads), strict=True):
-        if strip.end - strip.begin < (11 if way is WIDE_SANKEY else 14):
+def part_labels(ledger: Ledger, staying: list[Band], layout: Orientation) -> Iterator[str]:
+    """Name and rows of each partition that has the room."""
+    for band, (partition, threads) in zip(staying, by_partition(ledger.threads), strict=True):
+        if band.end - band.begin < (11 if layout is WIDE_SANKEY else 14):
             continue
-        centre = strip.middle + strip.shift
-        if way is WIDE_SANKEY:
+        centre = band.middle + band.shift
+        if layout is WIDE_SANKEY:
             rows = sum(thread.rows for thread in threads)
             yield f'<text class="part halo" x="548" y="{short_number(centre + 4)}">p{partition}  {rows:,}</text>'
         else:
             yield f'<text class="part halo" x="{short_number(centre)}" y="314" text-anchor="middle">p{partition}</text>'
 
 
-def station_labels(ledger: Ledger, way: Orientation, room: int) -> Iterator[str]:
-    """Each station's count, name, and what it counts."""
+def station_labels(ledger: Ledger, layout: Orientation, room: int) -> Iterator[str]:
+    """Count, name and unit of each station."""
     anchors = ("start", "middle", "middle", "middle", "end")
-    for along, anchor, station in zip(way.along, anchors, stations(ledger), strict=True):
+    for along, anchor, station in zip(layout.along, anchors, stations(ledger), strict=True):
         count, name, note = shown_count(station.count), station.name, station.counted
-        if way is WIDE_SANKEY:
+        if layout is WIDE_SANKEY:
             end = f'text-anchor="{anchor}"'
             yield f'<text class="sum" x="{short_number(along)}" y="26" {end}>{count}</text>'
             yield f'<text class="label" x="{short_number(along)}" y="{217 + room}" {end}>{name}</text>'

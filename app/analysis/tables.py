@@ -1,4 +1,4 @@
-"""The tables of chapters 01 to 03. Each is sorted by what repeats (a player, a type, a count), never by arrival."""
+"""The tables of chapters 01 to 03, sorted by what repeats (a player, a type, a count), never by arrival."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from streaming_lab.analysis.counts import count_by_partition, count_by_player, g
 from streaming_lab.analysis.display import NO_EVENTS, Table, TableColumn, number
 from streaming_lab.analysis.ledger import Ledger
 from streaming_lab.analysis.replay import world_differences
+from streaming_lab.wording import counted
 
 
 def cluster_table(description: Any, ready_seconds: float | None = None) -> Table:
@@ -37,7 +38,7 @@ def cluster_table(description: Any, ready_seconds: float | None = None) -> Table
 
 
 def topic_table(description: Any, note: str = "as the cluster describes it") -> Table:
-    """The partitions of a `TopicDescription`, a row each; offsets are where this cluster happens to be, so measured."""
+    """The partitions of a `TopicDescription`, a row each; offsets depend on the cluster's past: measured."""
     columns = (
         TableColumn("partition"),
         TableColumn("leader"),
@@ -54,26 +55,26 @@ def topic_table(description: Any, note: str = "as the cluster describes it") -> 
 
 
 def seed_requests(answers: Iterable[tuple[str, int, str]]) -> Table:
-    """The seed's requests with their answers: (path, status, body) in the order they were sent."""
+    """The assignment's requests with their answers: (path, status, body) in the order of sending."""
     rows = tuple((index, path, status, body.strip()) for index, (path, status, body) in enumerate(answers, 1))
     columns = (TableColumn("request"), TableColumn("path", "code"), number("status"), TableColumn("answer", "long"))
     return Table("The requests and their answers", columns, rows, "in the order they were sent", empty="no requests")
 
 
 def requests_by_status(requests: pd.DataFrame) -> Table:
-    """What was asked and how it was answered: a row for each action, a column for each status."""
+    """Requests by action (rows) and status (columns)."""
     status = requests["status"].map(lambda code: "no answer" if pd.isna(code) else str(code))
     counts = pd.crosstab(requests["action"], status) if len(requests) else pd.DataFrame()
     return count_of("Requests by action and status", "action", counts, "in requests", empty="no requests")
 
 
 def columns_of(events: pd.DataFrame) -> Table:
-    """The frame's columns in order: their types, how many rows have them, how many lack them."""
+    """The frame's columns in order: type, and the numbers of rows with and without a value."""
     rows = tuple(
         (name, str(dtype), int(events[name].count()), int(events[name].isna().sum()))
         for name, dtype in events.dtypes.items()
     )
-    note = f"{len(events):,} rows; a column is missing where an event type does not have it"
+    note = f"{counted(len(events), 'row')}; a column is missing where an event type does not have it"
     return Table(
         "The columns of the DataFrame",
         (TableColumn("column", "code"), TableColumn("type", "code"), number("present"), number("missing")),
@@ -83,7 +84,7 @@ def columns_of(events: pd.DataFrame) -> Table:
 
 
 def first_rows(events: pd.DataFrame, most: int = 5) -> Table:
-    """The first events of the first player, in that player's own order."""
+    """The first rows by player, each player's in their own order."""
     rows = events.sort_values(["player", "partition", "offset"], kind="stable").head(most)
     rows = rows.assign(nth=rows.groupby("player").cumcount() + 1)
     shown = rows[["player", "nth", "event_type", "partition", "offset", "timestamp", "event_id"]]
@@ -97,7 +98,7 @@ def first_rows(events: pd.DataFrame, most: int = 5) -> Table:
         TableColumn("event id", "code", measured=True),
     )
     cells = (
-        (player, nth, kind, partition, offset, clock(stamp), str(event_id)[:8])
+        (player, nth, kind, partition, offset, time_of_day(stamp), str(event_id)[:8])
         for player, nth, kind, partition, offset, stamp, event_id in shown.itertuples(index=False)
     )
     return Table(
@@ -109,7 +110,7 @@ def first_rows(events: pd.DataFrame, most: int = 5) -> Table:
 
 
 def events_by_type(events: pd.DataFrame) -> Table:
-    """Each event type: its events, their share, and how many players caused one."""
+    """Each event type: its events, their share, and the players who caused one."""
     grouped = events.groupby("event_type")["player"]
     sizes, players = grouped.size(), grouped.nunique()
     rows = [
@@ -131,9 +132,9 @@ def events_by_partition_table(events: pd.DataFrame) -> Table:
 
 
 def top_players(events: pd.DataFrame, most: int = 10) -> Table:
-    """The players with the most events, by type; ties in the order of their names."""
+    """The players with the most events, by type; ties by name."""
     counts = count_by_player(events)
-    note = f"the {min(most, len(counts)):,} busiest of {len(counts):,} players, in events"
+    note = f"the {min(most, len(counts)):,} busiest of {counted(len(counts), 'player')}, in events"
     return count_of("Events by player", "player", counts.head(most), note, sums=False)
 
 
@@ -157,19 +158,21 @@ def count_of(
     return Table(title, columns, rows, note, total=sums and bool(rows), empty=empty)
 
 
-def clock(stamp: Any) -> str:
+def time_of_day(stamp: Any) -> str:
     """A time of day with milliseconds."""
-    return "" if pd.isna(stamp) else f"{pd.Timestamp(stamp):%H:%M:%S.%f}"[:-3]
+    if pd.isna(stamp):
+        return ""
+    at = pd.Timestamp(stamp)  # by its parts: strftime knows the years 1 to 9999 only, a record's timestamp any
+    return f"{at.hour:02}:{at.minute:02}:{at.second:02}.{at.microsecond // 1000:03}"
 
 
-# The tables of the account: the ledger and its gaps, the rejects, the replay beside the game.
-
+# The tables of the ledger: its stations and gaps, the rejects, the replay beside the game.
 
 RAW_SHOWN = 200  # bytes of a rejected record that a table shows
 
 
 def reject_table(rejected: pd.DataFrame, topic_name: str) -> Table:
-    """The rejected records with their reasons; raw bytes as Python literals, so that nothing in them can act."""
+    """The rejected records with their reasons; raw bytes as Python literals, inert on the page."""
     columns = (
         TableColumn("partition"),
         number("offset", measured=True),
@@ -186,18 +189,18 @@ def reject_table(rejected: pd.DataFrame, topic_name: str) -> Table:
     return Table(f"Rejected records of `{topic_name}`", columns, cells, note, empty="no rejects")
 
 
-def ledger_table(account: Ledger) -> Table:
-    """The stations of a run, the gap before each, and what the gap consists of."""
+def ledger_table(ledger: Ledger) -> Table:
+    """The stations of a run, the gap before each, and the parts of the gap."""
     columns = (TableColumn("station"), number("count"), number("gap"), TableColumn("what the gap is"))
-    rows = tuple((one.name, one.count, one.gap, one.parts) for one in stations(account))
+    rows = tuple((one.name, one.count, one.gap, one.parts) for one in stations(ledger))
     return Table("The ledger", columns, rows, "in requests, then in events", total=True)
 
 
 @dataclass(frozen=True)
 class Station:
-    """One of the five stations of a run: what is counted there, how many, the gap before it and the gap's parts.
+    """One of the five stations of a run: name, what is counted, the count, the gap before it and the gap's parts.
 
-    `count` is None where nobody counted; `gap` is None at the first station, which has none.
+    `count` is None where nothing counted; `gap` is None at the first station.
     """
 
     name: str
@@ -207,53 +210,53 @@ class Station:
     parts: str
 
 
-def stations(account: Ledger) -> tuple[Station, ...]:
+def stations(ledger: Ledger) -> tuple[Station, ...]:
     """The five stations of a run, from the players' requests to the DataFrame's rows."""
-    partitions = len({thread.partition for thread in account.threads})
-    aside = {"refused": account.refused, "failed": account.failed, "unanswered": account.unanswered}
-    missing = {"lost": account.lost, "answered twice": account.retried_accepted}
+    partitions = len({thread.partition for thread in ledger.threads})
+    aside = {"refused": ledger.refused, "failed": ledger.failed, "unanswered": ledger.unanswered}
+    missing = {"lost": ledger.lost, "answered twice": ledger.retried_accepted}
     more = {
-        "duplicated": account.duplicates,
-        "unconfirmed": account.unconfirmed,
-        "unexpected": account.unexpected - account.unconfirmed,
+        "duplicated": ledger.duplicates,
+        "unconfirmed": ledger.unconfirmed,
+        "unexpected": ledger.unexpected - ledger.unconfirmed,
     }
-    players = f"from {account.players:,} player{'' if account.players == 1 else 's'}"
-    by_log = "not counted" if account.acknowledged is None else "by the broker"
-    on = f"on {partitions} partition{'' if partitions == 1 else 's'}"
-    offsets, rejected = account.rows + account.rejects, {"rejected": account.rejects}
+    players = f"from {counted(ledger.players, 'player')}"
+    by_log = "not counted" if ledger.acknowledged is None else "by the broker"
+    on = f"on {counted(partitions, 'partition')}"
+    offsets, rejected = ledger.rows + ledger.rejects, {"rejected": ledger.rejects}
     return (
-        Station("requests", players, account.requests, None, ""),
-        Station("accepted", "answered 2xx", account.accepted, sum(aside.values()), parts(aside, "refused")),
-        Station("acknowledged", by_log, account.acknowledged, sum(missing.values()), parts(missing, "lost")),
-        Station("offsets", on, offsets, sum(more.values()), parts(more, "duplicated")),
-        Station("rows", "in the DataFrame", account.rows, account.rejects, parts(rejected, "rejected")),
+        Station("requests", players, ledger.requests, None, ""),
+        Station("accepted", "answered 2xx", ledger.accepted, sum(aside.values()), gap_parts(aside, "refused")),
+        Station("acknowledged", by_log, ledger.acknowledged, sum(missing.values()), gap_parts(missing, "lost")),
+        Station("offsets", on, offsets, sum(more.values()), gap_parts(more, "duplicated")),
+        Station("rows", "in the DataFrame", ledger.rows, ledger.rejects, gap_parts(rejected, "rejected")),
     )
 
 
-def parts(counts: dict[str, int], usual: str) -> str:
-    """What a gap consists of, in words; an empty one names what it would usually be."""
+def gap_parts(counts: dict[str, int], usual: str) -> str:
+    """The parts of a gap in words; an empty gap is 0 of its usual part."""
     found = [f"{count:,} {name}" for name, count in counts.items() if count]
     return ", ".join(found) or f"0 {usual}"
 
 
-def gap_table(account: Ledger, most: int = 20) -> Table:
-    """The ledger's gaps, event by event; the first `most` of them."""
+def gap_table(ledger: Ledger, most: int = 20) -> Table:
+    """The first `most` gaps of the ledger, event by event."""
     columns = (
         TableColumn("event id", "code"),
         TableColumn("gap"),
         TableColumn("player"),
         TableColumn("detail", "long"),
     )
-    rows = tuple((gap.event_id, gap.gap, gap.player, gap.detail) for gap in account.entries[:most])
-    left = len(account.entries) - len(rows)
+    rows = tuple((gap.event_id, gap.gap, gap.player, gap.detail) for gap in ledger.entries[:most])
+    left = len(ledger.entries) - len(rows)
     note = f"event by event; {left:,} more are left out" if left else "event by event"
     return Table("The gaps", columns, rows, note, empty="no gaps")
 
 
 def replay_table(replayed: Any, world: Any) -> Table:
-    """The world that the log gives beside the one that the game holds."""
+    """The replayed world beside the game's world, in totals and in differences."""
     columns = (TableColumn("what"), number("from the log"), number("in the game"), number("differences"))
-    left, right, what = totals(replayed), totals(world), world_differences(replayed, world)["what"]
+    left, right, what = world_totals(replayed), world_totals(world), world_differences(replayed, world)["what"]
     differing = {
         "players": len(replayed.players.keys() ^ world.players.keys()),
         "swords": int((what == "swords").sum()),
@@ -263,7 +266,7 @@ def replay_table(replayed: Any, world: Any) -> Table:
     return Table("Replay beside the game", columns, rows, "differences are counted player by player, not in the sums")
 
 
-def totals(world: Any) -> dict[str, int]:
+def world_totals(world: Any) -> dict[str, int]:
     players = world.players.values()
     return {
         "players": len(players),
@@ -273,6 +276,6 @@ def totals(world: Any) -> dict[str, int]:
 
 
 def literal(raw: bytes) -> str:
-    """Bytes as a Python literal, cut after `RAW_SHOWN` of them with the number that was left out."""
-    more = f" and {len(raw) - RAW_SHOWN:,} bytes more" if len(raw) > RAW_SHOWN else ""
+    """Bytes as a Python literal: the first `RAW_SHOWN`, and the number of the others."""
+    more = f" and {counted(len(raw) - RAW_SHOWN, 'byte')} more" if len(raw) > RAW_SHOWN else ""
     return f"{bytes(raw[:RAW_SHOWN])!r}{more}"

@@ -1,6 +1,7 @@
-"""The page's design tokens in Altair, and Altair's drawings back in the page's tokens: one SVG for both themes.
+"""The page's design tokens for Altair, and Altair's drawings in those tokens: one SVG for both themes.
 
-A chart is drawn in the light colours; `page_svg` then writes each as `var(--token, colour)`: the page's theme decides.
+A chart is drawn in the light colours; `page_svg` then writes each as `var(--token, colour)`, so that the page's theme
+decides.
 """
 
 import re
@@ -35,16 +36,18 @@ ROOT = (
     + "}\n"
 )
 
-# A series colour always means an event type, the same in every chart.
+# A series colour means one event type, the same in every chart.
 EVENT_COLOURS: Mapping[str, str] = {name: TOKENS[one.colour] for name, one in EVENT_TYPES.items()}
 OTHER = TOKENS["ink-2"]
 
 FONT = "sans-serif"
 SPEC_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # the newest that JupyterLab 4 draws
 
-# What the drawings need beside the page's own rules; selectors as specific as those.
+# Rules of the drawings beside the page's own; selectors as specific as those.
 CSS = """
 /* ---------------------------------------------------------------- drawings: names, and what leaves the ledger */
+.table b.bad { color: var(--bad); font-weight: 700; }
+.nb, .table th[scope="row"] { white-space: nowrap; }
 .plot .name { fill: var(--ink); }
 .plot .fall.turned { stroke: var(--band); }
 .plot .part.halo { paint-order: stroke; stroke: var(--band); stroke-width: 3px; stroke-linejoin: round; }
@@ -65,6 +68,7 @@ def config() -> dict[str, Any]:
     colours = {"labelColor": TOKENS["ink-2"], "titleColor": TOKENS["ink-2"]}
     return {
         "background": None,
+        "padding": {"left": 12, "right": 5, "top": 5, "bottom": 5},  # the page's font is wider than Vega's
         "font": FONT,
         "view": {"stroke": None},
         "axis": {
@@ -94,17 +98,17 @@ def config() -> dict[str, Any]:
 def page_svg(svg: str, css_class: str) -> str:
     """Vega's drawing as the page's: colours are tokens, text takes the page's font, labels are left to the page."""
     svg = re.sub(r' (?:aria-[a-z]+|role|font-family|class|version|xmlns(?::xlink)?|pointer-events)="[^"]*"', "", svg)
-    svg = re.sub(r'<defs>.*?</defs>| clip-path="[^"]*"', "", svg)  # only zooming needs them; their ids would clash
+    svg = re.sub(r'<defs>.*?</defs>| clip-path="[^"]*"', "", svg)  # needed for zooming only; their ids would clash
     svg = svg.replace(' opacity="1"', "").replace(' stroke-width="1"', "").replace('px"', '"')
     svg = re.sub(r'<path d="(?:M0,0h0v0h0Z)?"(?: display="none")?/>', "", svg)
     svg = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), svg)
-    svg = re.sub(r"<text [^>]*>", classed, svg)
+    svg = re.sub(r"<text [^>]*>", with_text_class, svg)
     for token, colour in TOKENS.items():
         svg = re.sub(rf'(fill|stroke)="{colour}"', rf'\1="var(--{token},{colour})"', svg)
     return svg.replace("<svg", f'<svg class="{css_class}" aria-hidden="true"', 1)
 
 
-def classed(tag: re.Match[str]) -> str:
+def with_text_class(tag: re.Match[str]) -> str:
     """A text's colour as one of the page's text classes: its stylesheet colours text, whatever the attribute says."""
     fill = re.search(r'fill="(#[0-9a-f]{6})"', tag[0])
     name = TEXT_CLASSES.get(fill[1], "") if fill else ""

@@ -1,1 +1,1 @@
-"""Speaking Kafka: connection and security, preflight, topics, one broker connection, metadata."""
+"""Speaking Kafka: a connection and its security, preflight, topics, one broker connection, metadata."""

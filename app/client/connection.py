@@ -1,4 +1,4 @@
-"""How clients are told where Kafka is: one mapping in kafka-python's own names, so that security has a place to go."""
+"""The connection to Kafka: one mapping in kafka-python's own names, so that security has a place to go."""
 
 import base64
 import json
@@ -12,13 +12,12 @@ from typing import Any, Protocol, TypeAlias
 from streaming_lab.client.errors import AccessDenied
 from streaming_lab.errors import LabError
 
-Connection: TypeAlias = Mapping[
-    str, Any
-]  # e.g. {"bootstrap_servers": ["127.0.0.1:9092"]}; KafkaProducer(**connection) works
+# e.g. {"bootstrap_servers": ["127.0.0.1:9092"]}; KafkaProducer(**connection) works
+Connection: TypeAlias = Mapping[str, Any]
 
 _SERVER = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 
-# Where the two clients only differ in the name (librdkafka: CONFIGURATION.md).
+# kafka-python's names and librdkafka's (its CONFIGURATION.md) where the values are the same.
 _LIBRDKAFKA = {
     "client_id": "client.id",
     "security_protocol": "security.protocol",
@@ -33,14 +32,12 @@ _LIBRDKAFKA = {
     "ssl_crlfile": "ssl.crl.location",
 }
 _SECRETS = ("sasl_plain_password", "ssl_password")
-FRAME_LOGGERS = (
-    "kafka.protocol.parser",
-    "kafka.net.connection",
-)  # log each frame at DEBUG, a password or a token among them
+# These log each frame at DEBUG, passwords and tokens included.
+FRAME_LOGGERS = ("kafka.protocol.parser", "kafka.net.connection")
 
 
 class Secret(str):
-    """A password that no log line shows: kafka-python logs all its settings when it debugs."""
+    """A password whose `repr` hides it: kafka-python logs all its settings at DEBUG."""
 
     __slots__ = ()
 
@@ -53,25 +50,25 @@ def _above_debug(record: logging.LogRecord) -> bool:
 
 
 def connection_for(servers: str) -> Connection:
-    """The connection mapping for `host:port[,host:port]`; a piece that is neither raises a `LabError` that names it."""
+    """The connection mapping for `host:port[,host:port]`; any other piece raises a `LabError` that names the piece."""
     return {"bootstrap_servers": [_checked(piece.strip(), servers) for piece in servers.split(",")]}
 
 
 def addresses(connection: Connection) -> str:
-    """The bootstrap servers as one line of text, as errors and command lines want them."""
+    """The bootstrap servers as one line of text, for errors and command lines."""
     servers = connection["bootstrap_servers"]
     return servers if isinstance(servers, str) else ",".join(servers)
 
 
 def security_protocol_of(connection: Connection) -> str:
-    """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+    """The security protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
     return str(connection.get("security_protocol") or "PLAINTEXT")
 
 
 def kafka_python_settings(connection: Connection) -> dict[str, Any]:
-    """The connection as kafka-python's clients get it: the same names, passwords that do not show, TLS ready-made.
+    """The connection for kafka-python's clients: the same names, passwords that do not show, a ready TLS context.
 
-    Raises `NotLetIn` for a file that can't be used.
+    Raises `AccessDenied` for a file that can't be used.
     """
     if "SASL" in security_protocol_of(connection):
         for name in FRAME_LOGGERS:
@@ -81,9 +78,9 @@ def kafka_python_settings(connection: Connection) -> dict[str, Any]:
 
 
 def librdkafka_settings(connection: Connection) -> dict[str, Any]:
-    """The same connection in librdkafka's names (confluent-kafka, kcat -X); an unknown key raises a `LabError`.
+    """The connection in librdkafka's names (confluent-kafka, kcat -X); an unknown key raises a `LabError`.
 
-    None means in both that nothing was said.
+    A value of None counts as not given, in both clients.
     """
     config: dict[str, Any] = {"bootstrap.servers": addresses(connection)}
     for key, value in connection.items():
@@ -98,7 +95,7 @@ def librdkafka_settings(connection: Connection) -> dict[str, Any]:
         elif key != "bootstrap_servers":
             known = ", ".join(sorted(_LIBRDKAFKA))
             raise LabError(f"connection key {key!r} has no counterpart in librdkafka", f"Use one of: {known}.")
-    if "ssl.certificate.location" in config:  # kafka-python looks for the key in the same file, if no other is named
+    if "ssl.certificate.location" in config:  # kafka-python's rule: without an ssl_keyfile the key is in the same file
         config.setdefault("ssl.key.location", config["ssl.certificate.location"])
     return config
 
@@ -113,18 +110,15 @@ def _checked(piece: str, servers: str) -> str:
     return piece
 
 
-# TLS as a connection's files say: one context for the lab's own links and for kafka-python's clients.
-
-
 CHECK_FILES = "Check ssl_cafile, ssl_certfile, ssl_keyfile, ssl_password and ssl_crlfile of the connection."
 _FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
 
 
 def tls_context(connection: Mapping[str, Any]) -> ssl.SSLContext | None:
-    """What the connection's ssl_ names say, in kafka-python's meaning; None where its security_protocol wants no TLS.
+    """The TLS context of the connection's ssl_ settings; None where its security_protocol needs no TLS.
 
-    A file that is none is `NotLetIn`. kafka-python 3.0 would make the same of them, but for ssl_crlfile: it hands that
-    to a parameter that `ssl` has not.
+    A file that can't be used raises `AccessDenied`. kafka-python 3.0 reads these settings alike, except ssl_crlfile,
+    which it passes to a parameter that `ssl` does not have.
     """
     if "SSL" not in str(connection.get("security_protocol")):
         return None
@@ -150,10 +144,7 @@ def tls_context(connection: Mapping[str, Any]) -> ssl.SSLContext | None:
     return made
 
 
-# OAUTHBEARER tokens as librdkafka wants them: kafka-python asks a provider, librdkafka a function.
-
-
-GOOD_FOR = 300.0  # seconds; what is believed of a token that does not say until when
+GOOD_FOR = 300.0  # seconds; the assumed lifetime of a token without an expiry
 
 Token: TypeAlias = tuple[str, float, str, dict[str, str]]  # token, expiry in seconds UTC, principal, extensions
 
@@ -166,7 +157,7 @@ class Provider(Protocol):
 
 
 def oauth_callback(provider: Provider) -> Callable[[Any], Token]:
-    """The provider as an `oauth_cb` (confluent-kafka): called again when four fifths of a token's time are over."""
+    """The provider as confluent-kafka's `oauth_cb`, which runs again after four fifths of a token's lifetime."""
 
     def ask(_: Any) -> Token:
         token = provider.token()
@@ -176,7 +167,7 @@ def oauth_callback(provider: Provider) -> Callable[[Any], Token]:
 
 
 def expiry(token: str) -> float:
-    """Until when a token is good, in seconds UTC: the claim `exp` of a JSON Web Token (RFC 7519), or `GOOD_FOR`."""
+    """A token's expiry in seconds UTC: the claim `exp` of a JSON Web Token (RFC 7519), or `GOOD_FOR` from now."""
     try:
         claims = token.split(".")[1]
         return float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"])

@@ -1,4 +1,4 @@
-"""The errors of everything that asks Kafka for something: who or what was not there, and who was not let in."""
+"""Errors of Kafka's clients: no broker, no access, no such topic, no more time, offsets that are gone."""
 
 from streaming_lab.errors import LabError
 
@@ -8,11 +8,11 @@ class BrokerUnavailable(LabError):
 
 
 class AccessDenied(LabError):
-    """A broker is there and refuses this connection: another user, certificate, file or protocol is wanted."""
+    """A broker answers and refuses this connection: it wants another user, certificate, file or protocol."""
 
 
 class UnknownTopic(LabError):
-    """The broker answers, and has no such topic."""
+    """A broker answers and has no such topic."""
 
 
 class ReadTimeout(LabError):
@@ -20,4 +20,4 @@ class ReadTimeout(LabError):
 
 
 class OffsetOutOfRange(LabError):
-    """Wanted records are not in the log any more: deleted, truncated, or the topic was made anew."""
+    """Wanted records are no longer in the log: deleted, truncated, or the topic was made again."""

@@ -1,4 +1,4 @@
-"""Where a topic's partitions are led, and what offsets they have: Metadata and ListOffsets on our own sockets."""
+"""Metadata and ListOffsets on our own sockets: where a topic's partitions are led, and what offsets they have."""
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ from streaming_lab.client.broker_connection import Address, BrokerConnection, Co
 
 EARLIEST, LATEST = -2, -1  # ListOffsets' own names for the two ends
 
-# Errors that a little later, or another broker, may not give (https://kafka.apache.org/protocol#protocol_error_codes).
+# Errors that may be gone a little later, or on another broker (https://kafka.apache.org/protocol#protocol_error_codes).
 UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID, OUT_OF_RANGE = 3, 100, 1
 STALE_ERRORS = {
     UNKNOWN_TOPIC: "unknown topic or partition",
@@ -31,7 +31,7 @@ _NO_ID = uuid.UUID(int=0)
 
 
 class StaleMetadata(Exception):
-    """The cluster is between two states; ask again soon. `missing`: it says that the topic does not exist."""
+    """The cluster is between two states; ask again soon. `missing`: a broker answered that the topic does not exist."""
 
     def __init__(self, why: str, missing: bool = False) -> None:
         super().__init__(why)
@@ -40,7 +40,7 @@ class StaleMetadata(Exception):
 
 @dataclass(frozen=True)
 class TopicMetadata:
-    """A topic's identity, the leader's address of each partition (None: none now), and every broker there is."""
+    """A topic's id, the address of each partition's leader (None: no leader now), and every broker of the cluster."""
 
     topic: str
     topic_id: uuid.UUID
@@ -51,21 +51,21 @@ class TopicMetadata:
 def fetch_metadata(
     topic: str, addresses: Iterable[Address], connect: Callable[[Address], BrokerConnection]
 ) -> TopicMetadata:
-    """Ask one broker after another; raises `Moved` when none answers or there is no such topic."""
+    """Ask one broker after another for a topic's metadata; no answer or no such topic raises `StaleMetadata`."""
     trouble: list[str] = []
     for address in addresses:
         try:
-            with connect(address) as link:
-                return _topic_metadata(topic, link)
+            with connect(address) as connection:
+                return _topic_metadata(topic, connection)
         except ConnectionBroken as error:
             trouble.append(str(error))
     raise StaleMetadata("; ".join(trouble) or "no broker is known")
 
 
-def _topic_metadata(topic: str, link: BrokerConnection) -> TopicMetadata:
-    version = link.version(MetadataRequest, 1)
+def _topic_metadata(topic: str, connection: BrokerConnection) -> TopicMetadata:
+    version = connection.version(MetadataRequest, 1)
     asked = MetadataRequest.MetadataRequestTopic(version=version, name=topic, topic_id=_NO_ID)
-    answer = link.request(
+    answer = connection.request(
         MetadataRequest(version=version, topics=[asked], allow_auto_topic_creation=False), MetadataResponse
     )
     (found,) = answer.topics
@@ -78,20 +78,20 @@ def _topic_metadata(topic: str, link: BrokerConnection) -> TopicMetadata:
 
 
 def list_offsets(
-    layout: TopicMetadata,
+    metadata: TopicMetadata,
     partitions: Iterable[int],
     when: int,
     committed: bool,
-    links: Mapping[Address, BrokerConnection],
+    connections: Mapping[Address, BrokerConnection],
 ) -> dict[int, int]:
     """The offset per partition at EARLIEST, LATEST, or the first record at or after a time (ms UTC; -1 if none).
 
-    With `committed`, LATEST is the last stable offset, so that nobody has to wait for an open transaction.
+    With `committed`, LATEST is the last stable offset, so that no reader waits for an open transaction.
     """
     found = {}
-    for leader, led in by_leader(layout, partitions).items():
-        link = links[leader]
-        version = link.version(ListOffsetsRequest, 2)
+    for leader, led in by_leader(metadata, partitions).items():
+        connection = connections[leader]
+        version = connection.version(ListOffsetsRequest, 2)
         places = [
             ListOffsetsRequest.ListOffsetsTopic.ListOffsetsPartition(
                 version=version, partition_index=partition, current_leader_epoch=-1, timestamp=when
@@ -102,21 +102,21 @@ def list_offsets(
             version=version,
             replica_id=-1,
             isolation_level=int(committed),
-            topics=[ListOffsetsRequest.ListOffsetsTopic(version=version, name=layout.topic, partitions=places)],
+            topics=[ListOffsetsRequest.ListOffsetsTopic(version=version, name=metadata.topic, partitions=places)],
             timeout_ms=2000,
         )
-        for place in link.request(request, ListOffsetsResponse).topics[0].partitions:
+        for place in connection.request(request, ListOffsetsResponse).topics[0].partitions:
             if place.error_code:
                 raise error_of(place.error_code, f"partition {place.partition_index}")
             found[place.partition_index] = int(place.offset)
     return found
 
 
-def by_leader(layout: TopicMetadata, partitions: Iterable[int]) -> dict[Address, list[int]]:
-    """The partitions of each leader."""
+def by_leader(metadata: TopicMetadata, partitions: Iterable[int]) -> dict[Address, list[int]]:
+    """The partitions of each leader; a partition without one raises `StaleMetadata`."""
     led: dict[Address, list[int]] = {}
     for partition in partitions:
-        leader = layout.leaders.get(partition)
+        leader = metadata.leaders.get(partition)
         if leader is None:
             raise StaleMetadata(f"partition {partition} has no leader")
         led.setdefault(leader, []).append(partition)
@@ -124,14 +124,14 @@ def by_leader(layout: TopicMetadata, partitions: Iterable[int]) -> dict[Address,
 
 
 def error_of(code: int, what: str) -> Exception:
-    """`Moved` for an error that may pass, `Unsupported` for any other."""
+    """`StaleMetadata` for an error code that may pass, `Unsupported` for any other."""
     if code in STALE_ERRORS:
         return StaleMetadata(f"{what}: {STALE_ERRORS[code]}", code in (UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID))
     return Unsupported(f"{what}: error {code}")
 
 
 def parse_addresses(servers: Any) -> tuple[Address, ...]:
-    """Bootstrap servers, a list or a text, as (host, port)."""
+    """Bootstrap servers, a list or one text with commas, as (host, port)."""
     pieces = servers.split(",") if isinstance(servers, str) else list(servers)
     found = []
     for piece in pieces:

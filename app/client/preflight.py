@@ -1,8 +1,8 @@
-"""Does a bootstrap server let this connection in, and does it send its clients to a place that can be reached?
+"""Preflight: does a bootstrap server let this connection in, and where does it send its clients?
 
-kafka-python's clients only try until their time is up, and then report a time-out. Clients connect twice: to a
-bootstrap address, and then to the addresses that the brokers advertise. The second one is where laptops, containers and
-VPNs go wrong.
+kafka-python's clients try until their time is up, and then report a time-out. Clients connect twice: to a bootstrap
+address, and then to the addresses that the brokers advertise. On laptops, in containers and behind VPNs the second one
+is the one that fails.
 """
 
 import socket
@@ -37,11 +37,13 @@ from streaming_lab.client.metadata import parse_addresses
 from streaming_lab.errors import LabError
 from streaming_lab.waiting import wait_until
 
-RETRY_INTERVAL = 0.05  # seconds between two rounds of knocking
-_SHORTEST_TRY = 0.1  # seconds that one server has in any case
+RETRY_INTERVAL = 0.05  # seconds between two rounds over the servers
+_SHORTEST_TRY = 0.1  # seconds that one server gets in any case
 _TRY_TIMEOUT = 2.0  # seconds for one server, so that a frozen one does not hide the next
-_HANG_UP_GRACE = 1.0  # seconds after which who hangs up each time is no broker that is just starting or ending
-_DIAGNOSIS_TIMEOUT = 0.5  # seconds for a server that was heard of before
+_HANG_UP_GRACE = (
+    1.0  # seconds for a broker that is starting or ending; a server that still hangs up then does so on purpose
+)
+_DIAGNOSIS_TIMEOUT = 0.5  # seconds for a server that has answered before
 _ADDRESS_TIMEOUT = 2.5  # seconds for one numeric address to accept, and to answer
 _REACH_TIMEOUT = 9.0  # seconds for all addresses
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -51,12 +53,12 @@ _HANGS_UP = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
 _CHECK_USER = "Check sasl_mechanism, sasl_plain_username, sasl_plain_password and other sasl_ names of the connection."
 
 
-def find_accepting_server(connection: Connection, deadline: float, insist: float = _HANG_UP_GRACE) -> str:
-    """The first bootstrap server (host:port) that lets us in: TLS, versions, SASL and a first question.
+def find_accepting_server(connection: Connection, deadline: float, grace: float = _HANG_UP_GRACE) -> str:
+    """Find the first bootstrap server (host:port) that accepts TLS, versions, SASL and a first request.
 
     kafka-python leaks a socket or a thread for each attempt that fails there, so its clients ask here first. Raises
-    `NotLetIn` with the reason: at once, or after `insist` seconds where another try could do better. When nobody
-    answers until `deadline` (monotonic seconds) it is kafka-python's `KafkaConnectionError`.
+    `AccessDenied` with the reason: at once, or after `grace` seconds where another try could do better. When no server
+    answers until `deadline` (monotonic seconds), raises kafka-python's `KafkaConnectionError`.
     """
     tls, started = tls_context(connection), time.monotonic()
     troubles: list[ConnectionBroken] = []
@@ -65,16 +67,18 @@ def find_accepting_server(connection: Connection, deadline: float, insist: float
         troubles.clear()
         for server in addresses(connection).split(","):
             try:
-                with _PreflightConnection(parse_addresses(server)[0], connection, tls, _try_deadline(deadline)) as door:
-                    door.enter()
+                with _PreflightConnection(
+                    parse_addresses(server)[0], connection, tls, _try_deadline(deadline)
+                ) as preflight:
+                    preflight.ask_brokers()
                 return server
             except Unsupported:
-                return server  # for the client to judge
+                return server  # the client itself says what it makes of this server
             except TlsExpected as error:
                 raise _other_protocol(connection, error) from error
             except ConnectionBroken as error:
                 troubles.append(error)
-        if all(map(_hung_up, troubles)) and time.monotonic() - started > insist:
+        if all(map(_hung_up, troubles)) and time.monotonic() - started > grace:
             raise _other_protocol(connection, troubles[0]) from troubles[0]
         return ""
 
@@ -85,15 +89,15 @@ def find_accepting_server(connection: Connection, deadline: float, insist: float
 
 
 def raise_if_denied(connection: Connection) -> None:
-    """Raise `NotLetIn` if that is why a client got no answer."""
+    """Raise `AccessDenied` when a refusal is the reason that a client got no answer."""
     with suppress(kafka_errors.KafkaConnectionError):
-        find_accepting_server(connection, time.monotonic() + _DIAGNOSIS_TIMEOUT, insist=0.0)
+        find_accepting_server(connection, time.monotonic() + _DIAGNOSIS_TIMEOUT, grace=0.0)
 
 
 def diagnose(connection: Connection) -> str:
-    """What happens at the door now, in a sentence: for those who log it and go on. Half a second at most."""
+    """The preflight's result now, in one sentence, for logs; takes half a second at most."""
     try:
-        return f"{find_accepting_server(connection, time.monotonic() + _DIAGNOSIS_TIMEOUT, insist=0.0)} answers"
+        return f"{find_accepting_server(connection, time.monotonic() + _DIAGNOSIS_TIMEOUT, grace=0.0)} answers"
     except AccessDenied as error:
         return f"{error.problem}. {error.cure}"
     except kafka_errors.KafkaConnectionError as error:
@@ -102,16 +106,16 @@ def diagnose(connection: Connection) -> str:
 
 @dataclass(frozen=True)
 class ReachedBroker:
-    """A numeric address (host:port) where a broker answered, and the addresses that it sends its clients to."""
+    """A numeric address (host:port) where a broker answered, and the addresses that the broker advertises."""
 
     server: str
     advertised: tuple[Address, ...]
 
 
 def reach_any_address(connection: Connection) -> ReachedBroker:
-    """The first address of the bootstrap servers' names at which a broker answers, each name resolved to all it has.
+    """Try every address of the bootstrap servers' names; returns the first one where a broker answers.
 
-    Raises `BrokerGone` with what each address did instead, within ten seconds, and `NotLetIn`.
+    Raises `BrokerUnavailable` within ten seconds with each address's failure, and `AccessDenied`.
     """
     deadline, failures = time.monotonic() + _REACH_TIMEOUT, list[str]()
     for host, port in parse_addresses(connection["bootstrap_servers"]):
@@ -123,8 +127,8 @@ def reach_any_address(connection: Connection) -> ReachedBroker:
             try:
                 with _PreflightConnection(
                     address, connection, tls_context(connection), min(now + _ADDRESS_TIMEOUT, deadline)
-                ) as door:
-                    answer = door.enter()
+                ) as preflight:
+                    answer = preflight.ask_brokers()
                 return ReachedBroker(
                     format_address(address), tuple((broker.host, broker.port) for broker in answer.brokers)
                 )
@@ -137,15 +141,15 @@ def reach_any_address(connection: Connection) -> ReachedBroker:
 
 
 def check_advertised(found: ReachedBroker) -> None:
-    """Raise `BrokerGone` when a broker sends its clients to a place out of reach, naming the place."""
+    """Raise `BrokerUnavailable` when an advertised address can't be reached, naming the address."""
     deadline = time.monotonic() + _REACH_TIMEOUT
     for host, port in found.advertised:
         failures: list[str] = []
-        told = f"connected to {found.server}, which sends its clients to {host}:{port}"
+        context = f"connected to {found.server}, which sends its clients to {host}:{port}"
         numeric = resolve_host(host, port, failures)
         if not numeric:
             raise BrokerUnavailable(
-                f"{told}, and the name {host!r} does not resolve here",
+                f"{context}, and the name {host!r} does not resolve here",
                 f"Set the broker's advertised.listeners to a name that does, or add {host!r} to the hosts file.",
             )
         for address in numeric:
@@ -158,13 +162,13 @@ def check_advertised(found: ReachedBroker) -> None:
                 failures.append(f"{format_address(address)}: {_os_reason(error)}")
         else:
             raise BrokerUnavailable(
-                f"{told}, and nothing accepts connections there ({'; '.join(failures)})",
+                f"{context}, and nothing accepts connections there ({'; '.join(failures)})",
                 "Set the broker's advertised.listeners to an address that this machine can reach.",
             )
 
 
 def resolve_host(host: str, port: int, failures: list[str]) -> list[Address]:
-    """The numeric addresses of a host name, IPv6 and IPv4, in the system's order; none adds a line to `failures`."""
+    """The numeric addresses of a host name, IPv6 and IPv4, in the system's order; a failure goes to `failures`."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -188,14 +192,14 @@ def _os_reason(error: OSError) -> str:
 
 
 class _PreflightConnection(BrokerConnection):
-    """A link that is opened as the connection says, to be closed again."""
+    """A broker connection with the connection's TLS and SASL, for one request."""
 
     def __init__(self, address: Address, connection: Connection, tls: ssl.SSLContext | None, deadline: float) -> None:
         self._connection, self._tls = connection, tls
         super().__init__(address, deadline)
 
-    def enter(self) -> Any:
-        """All that stands before a client's first question, and that question: the brokers, as `MetadataResponse`."""
+    def ask_brokers(self) -> Any:
+        """Authenticate and ask for the brokers: a `MetadataResponse`."""
         if "SASL" in security_protocol_of(self._connection):
             self._authenticate(str(self._connection.get("sasl_mechanism")))
         version = self.version(MetadataRequest, 1)
@@ -205,7 +209,7 @@ class _PreflightConnection(BrokerConnection):
     def receive(self) -> tuple[Any, bytearray]:
         try:
             return super().receive()
-        except ConnectionBroken as error:  # TLS 1.3 tells only now that our own certificate does not do
+        except ConnectionBroken as error:  # TLS 1.3 refuses our own certificate only now
             if isinstance(error.__cause__, ssl.SSLError) and "CERT" in str(error.__cause__.reason):
                 raise self._refused(str(error.__cause__.reason), CHECK_FILES) from error
             raise
@@ -224,9 +228,9 @@ class _PreflightConnection(BrokerConnection):
         return super()._api_versions()
 
     def _authenticate(self, mechanism: str) -> None:
-        shaken = self.request(SaslHandshakeRequest(version=1, mechanism=mechanism), SaslHandshakeResponse)
-        if shaken.error_code or mechanism not in SASL_MECHANISMS:
-            offered = ", ".join(shaken.mechanisms) or "no SASL at all"
+        handshake = self.request(SaslHandshakeRequest(version=1, mechanism=mechanism), SaslHandshakeResponse)
+        if handshake.error_code or mechanism not in SASL_MECHANISMS:
+            offered = ", ".join(handshake.mechanisms) or "no SASL at all"
             raise self._refused(f"sasl_mechanism {mechanism!r} is not possible, it offers {offered}", _CHECK_USER)
         user = self._connection.get("sasl_plain_username")
         if mechanism in _WITH_USER and not (user and self._connection.get("sasl_plain_password")):
@@ -235,7 +239,7 @@ class _PreflightConnection(BrokerConnection):
             self._exchange(SASL_MECHANISMS[mechanism](host=self.address[0], **self._connection), mechanism)
         except (LabError, ConnectionBroken, Unsupported):
             raise
-        except Exception as error:  # of a mechanism's library, a token's provider, a server that can't prove itself
+        except Exception as error:  # from a mechanism's library, a token provider, a server that can't prove itself
             raise self._refused(f"{mechanism} failed on this side: {error}", _CHECK_USER) from error
 
     def _exchange(self, exchange: SaslMechanism, mechanism: str) -> None:
@@ -258,7 +262,7 @@ def _try_deadline(deadline: float) -> float:
 
 
 def _hung_up(trouble: ConnectionBroken) -> bool:
-    """Did it open its port and close the connection, other than one that is away?"""
+    """Did the server accept the connection and close it, unlike a server that is away?"""
     return isinstance(trouble.__cause__, _HANGS_UP) or str(trouble).endswith("closed the connection")
 
 

@@ -1,4 +1,4 @@
-"""Topics: made on purpose, described, measured in offsets. Each call connects, asks and leaves; waits are bounded."""
+"""Topics: created on purpose, described, measured in offsets; each call opens its connection and waits in bounds."""
 
 import difflib
 import time
@@ -17,9 +17,6 @@ from streaming_lab.client.preflight import RETRY_INTERVAL
 from streaming_lab.errors import LabError
 from streaming_lab.waiting import wait_until
 
-# kafka-python's admin client for a few questions, and what it means when nobody answers them.
-
-
 ADMIN_TIMEOUT = 4.0  # seconds until a silent broker is an error; a person waits less than five
 
 _SILENT = (
@@ -32,9 +29,9 @@ _SILENT = (
 
 @contextmanager
 def admin_client(connection: Connection, timeout: float) -> Iterator[KafkaAdminClient]:
-    """An admin client for a few questions; a broker that does not answer within `timeout` seconds is `BrokerGone`.
+    """kafka-python's admin client for a few requests; no answer within `timeout` seconds raises `BrokerUnavailable`.
 
-    One that refuses the connection is `NotLetIn`.
+    A broker that refuses the connection raises `AccessDenied`.
     """
     started = time.monotonic()
     admin = None
@@ -55,12 +52,9 @@ def admin_client(connection: Connection, timeout: float) -> Iterator[KafkaAdminC
             admin.close()
 
 
-# A topic as the cluster describes it.
-
-
 @dataclass(frozen=True)
 class Partition:
-    """One partition: `leader` is a broker id, or None while there is none; then `begin` and `end` are None, too."""
+    """One partition: `leader` is a broker id, or None while there is none; then `begin` and `end` are None as well."""
 
     id: int
     leader: int | None
@@ -72,7 +66,7 @@ class Partition:
 
 @dataclass(frozen=True)
 class TopicDescription:
-    """What the cluster says about a topic; `config` holds only what was set for this topic."""
+    """A topic as the cluster describes it; `config` holds only what was set for this topic."""
 
     name: str
     partitions: tuple[Partition, ...]
@@ -95,7 +89,7 @@ Ranges: TypeAlias = Mapping[int, tuple[int, int]]  # partition -> [start, end)
 
 
 class TopicClash(LabError):
-    """The topic exists, in another shape than the one asked for."""
+    """The topic exists, with another shape than the wanted one."""
 
 
 def create_topic(
@@ -107,10 +101,10 @@ def create_topic(
     config: Mapping[str, str] | None = None,
     timeout: float = 10.0,
 ) -> bool:
-    """Make the topic unless it is there: True when it was made, False when it existed in the same shape.
+    """Create the topic unless it exists: True when it was created, False when it existed in the same shape.
 
     Waits until every partition has a leader. An existing topic with other partitions, another replication factor or
-    other values of the asked `config` raises `TopicClash`; configuration that was not asked about is left alone.
+    other values of the given `config` raises `TopicClash`; other configuration is not compared.
     """
     asked = {key: str(value) for key, value in (config or {}).items()}
     shape = {"num_partitions": partitions, "replication_factor": replication_factor, "configs": asked}
@@ -128,7 +122,7 @@ def create_topic(
 
 
 def delete_topics(connection: Connection, names: Iterable[str], timeout: float = 10.0) -> None:
-    """Remove topics with all that is in them; one that is not there is as good as removed."""
+    """Delete topics with all their records; a topic that does not exist counts as deleted."""
     fine = (0, kafka_errors.UnknownTopicOrPartitionError.errno)
     with admin_client(connection, timeout) as admin:
         answers = admin.delete_topics(list(names), timeout_ms=int(timeout * 1000), raise_errors=False)["topics"]
@@ -172,7 +166,7 @@ def end_offsets(connection: Connection, name: str, timeout: float = ADMIN_TIMEOU
 
 
 def is_available(connection: Connection, name: str, timeout: float = 1.0) -> bool:
-    """Is the topic there, with a leader for each partition? A quick question: what stands in the way is not told."""
+    """Does the topic exist, with a leader for each partition? False for whatever stands in the way."""
     try:
         end_offsets(connection, name, timeout)
     except LabError:
@@ -181,12 +175,12 @@ def is_available(connection: Connection, name: str, timeout: float = 1.0) -> boo
 
 
 def written_between(before: Mapping[int, int], after: Mapping[int, int]) -> Ranges:
-    """What was written between two `end_offsets`: partition -> [start, end), empty ranges included."""
+    """The ranges between two results of `end_offsets`: partition -> [start, end), empty ranges included."""
     for partition, start in before.items():
         if after.get(partition, -1) < start:
             raise LabError(
                 f"partition {partition} went from offset {start} back to {after.get(partition)}",
-                "The topic was deleted and made again in between: capture the offsets anew.",
+                "The topic was deleted and created again in between: capture the offsets anew.",
             )
     return {partition: (before.get(partition, 0), end) for partition, end in sorted(after.items())}
 
@@ -197,7 +191,7 @@ def topic_names(connection: Connection, timeout: float = ADMIN_TIMEOUT) -> list[
         return _names(admin)
 
 
-# A leader that was just elected does not know the end of its log yet, or is not where it was.
+# A new leader does not know the end of its log yet; an old one is no longer the leader.
 _TRANSIENT = (
     kafka_errors.OffsetNotAvailableError,
     kafka_errors.NotLeaderForPartitionError,

@@ -1,7 +1,9 @@
 """A Kafka to talk to: the lab's own, someone else's, or one in containers."""
 
+import difflib
+
 from streaming_lab import settings
-from streaming_lab.client.connection import Connection
+from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.cluster.base import Broker, Cluster, ClusterError, Description
 
 __all__ = ["Broker", "Cluster", "ClusterError", "Connection", "Description", "attach", "running"]
@@ -14,32 +16,42 @@ def attach(
 ) -> Cluster:
     """The cluster called `name`: "embedded", "host:port[,host:port]", "compose", "compose:trio" or "compose:2019".
 
-    An embedded cluster that runs already is attached to, else one is started; this process is one of its users until
+    A running embedded cluster is attached to; without one, a cluster is started. This process is one of its users until
     `close()` or its own end. Another number of brokers, `throughput` (a full JIT and a larger heap, for benchmarks) or
-    another `instance` name is a cluster apart. Raises `ClusterError` when there is none to be had, within 10 s for an
-    external one. `LAB_CLUSTER` names what stands in for "embedded" where no JVM can run, as in the containers.
+    another `instance` name is a separate cluster. Raises `ClusterError` when no cluster can be had, for an external
+    one within 10 s. `LAB_CLUSTER` replaces "embedded" where no JVM can run, as in the containers.
     """
+    check_cluster_name(name)
     if name == "embedded":
         name = settings.CLUSTER.get()
+        check_cluster_name(name)
     if name == "embedded":
         from streaming_lab.cluster.embedded import client
 
         return client.attach_embedded(brokers=brokers, user=user, throughput=throughput, instance=instance)
-    if name.startswith("compose"):
-        if name not in COMPOSE:
-            raise ClusterError(f"there is no cluster {name!r}", f"Use one of {', '.join(COMPOSE)}.")
+    if name in COMPOSE:
         from streaming_lab.cluster.compose import cluster
 
         return cluster.attach_compose(name)
-    if ":" not in name:
-        raise ClusterError(f"there is no cluster {name!r}", "Use embedded, compose, or host:port[,host:port].")
     from streaming_lab.cluster import external
 
     return external.attach_external(name)
 
 
+def check_cluster_name(name: str) -> None:
+    """Raise a `LabError` for a name that no cluster can have; starts and asks nothing."""
+    if name in ("embedded", *COMPOSE):
+        return
+    if ":" not in name or name.startswith("compose:"):
+        near = difflib.get_close_matches(name, ["embedded", *COMPOSE], n=1, cutoff=0.6)
+        guess = f": did you mean {near[0]}?" if near else ""
+        known = f"Use embedded, {', '.join(COMPOSE)}, or host:port[,host:port]."
+        raise ClusterError(f"there is no cluster {name!r}{guess}", known)
+    connection_for(name)
+
+
 def running() -> Connection | None:
-    """The connection of the everyday embedded cluster if it runs, without becoming its user."""
+    """The connection of the default embedded cluster if that runs; this process does not become its user."""
     from streaming_lab.cluster.embedded import state
 
     found = state.read_state(state.state_file())

@@ -1,4 +1,4 @@
-"""What every cluster can do, wherever its brokers run."""
+"""The interface of every cluster, wherever its brokers run."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.errors import LabError
 
-# What can be done to one broker. A cluster of the lab's own does each of them in its `command`.
+# The faults of one broker. A cluster that the lab owns implements them in `command`.
 BrokerVerb = Literal["kill", "pause", "resume", "restart"]
 BROKER_VERBS: tuple[BrokerVerb, ...] = get_args(BrokerVerb)
 
@@ -19,7 +19,7 @@ class ClusterError(LabError):
 
 @dataclass(frozen=True)
 class Broker:
-    """One broker as it advertises itself; `role` is what the lab knows of it, for example `broker,controller`."""
+    """One broker as it advertises itself; `role` is, for example, `broker,controller`."""
 
     id: int
     host: str
@@ -29,7 +29,7 @@ class Broker:
 
 @dataclass(frozen=True)
 class Description:
-    """What a cluster says of itself: `version` is None where a broker does not tell it."""
+    """A cluster's answer to a describe request; `version` is None where no broker tells it."""
 
     version: str | None
     cluster_id: str
@@ -49,23 +49,23 @@ class Cluster(ABC):
     def __init__(self, name: str, connection: Connection, ready_seconds: float | None = None) -> None:
         self.name = name
         self.connection = connection
-        self.ready_seconds = ready_seconds  # from the first exec to the last open port; None: it ran already
+        self.ready_seconds = ready_seconds  # first exec to last open port; None if it ran already
 
     @abstractmethod
     def describe(self) -> Description:
-        """Ask the brokers for version, cluster id and members; raises `ClusterError` when none answers in time."""
+        """Version, cluster id and members as the brokers tell them; raises `ClusterError` when none answers in time."""
 
     def close(self, wait: bool = False, say: Callable[[str], None] | None = None) -> None:
-        """Stop using the cluster; may be called twice.
+        """Stop using the cluster; a second call does nothing.
 
-        `wait`: return when what this ends is really gone; `say` is told what takes long.
+        With `wait` the call returns when every process that it ends is gone; `say` receives a line about slow steps.
         """
         del wait, say
 
     def command(self, verb: BrokerVerb, broker: int = 1) -> None:
-        """Do to one broker what the verb says (see the methods below), and return when it is done."""
+        """Apply a verb to one broker (see the methods below); returns when that is done."""
         raise ClusterError(
-            f"cannot {verb} broker {broker} of {self.name!r}: it is not the lab's own",
+            f"cannot {verb} broker {broker} of {self.name!r}: the lab does not own that cluster",
             "Use cluster='embedded' for experiments with faults.",
         )
 
@@ -78,11 +78,11 @@ class Cluster(ABC):
         self.command("pause", broker)
 
     def resume(self, broker: int = 1) -> None:
-        """Let a paused broker go on."""
+        """Continue a paused broker (SIGCONT)."""
         self.command("resume", broker)
 
     def restart(self, broker: int = 1) -> None:
-        """Start one broker again on the same ports and data, and wait until it serves."""
+        """Start one broker again on the same ports and data; returns when it serves."""
         self.command("restart", broker)
 
     def __enter__(self) -> Self:
@@ -92,21 +92,18 @@ class Cluster(ABC):
         self.close()
 
 
-# What brokers say of themselves, asked through kafka-python's admin client.
-
-
-DESCRIBE_TIMEOUT = 8.0  # seconds for the whole inquiry
+DESCRIBE_TIMEOUT = 8.0  # seconds for the whole description
 
 
 def describe_brokers(connection: Connection, role: str = "broker") -> Description:
-    """Cluster id, controller, brokers, and the release they speak; raises `ClusterError` when none answers in 8 s."""
+    """Cluster id, controller, brokers and their release; raises `ClusterError` when no broker answers in 8 s."""
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
     try:
         with KafkaAdminClient(**connection, bootstrap_timeout_ms=int(DESCRIBE_TIMEOUT * 1000)) as admin:
             found = admin.describe_cluster()
-            known = admin._manager.broker_version  # by the API versions that it offers: no broker says its release
+            known = admin._manager.broker_version  # from the API versions: no broker tells its release
     except KafkaError as error:
         raise ClusterError(
             f"no broker answers at {addresses(connection)}: {error}",

@@ -1,6 +1,7 @@
-"""A real Kafka on a laptop, for anything: start it, look at it, stop it."""
+"""A real Kafka on a laptop, for anything: start, status, address, stop."""
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -17,9 +18,11 @@ from streaming_lab.paths import describe_full_disk
 from streaming_lab.processes import ProcessId, is_alive
 from streaming_lab.reader.decode import native
 
+EVAL = 'eval "$(python3 scripts/cluster.py address --shell)"'
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`start [--port N] [--brokers N]`, `status`, `stop`, `forget`; 0 when done, 1 when `status` finds nothing."""
+    """`start`, `status`, `address`, `stop` or `forget`; returns 1 when `status` finds no cluster, otherwise 0."""
     parser = argparse.ArgumentParser(
         prog="cluster.py",
         description=__doc__,
@@ -29,27 +32,85 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("start", help="start Kafka, or keep the running one, until stop")
-    start.add_argument("--port", type=whole(1, 65535 - 8), help="the first broker's port; else free ones are taken")
+    start.add_argument("--port", type=whole(1, 65535 - 8), help="the first broker's port (default: free ones)")
     start.add_argument("--brokers", type=whole(1, 9), default=1, metavar="N", help="1..9, default 1")
+    start.add_argument("--auto-create", action="store_true", help="make each topic at its first use")
+    start.add_argument("--keep", action="store_true", help="the data outlive stop; the next start --keep finds them")
     start.add_argument(
         "--throughput", action="store_true", help="the whole JIT and a 1 GB heap: slower to start, faster to run"
     )
-    commands.add_parser("status", help="what runs, and who uses it")
-    commands.add_parser("stop", help="end it, whoever uses it")
+    commands.add_parser("status", help="show what runs and its users")
+    address = commands.add_parser("address", help="print the running Kafka's host:port")
+    form = address.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as clients take it: bootstrap_servers, and the cluster id")
+    form.add_argument("--shell", action="store_true", help=f"a line that sets KAFKA_BOOTSTRAP_SERVERS: {EVAL}")
+    commands.add_parser("stop", help="end it, even while it is in use")
     commands.add_parser("forget", help="remove the files of a cluster whose machine or container is gone")
-    asked = parser.parse_args(arguments)
-    if asked.command == "start":
-        return _start(asked)
-    return {"status": _status, "stop": _stop, "forget": _forget}[asked.command]()
+    options = parser.parse_args(arguments)
+    if options.command == "start":
+        return _start(options)
+    if options.command == "address":
+        return _address(options)
+    return {"status": _status, "stop": _stop, "forget": _forget}[options.command]()
 
 
-def _start(asked: argparse.Namespace) -> int:
+def _start(options: argparse.Namespace) -> int:
     cluster = client.attach_embedded(
-        brokers=asked.brokers, throughput=asked.throughput, port=asked.port, user="cluster.py start", hold=True
+        brokers=options.brokers,
+        throughput=options.throughput,
+        port=options.port,
+        user="cluster.py start",
+        hold=True,
+        auto_create=options.auto_create,
+        keep=options.keep,
     )
     ready = f"ready in {cluster.ready_seconds:.1f} s" if cluster.ready_seconds else "it ran already"
     _say(f"Kafka {cluster.version() or ''} at {','.join(cluster.connection['bootstrap_servers'])} ({ready})")
+    one = cluster.state
+    for line in rules(one):
+        _say(line)
+    kept = client.kept_folder(state.state_file(client.instance_name(options.brokers, options.throughput)))
+    if not one.kept and kept.is_dir():
+        _say(f"              (earlier data, in {kept}, are not read: start --keep reads them)")
     _say("It runs until: python3 scripts/cluster.py stop")
+    return 0
+
+
+def rules(one: State) -> list[str]:
+    """What holds for topics and data of a cluster, a line each."""
+    create = "python3 scripts/topic.py create NAME"
+    topics = (
+        "made at their first use" if one.auto_create else f"made on purpose, with: {create} (or start --auto-create)"
+    )
+    data = f"kept in {one.kept}" if one.kept else "gone at stop (start --keep keeps them)"
+    return [f"  topics      {topics}", f"  data        {data}"]
+
+
+def running_cluster() -> State:
+    """The default cluster if that runs, otherwise the only one that does; raises `ClusterError` without either."""
+    found = _living()
+    default = state.read_state(state.state_file())
+    if default in found:
+        return default
+    if len(found) == 1:
+        return found[0]
+    if found:
+        where = "; ".join(",".join(one.servers) for one in found)
+        raise ClusterError(f"{len(found)} clusters run: {where}", "Name one by its host:port.")
+    raise ClusterError("no cluster runs", "Start one: python3 scripts/cluster.py start")
+
+
+def _living() -> list[State]:
+    files = [state.state_file(name) for name in state.instance_names()]
+    return [one for file in files if (one := state.read_state(file)) and one.runs]
+
+
+def _address(options: argparse.Namespace) -> int:
+    one = running_cluster()
+    if options.json:
+        _say(json.dumps({"bootstrap_servers": one.servers, "cluster_id": one.cluster_id}))
+    else:
+        _say(f"{'export KAFKA_BOOTSTRAP_SERVERS=' if options.shell else ''}{','.join(one.servers)}")
     return 0
 
 
@@ -96,6 +157,7 @@ def lines(one: State) -> list[str]:
             for user in one.users
         ),
         f"  reader      {native.core_status()}",
+        *rules(one),
         f"  files       {one.run}",
     ]
 
@@ -114,16 +176,21 @@ def _memory(process: ProcessId | None) -> str:
 def _stop() -> int:
     ended, elsewhere = 0, None
     for name in list(state.instance_names()):
+        file = state.state_file(name)
         try:
-            end = stop_cluster(state.state_file(name), _say)
+            found = state.read_state(file)
+            end = stop_cluster(file, _say)
         except ClusterError as error:
-            elsewhere = error  # said after the others have been stopped
+            elsewhere = error  # raised after the others have been stopped
             continue
         if end is None:
             continue
         ended += 1
         how = f"by force ({', '.join(map(str, end.forced))})" if end.forced else "cleanly"
         _say(f"stopped {how}{', start-up cache written' if end.trained else ''}")
+        if found is not None:
+            again = "the next start --keep finds them"
+            _say(f"Its data are kept in {found.kept}: {again}." if found.kept else "Its data are gone with it.")
     if elsewhere is not None:
         raise elsewhere
     if not ended:

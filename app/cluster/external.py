@@ -1,4 +1,4 @@
-"""Someone else's brokers: reached before anything is sent, also where they send their clients."""
+"""Brokers that the lab does not own: checked at their own address, and at the addresses that they advertise."""
 
 from streaming_lab.client import preflight
 from streaming_lab.client.connection import connection_for
@@ -8,12 +8,12 @@ from streaming_lab.cluster.base import Cluster, ClusterError, Description
 
 
 class ExternalCluster(Cluster):
-    """Brokers that run already, and are none of our business to stop."""
+    """Brokers that run already and that the lab never stops."""
 
     kind = "external"
 
     def describe(self) -> Description:
-        """As the brokers tell it."""
+        """The brokers' own description."""
         from streaming_lab.cluster.base import describe_brokers
 
         return describe_brokers(self.connection)
@@ -22,15 +22,15 @@ class ExternalCluster(Cluster):
 def attach_external(servers: str) -> ExternalCluster:
     """The cluster at `host:port[,host:port]`.
 
-    Of a name with several addresses (localhost is ::1 and 127.0.0.1) the first at which Kafka answers is taken. Raises
-    `ClusterError` naming the addresses when none does within 10 s, or when a broker advertises one out of reach.
+    Of a name's addresses (localhost is ::1 and 127.0.0.1) the first at which Kafka answers is taken. Raises
+    `ClusterError` with the addresses when no broker answers within 10 s or a broker advertises an unreachable one.
     """
-    asked = connection_for(servers)
+    wanted = connection_for(servers)
     try:
-        found = preflight.reach_any_address(asked)
+        found = preflight.reach_any_address(wanted)
         preflight.check_advertised(found)
     except BrokerUnavailable as error:
         raise ClusterError(error.problem, error.cure) from error
-    named = zip(asked["bootstrap_servers"], parse_addresses(asked["bootstrap_servers"]), strict=True)
+    named = zip(wanted["bootstrap_servers"], parse_addresses(wanted["bootstrap_servers"]), strict=True)
     kept = [server for server, (host, _) in named if host not in preflight.LOOPBACK]
     return ExternalCluster(servers, connection_for(",".join(dict.fromkeys([found.server, *kept]))))

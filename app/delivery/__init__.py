@@ -1,1 +1,1 @@
-"""From the game to the topic: one event log, five guarantees."""
+"""From the game to the topic: one event log, and a guarantee for each way to deliver."""

@@ -1,7 +1,7 @@
-"""The event log that a game writes to: one interface for all ways to deliver.
+"""The event log that a game writes to, and what its answer means: one interface for every way to deliver.
 
-A way is a class of its own, named in `delivery.ways`. Its `guarantee` says what an `append` that returned, and so a
-200 of the game, means; what else differs from way to way is an attribute of the class, never a question for its name.
+A way is a class of its own, listed in `delivery.ways`. Its `guarantee` says what a returned `append`, and so a 200 of
+the game, means; other differences between ways are attributes of the class, and no caller compares a way's name.
 """
 
 import os
@@ -11,33 +11,32 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from streaming_lab.cli import positive
 from streaming_lab.client.connection import Connection
 from streaming_lab.delivery.outcome import Counts, Refused, Undecided
 from streaming_lab.errors import LabError
 
-# The events that a log took and no broker has acknowledged yet: counted in bytes, never more than it may hold.
+_Item = TypeVar("_Item")
 
-
-OVERHEAD = 1536  # bytes that a waiting event costs beside its value; kafka-python, the dearest, was measured at 1.4 KB
+OVERHEAD = 1536  # bytes of memory for a waiting event beside its value; kafka-python needs most, 1.4 KB (measured)
 
 
 class InFlight:
-    """Undelivered events by ticket, in the order of their acceptance; together they stay within `memory` bytes."""
+    """Accepted events without an acknowledgement, by token, oldest first; together they stay within `memory` bytes."""
 
     def __init__(self, memory: int) -> None:
         self.memory = memory
         self._bytes = 0
         self._events: dict[object, tuple[str, int]] = {}
-        self._lock = threading.Lock()  # held for a few instructions only: delivery reports take it, too
+        self._lock = threading.Lock()  # held for a few instructions only, since delivery reports take it as well
 
     def __len__(self) -> int:
         return len(self._events)
 
     def add(self, token: object, event_id: str, value: bytes) -> bool:
-        """Take one more event; False when it does not fit."""
+        """Add one event; False when the event does not fit."""
         size = len(value) + OVERHEAD
         with self._lock:
             if self._bytes + size > self.memory:
@@ -47,49 +46,52 @@ class InFlight:
             return True
 
     def release(self, token: object) -> bool:
-        """Let one event go; False when it was gone already, so that each is counted once."""
+        """Remove one event; False when it was removed before, so that each event counts once."""
         with self._lock:
             _, size = self._events.pop(token, ("", 0))
             self._bytes -= size
             return size > 0
 
+    def in_order(self, items: Iterable[_Item], token_of: Callable[[_Item], object]) -> list[_Item]:
+        """The items in the order in which their tokens were added."""
+        with self._lock:
+            places = {token: place for place, token in enumerate(self._events)}
+        return sorted(items, key=lambda item: places.get(token_of(item), 0))
+
     def ids(self) -> list[str]:
-        """The ids of the events that are still here, oldest first."""
+        """The ids of the events in flight, oldest first."""
         with self._lock:
             return [event_id for event_id, _ in self._events.values()]
 
     @property
     def full(self) -> bool:
-        """Would an event without any value still be refused?"""
+        """Is there no room even for an event without a value?"""
         return self._bytes + OVERHEAD > self.memory
 
 
-# Opens a connection once, in the process that uses it, and closes it once; remembers a failed attempt for a second.
-
-
-FAILURE_REMEMBERED = 1.0  # seconds that the failure of one attempt stands for all who come
+FAILURE_REMEMBERED = 1.0  # seconds during which a failed attempt answers for all callers
 
 
 class ConnectOnce:
-    """The life of an event log: not open yet, open in one process, closed."""
+    """Serializes the first connection and remembers a failed attempt for one second; one process, one close."""
 
-    def __init__(self, act: Callable[[], None]) -> None:
+    def __init__(self, connect: Callable[[], None]) -> None:
         self.closed = False
-        self._act = act
-        self._turn = threading.Lock()
+        self._connect = connect
+        self._attempt = threading.Lock()
         self._pid: int | None = None
         self._failed_at = -60.0  # monotonic seconds of the last attempt that failed
         self._failure = LabError("")
 
     def open(self) -> None:
-        """Open it, unless it was opened or closed before; raises what the opening raises."""
-        with self._turn:
+        """Connect, unless connected or closed before; raises what the attempt raises."""
+        with self._attempt:
             self._open()
 
     def check(self) -> None:
-        """Return when it is open in this process, opening it on first use.
+        """Return when the log is connected in this process, connecting on first use.
 
-        Raises `Refused` when it is closed or cannot be opened, and a `LabError` in a forked process.
+        Raises `Refused` when the log is closed or cannot connect, and a `LabError` in a forked process.
         """
         if self._pid == os.getpid() and not self.closed:
             return
@@ -102,18 +104,18 @@ class ConnectOnce:
             )
         self._open_or_refuse()
 
-    def close(self, act: Callable[[], None]) -> None:
-        """Close it, once; `act` only where it was opened: a forked child owns nothing that it could close."""
-        with self._turn:
+    def close(self, disconnect: Callable[[], None]) -> None:
+        """Close once; `disconnect` runs only in the process that connected: a forked child owns nothing to close."""
+        with self._attempt:
             if not self.closed:
                 self.closed = True
                 if self._pid == os.getpid():
-                    act()
+                    disconnect()
 
     def _open_or_refuse(self) -> None:
-        # While the broker is away each attempt takes seconds: what one thread learned holds for a moment, also for
-        # those who waited for it, so that requests are refused at once instead of piling up.
-        with self._turn:
+        # While the broker is away each attempt takes seconds. One thread's failure answers for a second, also for the
+        # threads that waited for it, so that requests are refused at once instead of piling up.
+        with self._attempt:
             try:
                 if time.monotonic() - self._failed_at > FAILURE_REMEMBERED:
                     self._open()
@@ -124,20 +126,19 @@ class ConnectOnce:
 
     def _open(self) -> None:
         if self._pid is None and not self.closed:
-            self._act()
+            self._connect()
             self._pid = os.getpid()
 
 
 MEMORY_LIMIT = 32 << 20  # bytes that undelivered events may take, each counted as its value plus 1.5 KB
-LARGEST_EVENT = (
-    512 << 10
-)  # bytes of one event; well below a broker's message.max.bytes, so that no broker refuses it later
-TIMEOUT = 2.0  # seconds that one append waits at most, unless it is told otherwise
+LARGEST_EVENT = 512 << 10  # bytes of one event: below a broker's message.max.bytes, so that no broker refuses it later
+LONGEST_REASON = 300  # characters
+TIMEOUT = 2.0  # seconds that one append waits at most, by default
 
 
 @dataclass(frozen=True)
 class Option:
-    """A setting that a person may give a way: its keyword, how text becomes a value, its default, its meaning."""
+    """A setting of a way that a person may choose: its keyword, its reader of text, its default, its meaning."""
 
     name: str
     read: Callable[[str], Any]
@@ -148,17 +149,17 @@ class Option:
 
     @property
     def switch(self) -> str:
-        """The option on a command line."""
+        """The option's name on a command line."""
         return self.flag or f"--{self.name}"
 
 
 class EventLog(ABC):
-    """Where events go: `append` from any number of threads, `connect` or let the first use connect, `with` closes."""
+    """Takes events: `append` from any number of threads; `connect` or the first `append` connects, `with` closes."""
 
     guarantee: ClassVar[str]
     safe: ClassVar[bool] = False  # is no accepted event ever lost, whatever happens to broker and game?
-    awaits_broker: ClassVar[bool] = False  # does `append` wait for the broker's word?
-    survives_restart: ClassVar[bool] = False  # does the next start deliver what this process could not?
+    awaits_broker: ClassVar[bool] = False  # does `append` wait for the broker's acknowledgement?
+    survives_restart: ClassVar[bool] = False  # does the next start deliver what this process did not?
     names_unsent: ClassVar[bool] = False  # does `close` name each accepted event that did not arrive?
     options: ClassVar[tuple[Option, ...]] = (
         Option("timeout", positive, TIMEOUT, "seconds that one request waits for its event"),
@@ -174,39 +175,40 @@ class EventLog(ABC):
         self.unsent: list[str] = []
         self.unnamed = 0  # undelivered events that `unsent` has no room for
         self._tally = dict.fromkeys(("accepted", "acknowledged", "failed", "unknown", "relayed", "refused"), 0)
+        self.last_reasons: dict[str, str] = {}  # count -> why its last event was failed, refused or unknown
         self._lock = threading.Lock()  # guards the tally; held for a few instructions only
         self._connect_once = ConnectOnce(self._open)
 
     def append(self, key: str, value: bytes, event_id: str) -> None:
         """Deliver one event under its key (the player); returns when `guarantee` holds.
 
-        Waits `timeout` seconds at most, and while there is no connection yet for that, too (five). Raises `Refused` or
-        `Undecided`, and a `LabError` in a forked process.
+        Waits `timeout` seconds at most, plus five for a first connection. Raises `Refused` or `Undecided`, and a
+        `LabError` in a forked process.
         """
         try:
             self._check(value)
             self._deliver(key, value, event_id)
-        except Refused:
-            self._count("refused")
+        except Refused as error:
+            self._count("refused", why=error.problem)
             raise
-        except Undecided:
-            self._count("unknown")
+        except Undecided as error:
+            self._count("unknown", why=error.why or error.problem)
             raise
         self._count("accepted")
 
     def connect(self) -> None:
-        """Connect now instead of on first use; raises `TopicMissing` or `BrokerGone` within five seconds."""
+        """Connect now instead of on first use; raises `UnknownTopic` or `BrokerUnavailable` within five seconds."""
         self._connect_once.open()
 
     @property
     def counts(self) -> Counts:
-        """The numbers now; while requests run they are a moment's picture."""
+        """The counts of this moment; running requests change them."""
         with self._lock:
             return Counts(queued=self.queued, **self._tally)
 
     @property
     def queued(self) -> int:
-        """Events handed over and not decided yet."""
+        """Accepted events whose delivery is not decided yet."""
         return len(self.in_flight)
 
     def ready(self) -> bool:
@@ -215,12 +217,17 @@ class EventLog(ABC):
 
     @property
     def disk(self) -> int:
-        """The bytes that the log's file may take; 0 where a way keeps none."""
+        """The bytes that the log's file may take; 0 for a way without a file."""
         return 0
+
+    @property
+    def keeps_unsent(self) -> bool:
+        """Are the events that `close` could not deliver kept for the next start?"""
+        return self.survives_restart
 
     @classmethod
     def settings_in(cls, folder: Path) -> dict[str, Any]:
-        """Settings that put what the way keeps on disk into `folder`."""
+        """The settings that put the way's file into `folder`."""
         del folder
         return {}
 
@@ -229,7 +236,7 @@ class EventLog(ABC):
         return ()
 
     def close(self, timeout: float = 10.0) -> int:
-        """Deliver what can be within about `timeout` seconds; returns how many were not, `unsent` names them."""
+        """Deliver what waits, for about `timeout` seconds; returns how many were not delivered, `unsent` names them."""
         deadline = time.monotonic() + timeout
 
         def close() -> None:
@@ -250,23 +257,25 @@ class EventLog(ABC):
 
     @abstractmethod
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:
-        """Hold the guarantee for one event."""
+        """Deliver one event as `guarantee` says."""
 
     @abstractmethod
     def _close(self, deadline: float) -> list[str]:
-        """Drain until `deadline` (monotonic seconds), release everything, return the ids that were not delivered."""
+        """Drain until `deadline` (monotonic seconds), release everything, return the ids of undelivered events."""
 
-    def _count(self, name: str, by: int = 1) -> None:
+    def _count(self, name: str, by: int = 1, why: str = "") -> None:
         with self._lock:
             self._tally[name] += by
+            if why:
+                self.last_reasons[name] = why[:LONGEST_REASON]
 
-    def _hold(self, token: object, event_id: str, value: bytes) -> None:
+    def _reserve(self, token: object, event_id: str, value: bytes) -> None:
         if not self.in_flight.add(token, event_id, value):
             raise Refused(f"{len(self.in_flight)} events wait for the broker: the queue is full", "Ask again later.")
 
-    def _settle(self, token: object, acknowledged: bool) -> None:
+    def _settle(self, token: object, acknowledged: bool, why: str = "") -> None:
         if self.in_flight.release(token):
-            self._count("acknowledged" if acknowledged else "failed")
+            self._count("acknowledged" if acknowledged else "failed", why=why)
 
     def _check(self, value: bytes) -> None:
         if len(value) > LARGEST_EVENT:
@@ -277,7 +286,7 @@ class EventLog(ABC):
 
 
 class NoLog(EventLog):
-    """Nothing is logged: what the other ways are compared with."""
+    """No log at all: the baseline for the other ways."""
 
     guarantee = "The game did what was asked, and no event of it is kept anywhere."
 

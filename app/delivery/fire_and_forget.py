@@ -1,4 +1,4 @@
-"""Fire-and-forget: the seed's `KafkaProducer.send`, and nobody waits for what comes of it."""
+"""Fire-and-forget: the seed's `KafkaProducer.send`, without a wait for the outcome."""
 
 import time
 from contextlib import suppress
@@ -21,7 +21,7 @@ GIVE_UP = 120.0  # seconds; kafka-python's own default
 class FireAndForget(EventLog):
     """kafka-python's `send()`; a failed delivery is counted when its report comes, long after the answer.
 
-    At most `memory` bytes wait for the broker (kafka-python itself has no bound); what is over them is `Refused`. An
+    At most `memory` bytes wait for the broker (kafka-python itself has no bound); an event above them is `Refused`. An
     event that the broker did not take for `patience` seconds is given up.
     """
 
@@ -38,14 +38,12 @@ class FireAndForget(EventLog):
         self._producer: KafkaProducer | None = None
 
     def ready(self) -> bool:
-        """Is there room for what waits? Before the first connection: is the topic there?"""
+        """Is there room for an event? Before the first connection: does the topic exist?"""
         there = self._producer is not None or topics.is_available(self.connection, self.topic)
         return there and super().ready()
 
     def _open(self) -> None:
-        topics.end_offsets(
-            self.connection, self.topic
-        )  # a missing topic or broker is said now, not by a send that blocks
+        topics.end_offsets(self.connection, self.topic)  # raises for a missing topic or broker; a send would block
         producer = KafkaProducer(
             **kafka_python_settings(self.connection),
             linger_ms=int(self.linger * 1000),
@@ -53,7 +51,7 @@ class FireAndForget(EventLog):
             delivery_timeout_ms=int(self.patience * 1000),
             request_timeout_ms=int(min(self.patience, 30) * 1000),
             bootstrap_timeout_ms=int(ADMIN_TIMEOUT * 1000),
-            reconnect_backoff_max_ms=1000,  # as in the seed's time; today's 30 s would outlast most outages
+            reconnect_backoff_max_ms=1000,  # as in 2019; today's default of 30 s would outlast most outages
             # kafka-python 3's default is True, but such a producer stands still once an event in flight was given up
             # while others keep coming (measured with 3.0.12).
             enable_idempotence=False,
@@ -74,15 +72,15 @@ class FireAndForget(EventLog):
 
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:
         assert self._producer is not None
-        ticket = object()
-        self._hold(ticket, event_id, value)
+        token = object()
+        self._reserve(token, event_id, value)
         try:
             future = self._producer.send(self.topic, value, key.encode())
         except KafkaError as error:
-            self.in_flight.release(ticket)
+            self.in_flight.release(token)
             raise Refused(f"send() failed: {error}", "Ask again later.") from error
-        future.add_callback(lambda _: self._settle(ticket, True))
-        future.add_errback(lambda _: self._settle(ticket, False))
+        future.add_callback(lambda _: self._settle(token, True))
+        future.add_errback(lambda error: self._settle(token, False, f"{type(error).__name__}: {error}"))
 
     def _close(self, deadline: float) -> list[str]:
         assert self._producer is not None
@@ -90,7 +88,7 @@ class FireAndForget(EventLog):
             self._producer.flush(timeout=max(0.0, deadline - time.monotonic()))
         unsent = self.in_flight.ids()
         if unsent:
-            # close() flushes first, whatever its time-out, and so raises and leaves its thread alive: kafka-python 3.0
+            # close() flushes first, whatever its time-out, then raises and leaves its thread alive: kafka-python 3.0
             # has no public way to end a producer whose broker is away.
             self._producer._sender.force_close()
             self._producer._sender.join(1.0)

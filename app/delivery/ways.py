@@ -1,4 +1,4 @@
-"""The ways to deliver by name: where each one's class is, loaded when it is used, and the event log that it makes.
+"""The ways to deliver, by name: one class each, imported on first use and opened by `open_log`.
 
 A new way is a module and a row here. The command line, the chapters' parameters and experiments follow the table.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from streaming_lab.client.connection import Connection
     from streaming_lab.delivery.event_log import EventLog
 
-# Not imported here: each way brings its own client library.
+# Imported on use only: each way needs its own client library.
 WAYS: Mapping[str, str] = {
     "none": "streaming_lab.delivery.event_log:NoLog",
     "fire-and-forget": "streaming_lab.delivery.fire_and_forget:FireAndForget",
@@ -27,7 +27,7 @@ DELIVERING = tuple(way for way in WAYS if way != "none")
 
 
 def log_class(way: str) -> type[EventLog]:
-    """The class of the named way; a `LabError` lists the ways when there is none of that name."""
+    """The class of the named way; an unknown name raises a `LabError` that lists the ways."""
     if way not in WAYS:
         raise LabError(f"there is no way to deliver called {way!r}", f"Choose one of: {', '.join(WAYS)}.")
     module, _, name = WAYS[way].partition(":")
@@ -41,11 +41,11 @@ def open_log(way: str, connection: Connection, topic: str, **settings: Any) -> E
 
 
 def safe_ways() -> tuple[str, ...]:
-    """The ways whose 200 is for good."""
+    """The ways that never lose an event that was answered 200."""
     return tuple(way for way in DELIVERING if log_class(way).safe)
 
 
 def arguments(way: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Those of the settings that the way has, as options of `python -m streaming_lab.game`."""
-    had = [option for option in log_class(way).options if option.name in settings]
-    return tuple(text for option in had for text in (option.switch, str(settings[option.name])))
+    """The settings that this way knows, as options of `python -m streaming_lab.game`."""
+    known = [option for option in log_class(way).options if option.name in settings]
+    return tuple(text for option in known for text in (option.switch, str(settings[option.name])))

@@ -52,7 +52,7 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """One fault with all its variants; `began` is the moment (UTC) from which the marks count their seconds."""
+    """One fault with all its variants; `began` is the moment (UTC) from which the fault events count their seconds."""
 
     fault: Fault
     began: datetime
@@ -99,15 +99,15 @@ def run_experiment_in(
         GameProcess(kafka.connection, topic, one.way, folder / topic, options_of(one))
         for one, topic in zip(variants, wanted, strict=True)
     ]
-    # The stage is left first: a crowd that waits for a paused game has its answer when that is gone.
-    with Crowds(load, name) as crowds, FaultInjector(kafka, games, fault.drain) as stage:
-        stage.apply_action("start games")
+    # The injector ends first: a crowd that waits for a paused game has its answer when that is gone.
+    with Crowds(load, name) as crowds, FaultInjector(kafka, games, fault.drain) as injector:
+        injector.apply_action("start games")
         began = datetime.now(UTC)
-        asked = _played(stage, crowds, fault, variants, load)
+        asked = _played(injector, crowds, fault, variants, load)
         seen = [_look(*each) for each in zip(variants, games, asked, strict=True)]
-        stage.apply_action("stop games")
+        injector.apply_action("stop games")
     results = tuple(_result(kafka.connection, *each) for each in zip(variants, wanted, games, asked, seen, strict=True))
-    return Experiment(fault, began, tuple(stage.fault_events[1:-1]), results)
+    return Experiment(fault, began, tuple(injector.fault_events[1:-1]), results)
 
 
 def repeat_experiment(
@@ -123,14 +123,14 @@ def options_of(variant: Variant) -> tuple[str, ...]:
 
 
 def _played(
-    stage: FaultInjector, crowds: Crowds, fault: Fault, variants: Sequence[Variant], load: Load
+    injector: FaultInjector, crowds: Crowds, fault: Fault, variants: Sequence[Variant], load: Load
 ) -> list[pd.DataFrame]:
-    stage.begin()
-    crowds.begin(variants, [game.url for game in stage.games])
+    injector.begin()
+    crowds.begin(variants, [game.url for game in injector.games])
     for step in fault.steps:
-        crowds.pause(stage.until(step.at))
-        stage.apply_action(step.action)
-    stage.heal()
+        crowds.pause(injector.until(step.at))
+        injector.apply_action(step.action)
+    injector.heal()
     return crowds.result(load.requests / load.rate + CROWD_LIMIT)
 
 

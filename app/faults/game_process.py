@@ -21,8 +21,8 @@ from streaming_lab.game.rules import World
 from streaming_lab.paths import SOURCE
 from streaming_lab.waiting import wait_until
 
-# what a game says at its end of events that it did not deliver: how many, and their ids
-UNDELIVERED = re.compile(r"^(\d+) event\(s\) .*:\n((?:  .+\n?)*)", re.MULTILINE)
+# A game's last words on events that it did not deliver: how many, and their ids.
+UNDELIVERED = re.compile(r"^(\d+) events? .*:\n((?:  .+\n?)*)", re.MULTILINE)
 
 
 class GameFailed(LabError):
@@ -151,7 +151,7 @@ class GameProcess:
         return self.folder / f"{name}-{self._starts}.txt"
 
 
-# A running game looked at from outside, without changing it: what it still waits for, and what its world holds.
+# A snapshot of a running game, taken from outside by HEAD requests: nothing in the game changes.
 
 
 PlayerSnapshot: TypeAlias = Mapping[str, tuple[bool, str | None]]  # player -> (has a sword?, guild)

@@ -1,4 +1,4 @@
-"""Where an experiment happens: the broker and the games that faults befall, and what happened when."""
+"""The fault injector: it does to the broker and the games what a fault's steps say, and notes when."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from streaming_lab.faults.plan import BROKER_MOVES, DRAIN
 
 
 class FaultInjector:
-    """One broker and some games; `perform` does to them what a fault's steps say.
+    """One broker and some games; `apply_action` does to them what a fault's steps say.
 
     However it is left, no game runs afterwards, and the broker does.
     """
@@ -25,11 +25,11 @@ class FaultInjector:
         self._broker = "up"  # its state in plan's table
 
     def begin(self) -> None:
-        """Now the crowd begins: times count from here, and games that start later take their time to end."""
+        """Mark the crowd's first request: times count from here, and games that start later take their time to end."""
         self._began, self._drain = time.monotonic(), DRAIN
 
     def apply_action(self, action: str) -> None:
-        """Do it, and wait until it is done; what the broker's state does not allow is passed over."""
+        """Do the action and wait until it is done; what the broker's state does not allow is passed over."""
         begin = time.monotonic() - self._began
         verb, _, target = action.partition(" ")
         if target == "broker":
@@ -74,7 +74,7 @@ class FaultInjector:
         for game in self.games:
             if not game.running:
                 game.launch(self._drain)
-        if self._broker == "up":  # else none gets ready; `recover` waits for them
+        if self._broker == "up":  # else none gets ready; `heal` waits for them
             for game in self.games:
                 game.await_ready()
 

@@ -1,4 +1,4 @@
-"""What happens in an experiment, as data: who plays against which game, and what breaks when."""
+"""An experiment as data: who plays against which game, and what breaks when."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from streaming_lab.delivery.event_log import EventLog
 from streaming_lab.delivery.ways import DELIVERING, log_class
 from streaming_lab.errors import LabError
 
-# What can befall the broker and the games in each state, and the state after it.
+# For each state of the broker and of the games: the actions that are possible, and the state after each.
 BROKER_MOVES: Mapping[str, Mapping[BrokerVerb, str]] = {
     "up": {"kill": "down", "pause": "paused"},
     "down": {"restart": "up"},
@@ -33,7 +33,7 @@ SMALL_DISK = 64 << 10  # bytes; the least that an outbox takes
 
 @dataclass(frozen=True)
 class Step:
-    """Do `action` (a verb and its target: one of `ACTIONS`) when `at` seconds have passed since the first request."""
+    """One action (a verb and its target: one of `FAULT_ACTIONS`), `at` seconds after the first request."""
 
     at: float
     action: str

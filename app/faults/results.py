@@ -1,4 +1,4 @@
-"""What an experiment came to, in numbers: a row for each variant, and every answer with its moment."""
+"""The results of an experiment in numbers, and each guarantee held against them."""
 
 import json
 from collections.abc import Iterator
@@ -79,7 +79,7 @@ def _counts(experiment: Experiment, result: Result) -> dict[str, Any]:
     }
 
 
-# What each way promised, held against what an experiment found.
+# The guarantees: each way's own, and those that hold for every way.
 
 
 def broken_promises(experiment: Experiment) -> list[str]:

@@ -20,8 +20,7 @@ from streaming_lab.faults.plan import TARGETS, Fault, Step, Variant
 from streaming_lab.faults.results import broken_promises
 from streaming_lab.paths import lab_home
 
-# What is kept of a schedule that broke a promise, so that it can be looked into when all has ended.
-
+# Evidence of a broken promise: copies that outlive the experiment.
 
 REBUILT = shutil.ignore_patterns("*.index", "*.timeindex")  # 10 MB each, and made again from the log
 LOG_TAIL = 4 << 20  # bytes of the broker's own log
@@ -110,7 +109,7 @@ def find_violations(one: Schedule, kafka: Cluster) -> list[str]:
         return problems
 
 
-# The command `scripts/faults.py`: many random schedules, one after the other, with a line for each.
+# The command `scripts/faults.py`: one schedule after the other, a line for each.
 
 
 def main(argv: Sequence[str] | None = None) -> int:

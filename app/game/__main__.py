@@ -3,10 +3,12 @@
 python -m streaming_lab.game --bootstrap 127.0.0.1:9092 --topic events --way confirmed
 python -m streaming_lab.game --container       the same in a container: its topic first, then every address, port 5000
 
-Prints one line, `ready http://127.0.0.1:PORT`, when it would accept a request. SIGTERM or Ctrl-C ends it: requests in
-hand are answered, then events that wait are delivered, for --drain seconds at most; what is left is named on stderr.
-Exit codes: 0 nothing is left (or it is safe in the outbox), 1 events were left behind, 2 it could not start, 130 it was
-stopped before it was ready. What fire-and-forget gave up earlier is not left: `/metrics` has counted it as failed.
+Prints one line, `ready http://127.0.0.1:PORT`, when it accepts requests. With an outbox the broker may be away at the
+start: stderr says so, and requests are answered 503 with the reason until the history has been read. SIGTERM or Ctrl-C
+ends it: requests in flight are answered, then waiting events are delivered, for --drain seconds at most; events that
+are left are named on stderr, and so is the reason of the last one that failed.
+Exit codes: 0 no event is left (or it is safe in the outbox), 1 events were left behind, 2 the game could not start,
+130 it was stopped before it was ready. Events that fire-and-forget gave up earlier are failed, not left: see /metrics.
 """
 
 import argparse
@@ -15,26 +17,36 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
+
+from flask import Flask
 
 from streaming_lab.cli import positive, run, whole
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, connection_for
+from streaming_lab.client.errors import BrokerUnavailable, ReadTimeout
 from streaming_lab.delivery.event_log import EventLog
 from streaming_lab.delivery.ways import DELIVERING, WAYS, log_class, open_log
 from streaming_lab.errors import LabError
 from streaming_lab.game.events import Event
-from streaming_lab.game.game import ANSWERS_REMEMBERED
+from streaming_lab.game.game import ANSWERS_REMEMBERED, Game
 from streaming_lab.game.server import SERVER_THREADS, GameServer
 from streaming_lab.game.web import create_app
 from streaming_lab.skipped_imports import skip_pandas
+from streaming_lab.wording import counted
 
 CONTAINER_TOPIC = "game-events"
+HEARING = 0.5  # seconds until a signal is heard that did not wake the main thread, as after SIGSTOP and SIGCONT
+HISTORY_RETRY = 0.5  # seconds between two attempts to read the history while no broker answers
+LINES_KEPT = 1000  # of the access log, which a process shows to nobody
+
+History = Callable[[], Iterable[Event]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal comes; returns the exit code."""
+    """Serve until a signal ends the game; returns the exit code."""
     options = _options(argv)
     if options.container:
         return serve_container()
@@ -48,27 +60,58 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace, connection: Connection) -> int:
     if options.exit_with_parent:
-        threading.Thread(target=_end_with_stdin, name="exit-with-parent", daemon=True).start()
+        threading.Thread(target=_exit_with_stdin, name="exit-with-parent", daemon=True).start()
     stopped = threading.Event()
     log = open_log(options.way, connection, options.topic, **_settings(options))
     try:
         log.connect()
-        app = create_app(log, history=_history(options, connection, log), remember=options.remember)
-        with GameServer(app, options.host, options.port, threads=options.threads) as server:
+        game_history = partial(_history, options, connection, log)
+        app, waits_for = _create_app(options, log, game_history)
+        serving = {"threads": options.threads, "capture": False, "lines_kept": LINES_KEPT}
+        with GameServer(app, options.host, options.port, **serving) as server:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stopped.set())
-            print(f"ready {server.url}", flush=True)
-            stopped.wait()
+            if waits_for:
+                print(
+                    f"{server.url} answers 503 until its history can be read: {waits_for}", file=sys.stderr, flush=True
+                )
+                _read_late(app.extensions["game"], game_history, stopped)
+            if not stopped.is_set():
+                print(f"ready {server.url}", flush=True)
+            while not stopped.wait(HEARING):  # a signal that another thread took is handled when this one wakes
+                pass
             deadline = time.monotonic() + options.drain
             server.stop(options.drain / 2)
     except BaseException:
         log.close(timeout=0)
         raise
-    return _farewell(log, log.close(max(0.0, deadline - time.monotonic())), options.way)
+    return _exit_report(log, log.close(max(0.0, deadline - time.monotonic())), options.way)
 
 
-def _end_with_stdin() -> None:
-    # os.read, since a thread that holds sys.stdin's lock would disturb the interpreter's end
+def _create_app(options: argparse.Namespace, log: EventLog, history: History) -> tuple[Flask, str]:
+    """The game, and why it can't answer yet: events that are durable without a broker need none for its start."""
+    try:
+        return create_app(log, hosts=(options.host,), history=history(), remember=options.remember), ""
+    except (BrokerUnavailable, ReadTimeout) as error:
+        if not log.survives_restart:
+            raise
+        app = create_app(log, hosts=(options.host,), remember=options.remember)
+        app.extensions["game"].waits_for = error.problem
+        return app, error.problem
+
+
+def _read_late(game: Game, history: History, stopped: threading.Event) -> None:
+    """Try to read the history until it succeeds or the game is stopped; the game's answers say why it failed."""
+    while game.waits_for and not stopped.wait(HISTORY_RETRY):
+        try:
+            game.rebuild(history())
+            game.waits_for = ""
+        except LabError as error:
+            game.waits_for = error.problem
+
+
+def _exit_with_stdin() -> None:
+    # os.read: a thread that holds sys.stdin's lock would disturb the interpreter's end
     while os.read(0, 1024):
         pass
     os._exit(3)
@@ -79,18 +122,22 @@ def _history(options: argparse.Namespace, connection: Connection, log: EventLog)
         return ()
     from streaming_lab.game.history import read_history  # brings pyarrow
 
+    if log.survives_restart:
+        topics.end_offsets(connection, options.topic)  # says within seconds that no broker answers
     return read_history(connection, options.topic, log)
 
 
-def _farewell(log: EventLog, left: int, way: str) -> int:
-    """Say what was not delivered, and whether it is lost."""
+def _exit_report(log: EventLog, left: int, way: str) -> int:
+    """Print the undelivered events and their fate, and why others failed; returns the exit code."""
+    if reason := log.last_reasons.get("failed"):
+        print(f"failed: {log.counts.failed} event(s); the last reason: {reason}", file=sys.stderr)
     if not left:
         return 0
-    fate = f"stay in the {way} for the next start" if log.survives_restart else "were not delivered"
-    print(f"{left} event(s) {fate}:", *log.unsent, sep="\n  ", file=sys.stderr)
+    fate = f"left in the {way} for the next start" if log.keeps_unsent else "not delivered"
+    print(f"{counted(left, 'event')} {fate}:", *log.unsent, sep="\n  ", file=sys.stderr)
     if log.unnamed:
         print(f"  and {log.unnamed} before them", file=sys.stderr)
-    return 0 if log.survives_restart else 1
+    return 0 if log.keeps_unsent else 1
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -112,7 +159,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=whole(0, 65535), default=0, help="0 takes a free one")
     parser.add_argument(
-        "--threads", type=whole(1, 1000), default=SERVER_THREADS, help="requests in hand at once (default: %(default)s)"
+        "--threads", type=whole(1, 1000), default=SERVER_THREADS, help="requests handled at once (default: %(default)s)"
     )
     parser.add_argument(
         "--drain", type=positive, default=10.0, help="seconds that the end may take (default: %(default)s)"

@@ -1,4 +1,4 @@
-"""What happened in the game, and how it looks in the topic: `Event` <-> bytes."""
+"""The events of the game, the one table of their types, and their bytes in the topic."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,11 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One type of event: its name in the topic, the action that causes it, and all else that depends on the type.
+    """One type of event: its name in the topic, the action that causes it, and everything that depends on the type.
 
-    `fields` are its own fields, each a text that the action needs, too. `text` is what the player is answered.
-    `weight` is how often the crowd does it, of 100 requests in all. `colour` is a token of the page: the type has it in
-    every chart. What the type does to the world is said in `streaming_lab.game.rules`.
+    `fields` are the type's own fields, texts that the action takes as well. `text` is the answer to the player.
+    `weight` is the number of such requests in 100 of the crowd's. `colour` is a token of the page, the same in every
+    chart. The type's effect on the world is in `streaming_lab.game.rules`.
     """
 
     name: str
@@ -37,9 +37,9 @@ def _by(key: Callable[[EventType], str]) -> Mapping[str, EventType]:
     return MappingProxyType(table)
 
 
-# The one table of event types. Encoding, API, answers, crowd, the reader's schema and the charts follow it. The first
-# three texts are the seed's, byte for byte; the seed had no guilds. Of the crowd's requests some sales find no sword,
-# some joins find the player in that guild. A weight changes every move of the crowd, 0 none.
+# The one table of event types. Encoding, API, answers, crowd, the reader's schema and the charts derive from it. The
+# first three texts are the assignment's, byte for byte; the assignment had no guilds. With these weights some sales
+# find no sword and some joins find the player in that guild. A weight above 0 changes every move of the crowd.
 _TYPES = (
     EventType("default", "default", (), "\nThis is the default response!\n", 42, "t1"),
     EventType("purchased_sword", "purchase_a_sword", (), "\nSword Purchased!\n", 28, "t2"),
@@ -47,7 +47,7 @@ _TYPES = (
     EventType("joined_guild", "join_a_guild", ("guild",), "\nGuild Joined!\n", 5, "t4"),
 )
 EVENT_TYPES = _by(lambda one: one.name)
-ACTIONS = _by(lambda one: one.action)  # the same types by what a player may do
+ACTIONS = _by(lambda one: one.action)  # the same types by their action
 
 OWN_FIELDS = tuple(dict.fromkeys(name for one in _TYPES for name in one.fields))
 
@@ -64,13 +64,13 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# What a record must have to be an event at all.
+# The columns without which a record is no event.
 REQUIRED = ("event_id", "event_type", "player", "at")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened; `at` is UTC and leaves as milliseconds, `fields` are the event type's own."""
+    """One event; `at` is UTC and is written in milliseconds, `fields` are the event type's own."""
 
     event_id: str
     event_type: str
@@ -97,7 +97,7 @@ class Event:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Event":
-        """The event that `to_bytes` wrote; ValueError with the reason when the bytes are no event."""
+        """The event that `to_bytes` wrote; ValueError with the reason for bytes that are no event."""
         record = json.loads(data)
         if not isinstance(record, dict):
             raise ValueError(f"expected a JSON object, got {type(record).__name__}")
@@ -126,4 +126,7 @@ def _time(text: str) -> datetime:
     at = datetime.fromisoformat(text)
     if at.tzinfo is None:
         raise ValueError(f"at: {text!r} has no time zone")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"at: {text!r} is out of range in UTC") from error

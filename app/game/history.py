@@ -1,4 +1,4 @@
-"""What happened before this game was started, as events: the topic, then what an outbox still has to deliver."""
+"""The events before a game's start: the rows of its topic, then the rows that wait in its outbox."""
 
 import logging
 from collections.abc import Iterator
@@ -13,22 +13,31 @@ from streaming_lab.reader.decode.batches import Decoded
 
 logger = logging.getLogger(__name__)
 
-HISTORY_COLUMNS = [*REQUIRED, *OWN_FIELDS]  # all that the rules look at
+HISTORY_COLUMNS = [*REQUIRED, *OWN_FIELDS]  # the columns that the rules use
 
 
 def read_history(connection: Connection, topic: str, log: EventLog) -> Iterator[Event]:
-    """All events up to now, each player's in order; an event may come twice. Rows that are no events are passed over.
+    """All events up to now, each player's in order, duplicates included; rows that are no events are skipped.
 
-    Connects when the first event is asked for; raises a LabError when the topic cannot be read to its end.
+    Connects with the first event; raises a LabError when the topic cannot be read to its end.
     """
-    # first the rows that wait, then the topic: what the relay moves meanwhile is in both, never in neither
-    waiting = [Event.from_bytes(value) for _, _, value in log.pending()]
-    for table in read_batches(connection, topic, EVENTS, columns=HISTORY_COLUMNS, aside=_pass_over):
+    # the waiting rows are read before the topic: a row that the relay moves meanwhile is in both, never in neither
+    waiting = [event for event_id, _, value in log.pending() if (event := _waiting_event(event_id, value))]
+    for table in read_batches(connection, topic, EVENTS, columns=HISTORY_COLUMNS, on_rejected=_warn_of_rejects):
         yield from map(_event, table.select(HISTORY_COLUMNS).to_pylist())
     yield from waiting
 
 
-def _pass_over(partition: int, decoded: Decoded) -> None:
+def _waiting_event(event_id: str, value: Any) -> Event | None:
+    # SQLite holds whatever was put there: no value at all, a number, JSON that is nested too deeply
+    try:
+        return Event.from_bytes(value)
+    except (ValueError, TypeError, RecursionError) as error:
+        logger.warning("the waiting row %r is no event: %s: %s", event_id, type(error).__name__, error)
+        return None
+
+
+def _warn_of_rejects(partition: int, decoded: Decoded) -> None:
     for reject in decoded.rejects:
         logger.warning("partition %d, offset %d is no event: %s", partition, reject.offset, reject.reason)
 

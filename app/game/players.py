@@ -1,6 +1,7 @@
-"""A seeded crowd of players that fires requests at a game and keeps every answer."""
+"""A seeded crowd of players: its requests to a game, and every answer as a row."""
 
 import random
+import sys
 import threading
 import time
 import uuid
@@ -18,17 +19,14 @@ from tqdm import tqdm
 from streaming_lab.errors import LabError
 from streaming_lab.game.events import ACTIONS, EVENT_TYPES
 
-# What a crowd of players does, from its seed alone: the same seed gives the same requests.
-
-
 GUILDS = ("foxes", "owls", "wolves")
 
-_NAMESPACE = uuid.UUID("5c0a6f7e-2019-5205-8000-77323035a9f1")  # any fixed one will do
+_NAMESPACE = uuid.UUID("5c0a6f7e-2019-5205-8000-77323035a9f1")  # fixed once, so that ids repeat
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One thing that one player asks for; `sequence` counts the player's own requests from 0."""
+    """One request of one player; `sequence` counts the player's own requests from 0."""
 
     request_id: str
     player: str
@@ -81,12 +79,12 @@ DTYPES = {
 }
 
 
-ScheduledMove: TypeAlias = tuple[float, Move]  # seconds after the start, before which the move must not be made
+ScheduledMove: TypeAlias = tuple[float, Move]  # the earliest moment of the move, in seconds after the start
 
 
 @dataclass(frozen=True, slots=True)
 class PlayerReply:
-    """What became of one request: `status` and `answer`, or the `error`; latency is from first send to last answer."""
+    """The reply to one request: `status` and `answer`, or the `error`; latency is from first send to last answer."""
 
     request_id: str
     player: str
@@ -110,39 +108,40 @@ def run_crowd(
     run: str = "",
     retries: int = 0,
     timeout: float = 5.0,
-    progress: bool = True,
+    progress: bool | None = None,
     rate: float = 0.0,
     stopped: threading.Event | None = None,
 ) -> pd.DataFrame:
-    """Fire the crowd's requests, `concurrency` at a time, each player's in order; one row each, by player and sequence.
+    """The crowd's requests, `concurrency` at a time, each player's in order; one row each, by player and sequence.
 
-    A dead server becomes rows with an `error`. With `retries`, a 503 or no answer is asked again that many times under
-    the same X-Request-Id, after a growing pause. `timeout` (seconds) bounds each attempt. A bar shows after 5 seconds.
-    With a `rate` no request starts before its turn, `rate` of them a second; who is late catches up. Once `stopped` is
-    set, nobody starts another one.
-    Columns: `DTYPES`. The same seed gives the same requests; `run` sets the ids of two runs apart.
+    A dead server becomes rows with an `error`. With `retries`, a request without an answer or with a 503 is repeated
+    that many times under the same X-Request-Id, after growing pauses. `timeout` (seconds) bounds each attempt. A
+    `progress` bar shows after 5 seconds; by default only where a person watches. A `rate` schedules that many requests
+    a second; late workers catch up. Once `stopped` is set, no further request starts.
+    Columns: `DTYPES`. The same seed gives the same requests; `run` keeps the ids of two runs apart.
     """
     for name, value in {"players": players, "requests": requests + 1, "concurrency": concurrency}.items():
         if value < 1:
             raise LabError(f"{name}={value} is too few", "Ask for at least one.")
-    turns = (
-        (number / rate if rate else 0.0, move) for number, move in enumerate(seeded_moves(players, requests, seed, run))
+    moves = enumerate(seeded_moves(players, requests, seed, run))
+    schedule = [(number / rate if rate else 0.0, move) for number, move in moves]
+    schedule.sort(key=lambda scheduled: _worker_of(scheduled[1], concurrency))
+    by_worker = groupby(schedule, key=lambda scheduled: _worker_of(scheduled[1], concurrency))
+    workers = _Workers(url.rstrip("/"), retries, timeout, stopped or threading.Event())
+    replies = workers.fire(
+        [list(group) for _, group in by_worker], requests, is_watched() if progress is None else progress
     )
-    crowd = sorted(turns, key=lambda turn: _work(turn[1], concurrency))
-    seats = [list(group) for _, group in groupby(crowd, key=lambda turn: _work(turn[1], concurrency))]
-    crew = _Workers(url.rstrip("/"), retries, timeout, stopped or threading.Event())
-    replies = crew.fire(seats, requests, progress)
     rows = sorted(replies, key=lambda reply: (reply.player, reply.sequence))
     return pd.DataFrame([asdict(reply) for reply in rows], columns=list(DTYPES)).astype(DTYPES)
 
 
-def _work(move: Move, concurrency: int) -> int:
-    # a player keeps to one seat, so that their requests stay in order
+def _worker_of(move: Move, concurrency: int) -> int:
+    # all requests of a player go to one worker, so that they stay in order
     return int(move.player.rpartition("-")[2]) % concurrency
 
 
 class _Workers:
-    """As many threads as seats, each with a session and its players' requests."""
+    """The threads of the crowd, each with an HTTP session and the requests of its players."""
 
     def __init__(self, url: str, retries: int, timeout: float, stopped: threading.Event) -> None:
         self._url = url
@@ -152,15 +151,15 @@ class _Workers:
         self._began = time.perf_counter()
         self._replies: list[PlayerReply] = []  # append is atomic
 
-    def fire(self, seats: Sequence[Sequence[ScheduledMove]], total: int, progress: bool) -> list[PlayerReply]:
-        if not seats:
+    def fire(self, shares: Sequence[Sequence[ScheduledMove]], total: int, progress: bool) -> list[PlayerReply]:
+        if not shares:
             return []
-        with ThreadPoolExecutor(len(seats), "player") as pool, _Bar(total=total, delay=5, disable=not progress) as bar:
-            futures = [pool.submit(self._sit, seat) for seat in seats]
+        with ThreadPoolExecutor(len(shares), "player") as pool, _Bar(total=total, delay=5, disable=not progress) as bar:
+            futures = [pool.submit(self._work, share) for share in shares]
             try:
                 self._watch(futures, bar)
             except BaseException:
-                self._stopped.set()  # on Ctrl-C nobody starts another request
+                self._stopped.set()  # after Ctrl-C no worker starts another request
                 raise
         for future in futures:
             future.result()
@@ -171,12 +170,12 @@ class _Workers:
             bar.update(len(self._replies) - bar.n)
         bar.update(len(self._replies) - bar.n)
 
-    def _sit(self, ports: Sequence[ScheduledMove]) -> None:
+    def _work(self, schedule: Sequence[ScheduledMove]) -> None:
         with http.Session() as session:
             session.trust_env = False  # loopback needs no proxy, and looking for one costs a third of the time
             # prepared once: only the target and the id change, and both need no quoting
             request = http.Request("GET", self._url, {"User-Agent": USER_AGENT}).prepare()
-            for due, move in ports:
+            for due, move in schedule:
                 if self._stopped.wait(max(0.0, self._began + due - time.perf_counter()) if due else 0.0):
                     return
                 request.url = self._url + move.target
@@ -205,19 +204,28 @@ class _Workers:
 
 
 def _root(error: BaseException) -> BaseException:
-    """What it began with: requests wraps urllib3, which wraps the operating system."""
+    """The first cause of an error: requests wraps urllib3, which wraps the operating system."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     return error
 
 
 def _pause(move: Move, attempt: int) -> float:
-    # seeded, so that a crowd is the same crowd again; jittered, so that it does not come back all at once
+    # seeded, so that the crowd repeats; jittered, so that its retries do not all come at once
     dice = random.Random(f"{move.request_id}/{attempt}")  # noqa: S311  # no secret
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (attempt - 1)) * dice.uniform(0.5, 1)
 
 
+def is_watched() -> bool:
+    """Whether a person sees this process's output as it comes: on a terminal, or in JupyterLab.
+
+    nbclient and papermill, which run a notebook for a report, send their cells without "stdin allowed".
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return sys.stderr.isatty() or bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
+
+
 class _Bar(tqdm):  # type: ignore[type-arg]
-    """tqdm without its watching thread, which would outlive the run."""
+    """tqdm's bar without tqdm's monitor thread, which would outlive the run."""
 
     monitor_interval = 0

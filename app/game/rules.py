@@ -1,6 +1,6 @@
-"""The game's rules, pure: `decide` says what a command makes happen, `evolve` what that does to the player.
+"""The game's rules as pure functions: `decide` makes events of a command, `evolve` applies an event to its player.
 
-The game, the replay of a topic, and a game that starts on a topic with history all use the same `evolve`.
+The game, the replay of a topic, and a game that starts on a topic with history use the same `evolve`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ NAME_RULE = f"1 to {LONGEST_NAME} printable characters, no space at either end"
 
 
 class RuleBroken(Exception):
-    """A command that the rules do not allow: which field, its value, and the rule. `status` is HTTP's code for it."""
+    """A command that the rules forbid: the field, its value, the rule, and `status`, the HTTP code of the answer."""
 
     def __init__(self, field: str, value: str | None, rule: str, status: int = 409) -> None:
         super().__init__(field, value, rule, status)
@@ -28,7 +28,7 @@ class RuleBroken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """What a player has."""
+    """The possessions of one player."""
 
     swords: int = 0
     guild: str | None = None
@@ -39,16 +39,16 @@ NOBODY_YET = Player()
 
 @dataclass(slots=True)
 class World:
-    """All players who own or joined something, by name; `move` changes it, one thread at a time."""
+    """The players whose state an event has changed, by name; `move` applies an event, one thread at a time."""
 
     players: dict[str, Player] = field(default_factory=dict)
 
     def player(self, name: str) -> Player:
-        """The named player, who may not have done anything yet."""
+        """The named player; a player without events has nothing."""
         return self.players.get(name, NOBODY_YET)
 
     def move(self, event: Event) -> None:
-        """Go on to the world after the event, in place: 10,000 players cost no more than ten."""
+        """Apply the event in place, at a cost that does not grow with the number of players."""
         before = self.player(event.player)
         after = evolve(before, event)
         if after is not before:
@@ -57,7 +57,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a player asks for, under which id, and when (UTC); `intent` is what two requests with one id must share."""
+    """One request of a player: action, request id, time (UTC), and the fields that its event keeps."""
 
     action: str
     player: str
@@ -69,24 +69,24 @@ class Command:
 
     @property
     def intent(self) -> tuple[str, str, str | None]:
-        """Who wants what."""
+        """Player, action and guild: two requests with the same id must agree in them."""
         return (self.player, self.action, self.guild)
 
 
 def check_name(field: str, value: str | None) -> str:
-    """The name as it is; RuleBroken (400) when it is missing, too long, or not printable."""
+    """The name, unchanged; RuleBroken (400) for one that is missing, too long, or not printable."""
     if value is None or not (0 < len(value) <= LONGEST_NAME and value.isprintable() and value == value.strip()):
         raise RuleBroken(field, value, NAME_RULE, 400)
     return value
 
 
 def decide(world: World, command: Command) -> tuple[Event, ...]:
-    """The events that the command makes happen in this world; RuleBroken when the rules forbid it."""
+    """The events that the command causes in this world; RuleBroken when the rules forbid the command."""
     check_name("player", command.player)
     if command.action not in ACTIONS:
         raise RuleBroken("action", command.action, f"one of {', '.join(ACTIONS)}", 404)
     player = world.player(command.player)
-    if command.action == "sell_a_sword" and player.swords == 0:
+    if command.action == "sell_a_sword" and player.swords < 1:  # below 0 where a topic has lost purchases
         raise RuleBroken("player", command.player, "only a player who has a sword can sell one")
     if command.action != "join_a_guild":
         return (_event(command),)
@@ -97,7 +97,7 @@ def decide(world: World, command: Command) -> tuple[Event, ...]:
 
 
 def evolve(player: Player, event: Event) -> Player:
-    """The player after the event. It has happened: whatever it says is taken as true."""
+    """The player after the event; an event is a fact, so no rule is checked."""
     match event.event_type:
         case "purchased_sword":
             return replace(player, swords=player.swords + 1)

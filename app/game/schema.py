@@ -1,4 +1,4 @@
-"""The game's events as a schema for whoever reads its topic."""
+"""The game's events as a schema for readers of its topic."""
 
 from streaming_lab.game.events import COLUMNS, EVENT_TYPES, REQUIRED
 from streaming_lab.reader.decode.schema import Schema

@@ -1,10 +1,12 @@
-"""The game's API: a request becomes a command, an answer becomes a response."""
+"""The game's web API and its metrics: a request becomes a command, an answer becomes a response."""
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from ipaddress import ip_address
 
 from flask import Flask, Response, jsonify, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -15,9 +17,6 @@ from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAll
 from streaming_lab.game.events import ACTIONS, Event
 from streaming_lab.game.game import ANSWERS_REMEMBERED, Answer, Game, Log, explain_broken_rule
 from streaming_lab.game.rules import Command, RuleBroken, World
-
-# What the game counts, for Prometheus: read from the log when it is asked, never kept twice.
-
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)  # seconds
 
@@ -32,7 +31,10 @@ COUNTED = {
 
 
 class Metrics:
-    """The metrics of one game, in a registry of its own: two games in one process do not mix."""
+    """The metrics of one game for Prometheus; a registry for each game keeps two games in one process apart.
+
+    The log's counts are read when Prometheus asks for them, and kept nowhere else.
+    """
 
     def __init__(self, game: Game) -> None:
         self._game = game
@@ -51,10 +53,16 @@ class Metrics:
         self._seconds.labels(action).observe(seconds)
 
     def collect(self) -> Iterator[Metric]:
-        """The log's counts of this moment (prometheus_client calls it)."""
+        """The log's counts at this moment; prometheus_client calls this method."""
         counts = self._game.log.counts
         for name, meaning in COUNTED.items():
             yield CounterMetricFamily(f"game_events_{name}", meaning, value=getattr(counts, name))
+        reasons = GaugeMetricFamily(
+            "game_events_last_reason", "Why the last event of a count is in it.", labels=["count", "reason"]
+        )
+        for name, reason in self._game.log.last_reasons.items():
+            reasons.add_metric([name, reason], 1)
+        yield reasons
         yield GaugeMetricFamily("game_events_queued", "Events handed over and not decided yet.", value=counts.queued)
         yield GaugeMetricFamily(
             "game_players_undecided", "Players who wait for a delivery report.", value=self._game.undecided
@@ -64,13 +72,15 @@ class Metrics:
         )
 
     def exposition(self) -> Response:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return Response(generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)
 
 
 LONGEST_ID = 100  # characters of an X-Request-Id
 LONGEST_HEADER = 200  # characters of Host and User-Agent that an event keeps
 LARGEST_BODY = 4096  # bytes
+TRACEBACK = "this is a bug of the game; its standard error (or `printed` of its server) has the traceback"
+OWN_PAGES = "a browser may play from the address line or from this game's own pages, not from another site"
 PATHS = {action: one.path for action, one in ACTIONS.items()}
 
 
@@ -86,11 +96,13 @@ def create_app(
     clock: Callable[[], datetime] = _now,
     ids: Callable[[], object] = uuid.uuid4,
     remember: int = ANSWERS_REMEMBERED,
+    hosts: Collection[str] = (),
 ) -> Flask:
     """The game as a Flask application that logs to `log`; `app.extensions["game"].world` is its world.
 
     `history` (events in their players' order, duplicates allowed) is folded into the world first, its ids remembered.
-    The newest `remember` answers (2xx and 409) are given again when their X-Request-Id comes again.
+    The newest `remember` answers (2xx and 409) are repeated to requests with the same X-Request-Id.
+    A browser on behalf of another site is refused (403); `hosts` are further names under which a browser may ask.
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
@@ -113,16 +125,55 @@ def create_app(
 
     for action, path in PATHS.items():
         app.add_url_rule(path, action, partial(view, action), methods=["GET", "POST"])
-    app.add_url_rule("/healthz", "healthz", partial(_health, log))
+    app.add_url_rule("/healthz", "healthz", partial(_health, game))
     app.add_url_rule("/metrics", "metrics", metrics.exposition)
     app.register_error_handler(HTTPException, _refuse)
+    app.before_request(partial(_refuse_other_sites, frozenset(hosts)))
     return app
 
 
+def _refuse_other_sites(hosts: Collection[str]) -> Response | None:
+    """A 403 where a browser asks for a page of another site; programs (curl, ab, a crowd) send nothing to judge by."""
+    try:
+        _check_site(request.environ, hosts)
+    except RuleBroken as broken:
+        return _respond(explain_broken_rule(broken))
+    return None
+
+
+def _check_site(environ: Mapping[str, str], hosts: Collection[str]) -> None:
+    """RuleBroken (403) for a request that another site's page makes a browser send, or that has a foreign Host.
+
+    Browsers say where a request comes from: Sec-Fetch-Site (W3C Fetch Metadata), and Origin with each POST. A name
+    that another site points to this machine (DNS rebinding) makes its page "same-origin", so a browser's Host counts,
+    too. Browsers keep Sec-Fetch-Site to themselves under such a name; their User-Agent begins with Mozilla.
+    """
+    host = environ.get("HTTP_HOST", "")
+    site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
+    if site is not None and site not in ("none", "same-origin"):
+        raise RuleBroken("Sec-Fetch-Site", site, OWN_PAGES, 403)
+    if origin is not None and origin.partition("://")[2] != host:
+        raise RuleBroken("Origin", origin, OWN_PAGES, 403)
+    browser = site or origin or environ.get("HTTP_USER_AGENT", "").startswith("Mozilla/")
+    if browser and not _is_own_host(host, hosts):
+        raise RuleBroken("Host", host, "a browser asks for this game by its address or as localhost", 403)
+
+
+def _is_own_host(host: str, hosts: Collection[str]) -> bool:
+    """An IP address, a name without a dot (a machine or a container nearby), *.localhost, or one of `hosts`."""
+    name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+    name = name.rstrip(".").lower()
+    if "." not in name and ":" not in name:
+        return True
+    with suppress(ValueError):
+        return bool(ip_address(name))
+    return name.endswith(".localhost") or name in hosts
+
+
 def _command(action: str, clock: Callable[[], datetime], ids: Callable[[], object]) -> Command:
-    """The request as a command; RuleBroken (400) names what is wrong with it."""
+    """The request as a command; RuleBroken (400) names the field that is wrong."""
     given = _fields(("player", *ACTIONS[action].fields))
-    headers = request.environ  # read from here; werkzeug's Headers would search for each name
+    headers = request.environ  # not request.headers: werkzeug would search them for each name
     return Command(
         action=action,
         player=given.get("player", "anonymous"),
@@ -135,7 +186,7 @@ def _command(action: str, clock: Callable[[], datetime], ids: Callable[[], objec
 
 
 def _fields(allowed: tuple[str, ...]) -> dict[str, str]:
-    """The fields of query and form by name; RuleBroken (400) for one that is unknown, or comes twice."""
+    """The fields of query and form by name; RuleBroken (400) for one that is unknown or repeated."""
     given = request.args
     if request.content_length:
         if not request.form:
@@ -172,8 +223,8 @@ def _respond(answer: Answer, request_id: str | None = None) -> Response:
 
 
 def _refuse(error: HTTPException) -> Response:
-    """What Flask itself refuses, in the game's words."""
-    response = _respond(explain_broken_rule(_in_words(error)))
+    """An error of Flask's own (404, 405, 413, 500) in the form of the game's refusals."""
+    response = _respond(explain_broken_rule(_as_broken_rule(error)))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = _methods(error)
     return response
@@ -183,7 +234,7 @@ def _methods(error: MethodNotAllowed) -> str:
     return ", ".join(sorted(error.valid_methods or ()))
 
 
-def _in_words(error: HTTPException) -> RuleBroken:
+def _as_broken_rule(error: HTTPException) -> RuleBroken:
     status = error.code or 500
     match error:
         case NotFound():
@@ -191,13 +242,13 @@ def _in_words(error: HTTPException) -> RuleBroken:
         case MethodNotAllowed():
             return RuleBroken("method", request.method, f"one of {_methods(error)}", status)
         case InternalServerError():
-            return RuleBroken("server", "error", "this is a bug of the game; its log has the traceback", status)
+            return RuleBroken("server", "error", TRACEBACK, status)
         case _:
             return RuleBroken("request", error.name, error.description or error.name, status)
 
 
-def _health(log: Log) -> Response:
-    ready = log.ready()
-    response = jsonify({"ready": ready})
+def _health(game: Game) -> Response:
+    ready = not game.waits_for and game.log.ready()
+    response = jsonify({"ready": ready, "reason": game.waits_for} if game.waits_for else {"ready": ready})
     response.status_code = 200 if ready else 503
     return response

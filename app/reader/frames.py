@@ -1,7 +1,7 @@
-"""Topic to DataFrame: one function, one result, whichever way the bytes came.
+"""Topic to DataFrame: `read_topic`, its result `TopicFrame`, and `read_text`; pandas is imported here alone.
 
-A read takes a range of offsets per partition, by default from the beginning to the end as it was at the start. It needs
-no group and commits nothing; it reads all of the range, or raises naming what is missing.
+A read takes a range of offsets per partition, by default from the beginning to the end at the start of the read. A read
+needs no consumer group and commits nothing; it reads the whole range, or raises an error that names what is missing.
 """
 
 import json
@@ -22,9 +22,6 @@ from streaming_lab.reader.decode.schema import TEXT, Plan, Schema
 from streaming_lab.reader.fetch.request import ReadRequest, RecordSource
 from streaming_lab.reader.pipeline import Part, Pipeline, Planner, ResultBuilder, select_columns, select_decoder
 
-# Arrow tables to pandas: what a read returns.
-
-
 # Missing integers and booleans stay what they are; text is backed by Arrow: quick, and without a copy.
 _PANDAS: Mapping[pa.DataType, Any] = {
     pa.timestamp("ms", "UTC"): pd.DatetimeTZDtype("ms", "UTC"),
@@ -38,16 +35,16 @@ _PANDAS: Mapping[pa.DataType, Any] = {
 
 @dataclass(frozen=True)
 class TopicFrame:
-    """A topic's records as frames. len(events) + len(rejects) + len(tombstones) + aborted is all that `ranges` hold,
-    but for control records and offsets that compaction left empty. `aborted` counts the records of aborted transactions
-    that read_committed leaves out; through the consumer, which tells of none, it is 0, and they are missing as well.
+    """A topic's records as frames. len(events) + len(rejects) + len(tombstones) + aborted is the number of records in
+    `ranges`, without control records and offsets that compaction left empty. `aborted` counts the records of aborted
+    transactions that read_committed leaves out; the consumer does not report them, so there `aborted` is 0.
 
     `events`: partition (int32), offset (int64), timestamp (the broker's, datetime64[ms, UTC]), key (text; where a key
     is not UTF-8 the column holds objects, and that key its bytes), then the payload's columns: Int64, float64, boolean,
     str, datetime64[us, UTC], and objects for columns that hold any JSON. Sorted by partition and offset.
     `rejects`: partition, offset, reason, raw (the first 64 KiB of the value; the reason says when there is more).
     `tombstones`: partition, offset, key. `mixed`: column -> kind of JSON value -> count, where there are several kinds.
-    `decoder` says how the bytes came: native, python or consumer, and why.
+    `decoder` names the decoder (native, python or consumer) and the reason for it.
     """
 
     events: pd.DataFrame
@@ -62,7 +59,7 @@ class TopicFrame:
 def build_frames(
     gathered: ResultBuilder, plan: Plan, ranges: Ranges, decoder: str, columns: Iterable[str] | None
 ) -> TopicFrame:
-    """The frames; `gathered` is used up."""
+    """The frames of a finished read; `gathered` is empty afterwards."""
     table = gathered.table(plan)
     gathered.parts.clear()
     table = select_columns(table, plan, columns)
@@ -131,7 +128,7 @@ def _tombstones(found: list[tuple[int, int, bytes | None]]) -> pd.DataFrame:
     )
 
 
-_LIMITED = 256 << 10  # bytes at once when only the first rows are wanted
+_LIMITED = 256 << 10  # bytes of one fetch when only the first rows are wanted
 
 
 def read_topic(
@@ -144,7 +141,7 @@ def read_topic(
     decoder: str = "auto",
     **wanted: Any,
 ) -> TopicFrame:
-    """The topic's records as a `TopicFrame`: `events`, `rejects`, `tombstones` and the ranges that they cover.
+    """The topic's records as a `TopicFrame`: `events`, `rejects`, `tombstones` and the `ranges` that they cover.
 
     `schema` gives columns and types; without one they are inferred (see `infer`). `columns` narrows what is decoded:
     only these and the required ones are judged. `limit` ends the read, and its ranges, at that many events, partition
@@ -152,55 +149,56 @@ def read_topic(
     partition, or an aware datetime. `isolation` is read_uncommitted or read_committed, `timeout` the seconds for all of
     it (60). `decoder` is auto, native or python.
 
-    Raises `TopicMissing`, `BrokerGone`, `ReadTimeout`, `OffsetsGone` or `CorruptBatch`, each naming what is missing.
+    Raises `UnknownTopic`, `BrokerUnavailable`, `AccessDenied`, `ReadTimeout`, `OffsetOutOfRange` or `CorruptBatch`,
+    each with what is missing.
     """
     columns = None if columns is None else list(columns)
     chosen = select_decoder(decoder)
-    with RecordSource(ReadRequest(connection, topic, **wanted)) as reading:
+    with RecordSource(ReadRequest(connection, topic, **wanted)) as source:
         pipeline = Pipeline(Planner.of(schema, columns), chosen.decode)
-        gathered, ranges = ResultBuilder(), reading.ranges
+        gathered, ranges = ResultBuilder(), source.ranges
         if limit is None:
-            for part in pipeline.parts(reading.responses(ranges, answer=chosen.answer)):
+            for part in pipeline.parts(source.responses(ranges, answer=chosen.answer)):
                 gathered.add(part)
         else:
-            ranges = _Limited(reading, pipeline, gathered, limit).read()
-        return build_frames(gathered, pipeline.planner.plan, ranges, reading.decoder or chosen.name, columns)
+            ranges = _LimitedRead(source, pipeline, gathered, limit).read()
+        return build_frames(gathered, pipeline.planner.plan, ranges, source.decoder or chosen.name, columns)
 
 
 def read_text(connection: Connection, topic: str, *, ranges: Ranges | None = None, timeout: float = 60.0) -> list[str]:
     """The values as lines of text, by partition and offset, as kcat prints them; bytes that are not UTF-8 as \\xNN."""
     lines: dict[int, list[str]] = {}
-    with RecordSource(ReadRequest(connection, topic, ranges, timeout=timeout)) as reading:
-        for work in reading.responses(reading.ranges):
-            for partition, walked in work.walked():
-                values = walked.records.values(len(walked.records))
+    with RecordSource(ReadRequest(connection, topic, ranges, timeout=timeout)) as source:
+        for response in source.responses(source.ranges):
+            for partition, indexed in response.indexed():
+                values = indexed.records.values(len(indexed.records))
                 lines.setdefault(partition, []).extend(value.decode(errors="backslashreplace") for value in values)
-            work.done()
+            response.done()
     return [line for partition in sorted(lines) for line in lines[partition]]
 
 
 @dataclass
-class _Limited:
-    """A read that ends with the last of so many events that are `missing`."""
+class _LimitedRead:
+    """A read that ends with the last of the `missing` events."""
 
-    reading: RecordSource
+    source: RecordSource
     pipeline: Pipeline
     gathered: ResultBuilder
     missing: int
 
     def read(self) -> Ranges:
-        """One partition after another; the ranges that this covered."""
+        """Read one partition after another; the ranges that were covered."""
         covered = {}
-        for partition, (start, end) in self.reading.ranges.items():
+        for partition, (start, end) in self.source.ranges.items():
             at = max(start, min(end, start + self.missing))  # far enough where every offset is an event
             self._all(partition, start, at)
             covered[partition] = start, self._further(partition, at, end) if self.missing > 0 else at
         return covered
 
     def _further(self, partition: int, at: int, end: int) -> int:
-        """Look on for the last event that is missing; the offset behind it, or `end` if there are too few."""
-        works = self.reading.responses({partition: (at, end)}, answer=_LIMITED)
-        with closing(works), closing(self.pipeline.parts(works)) as parts:
+        """Search on for the last missing event; the offset behind that event, or `end` if there are too few."""
+        responses = self.source.responses({partition: (at, end)}, answer=_LIMITED)
+        with closing(responses), closing(self.pipeline.parts(responses)) as parts:
             for part in parts:
                 if part.decoded.table.num_rows >= self.missing:
                     end = part.decoded.table["offset"][self.missing - 1].as_py() + 1
@@ -209,11 +207,11 @@ class _Limited:
                 at = part.decoded.next_offset
             else:
                 return end
-        self._all(partition, at, end)  # that chunk once more, without anything of what lies behind
+        self._all(partition, at, end)  # that chunk once more, without the records behind the last event
         return end
 
     def _all(self, partition: int, start: int, end: int) -> None:
-        for part in self.pipeline.parts(self.reading.responses({partition: (start, end)}, answer=_LIMITED)):
+        for part in self.pipeline.parts(self.source.responses({partition: (start, end)}, answer=_LIMITED)):
             self._add(part)
 
     def _add(self, part: Part) -> None:

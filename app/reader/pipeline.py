@@ -1,4 +1,4 @@
-"""From works to decoded parts in order, decoded in threads; a schema that is not declared is learned on the way."""
+"""Decodes responses in threads and hands out their parts in order; an undeclared schema is learned meanwhile."""
 
 import os
 from collections import deque
@@ -19,22 +19,19 @@ from streaming_lab.reader.decode.schema import META_NAMES, Plan, Schema, compile
 from streaming_lab.reader.fetch.fetcher import ANSWER_BYTES
 from streaming_lab.reader.fetch.request import Response
 
-# Which decoder reads: the native core where it is there, the Python way elsewhere, or the one that was asked for.
-
-
 _PURE = ANSWER_BYTES // 2  # pyarrow's JSON parser takes several times a chunk while it works
 
 
 class Decoder(NamedTuple):
-    """A way to decode, with what the reader has to know of it."""
+    """A decoder's function, its name in results, and its best answer size."""
 
     decode: Decode
-    name: str  # what the result says about it
-    answer: int  # bytes at once that serve it best
+    name: str
+    answer: int  # bytes of one fetch
 
 
 def select_decoder(name: str) -> Decoder:
-    """The decoder for auto, native or python; `LabError` for other names, or for a native core that is not there."""
+    """The decoder for auto, native or python; another name, or native without a native core, raises a `LabError`."""
     if name not in ("auto", "native", "python"):
         raise LabError(f"decoder {name!r} is unknown", "Use auto, native or python.")
     if name != "python" and native.core_available():
@@ -45,14 +42,14 @@ def select_decoder(name: str) -> Decoder:
     return Decoder(python.decode_chunk, f"python: {why}", _PURE)
 
 
-SAMPLE = 200  # values of each chunk of the first answer that has any, to infer a schema; later news widens it
+SAMPLE = 200  # values of each chunk of the first answer with values, to infer a schema; later rows widen it
 _THREADS = min(2, os.cpu_count() or 1)  # pyarrow and the C core work without Python's lock
 _AHEAD = _THREADS + 1  # answers that wait for a decoder
 
 
 @dataclass
 class Planner:
-    """The plan in use: fixed for a declared schema, learned from the first chunks and from strays without one."""
+    """The plan in use: fixed for a declared schema, otherwise learned from the first chunks and from wide rows."""
 
     plan: Plan
     sampled: bool = True
@@ -64,15 +61,15 @@ class Planner:
         keys = None if columns is None else [name for name in columns if name not in META_NAMES]
         return cls(infer.empty_plan(keys), sampled=False)
 
-    def sample(self, work: Response) -> None:
-        """Look at the first values, until some have taught a column: tombstones and rejects teach none."""
+    def sample(self, response: Response) -> None:
+        """Learn from the first values, until a response had a column: tombstones and rejects have none."""
         if not self.sampled:
             before = self.plan
-            self.learn(work.sample(SAMPLE))
+            self.learn(response.sample(SAMPLE))
             self.sampled = self.plan is not before
 
     def learn(self, values: Iterable[bytes]) -> None:
-        """Make room for these values."""
+        """Widen the plan for these values."""
         self.plan = infer.widen_plan(self.plan, values)
 
 
@@ -87,7 +84,7 @@ class Part:
 
 @dataclass
 class Pipeline:
-    """Decodes works in threads, at most a few ahead, and hands out their parts in the order of the works."""
+    """Decodes responses in threads, a few ahead, and hands out their parts in the order of the responses."""
 
     planner: Planner
     decode: Decode = python.decode_chunk
@@ -97,10 +94,10 @@ class Pipeline:
         """One part per chunk, its rows by offset; close it to stop early."""
         with ThreadPoolExecutor(_THREADS, "decode") as pool:
             try:
-                for work in responses:
-                    self.planner.sample(work)
+                for response in responses:
+                    self.planner.sample(response)
                     plan = self.planner.plan
-                    self._running.append((plan, pool.submit(_decoded, work, plan, self.decode)))
+                    self._running.append((plan, pool.submit(_decoded, response, plan, self.decode)))
                     if len(self._running) > _AHEAD:
                         yield from self._next()
                 while self._running:
@@ -115,7 +112,7 @@ class Pipeline:
             yield self._with_strays(part) if decoded.strays else part
 
     def _with_strays(self, part: Part) -> Part:
-        """The same part in a plan that has room for its strays, and those as rows in their places."""
+        """The same part in a widened plan, its wide rows in their places."""
         strays, others = part.decoded.strays, part.decoded
         self.planner.learn(stray.value for stray in strays)
         plan = self.planner.plan
@@ -127,14 +124,11 @@ class Pipeline:
         return Part(part.partition, plan, replace(others, table=table, rejects=rejects, strays=[]))
 
 
-def _decoded(work: Response, plan: Plan, decoder: Decode) -> list[tuple[int, Decoded]]:
+def _decoded(response: Response, plan: Plan, decoder: Decode) -> list[tuple[int, Decoded]]:
     try:
-        return work.decoded(plan, decoder)
+        return response.decoded(plan, decoder)
     finally:
-        work.done()
-
-
-# What a read has found so far, as Arrow tables: parts in any plan, put together in the last one.
+        response.done()
 
 
 REJECT_BYTES = 64 << 10  # bytes of a reject's value that are kept
@@ -142,7 +136,7 @@ REJECT_BYTES = 64 << 10  # bytes of a reject's value that are kept
 
 @dataclass
 class ResultBuilder:
-    """Parts as they come, and what they add up to."""
+    """Collects parts of any plan, and joins them into one table of the last plan."""
 
     parts: list[Part] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
@@ -150,7 +144,7 @@ class ResultBuilder:
     aborted: int = 0
 
     def add(self, part: Part) -> None:
-        """Take a part; the values of its rejects are cut to what is kept."""
+        """Take a part; the values of its rejects are cut to `REJECT_BYTES`."""
         self.parts.append(part)
         self.rejects += [_cut(reject) for reject in part.decoded.rejects]
         self.tombstones += [(part.partition, *tombstone) for tombstone in part.decoded.tombstones]
@@ -172,7 +166,7 @@ def with_partition(table: pa.Table, partition: int) -> pa.Table:
 
 
 def select_columns(table: pa.Table, plan: Plan, columns: Iterable[str] | None) -> pa.Table:
-    """Only the columns that were asked for: all but those that were only judged, when None."""
+    """The requested columns; None: all columns but those that were only judged."""
     hidden = {column.label for column in plan.columns if not column.shown}
     wanted = set(table.schema.names) if columns is None else set(columns)
     return table.select([name for name in table.schema.names if name in wanted - hidden])

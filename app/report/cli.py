@@ -1,4 +1,4 @@
-"""The command line of the report: everything a person can get wrong is said before anything starts."""
+"""The command line of the report: checks chapters, options and parameters before anything starts."""
 
 import argparse
 import logging
@@ -9,58 +9,88 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from streaming_lab import settings
-from streaming_lab.cli import VERSION, positive
+from streaming_lab.cli import VERSION, positive, write_error
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT, build_folder
 from streaming_lab.report import chapter, parameters
-from streaming_lab.report.parameters import Parameter
+from streaming_lab.report.parameters import Parameter, ParameterError
+from streaming_lab.report.render import paper
+from streaming_lab.report.render.paper import PAPERS
 from streaming_lab.skipped_imports import skip_iri_grammar
 
 PROGRAM = "python3 scripts/report.py"
+HELP = """\
+A chapter is a file notebooks/NN-name.ipynb. It runs in the folder notebooks/, where its relative paths begin, with
+the clock at UTC. A run takes the place of the last report when it ends; earlier ones are in build/runs/."""
 CELL, RUN = 600.0, 1800.0  # seconds; more where a parameter multiplies the work
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, whose complaints are LabErrors, too."""
+    """argparse that raises `LabError` for a wrong command line."""
 
     def error(self, message: str) -> NoReturn:
-        """Two lines and exit code 2."""
+        """Raise the message with the way to the help."""
         raise LabError(message, f"help: {PROGRAM} --help")
 
 
 def main(arguments: Sequence[str] | None = None, folder: Path | None = None) -> int:
-    """Run the report as the command line says; the exit code is 0 passed, 1 failed, 2 refused, 130 interrupted."""
+    """Run the report of `folder`'s notebooks; the exit code is 0 passed, 1 failed, 2 refused, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    book = chapter.find_chapters(folder or PROJECT / "notebooks")
-    if not book:
-        raise LabError(
-            f"there are no notebooks in {folder or PROJECT / 'notebooks'}", "restore them: git checkout -- notebooks"
-        )
-    known = parameters.merge_parameters({one.name: one.parameters for one in book})
-    options = parser(known).parse_args(arguments)
-    chosen = chapter.select_chapters(book, options.chapters)
+    folder = folder or PROJECT / "notebooks"
+    chapters = chapter.find_chapters(folder)
+    if not chapters:
+        raise LabError(f"there are no notebooks in {folder}", "restore them: git checkout -- notebooks")
+    options = parser(known_parameters(chapters)).parse_args(arguments)
+    chosen = chapter.select_chapters(chapters, options.chapters)
     here = parameters.merge_parameters({one.name: one.parameters for one in chosen})
-    elsewhere = {name: one.name for one in book for name in one.parameters if name not in here}
+    others = {one.name: readable_parameters(one) for one in chapters if one not in chosen}
+    elsewhere = {name: chapter_ for chapter_, names in others.items() for name in names if name not in here}
     given = parameters.check_parameters(options.parameters, here, elsewhere)
+    if isinstance(cluster := given.get("cluster"), str):
+        from streaming_lab.cluster import check_cluster_name
+
+        check_cluster_name(cluster)
+    for line in chapter.name_other_notebooks(folder):
+        write_error(line)
     return start(chosen, here, given, arguments, options)
 
 
+def known_parameters(chapters: Sequence[chapter.Chapter]) -> dict[str, Parameter]:
+    """The parameters of all chapters for the help; a chapter that can't be read has none."""
+    known: dict[str, Parameter] = {}
+    for one in chapters:
+        known = {**readable_parameters(one), **known}
+    return known
+
+
+def readable_parameters(one: chapter.Chapter) -> dict[str, Parameter]:
+    """A chapter's parameters; none if they can't be read, which is an error only where the chapter runs."""
+    try:
+        return one.parameters
+    except ParameterError:
+        return {}
+
+
 def parser(known: dict[str, Parameter]) -> Parser:
-    """The options; the help lists every parameter of the notebooks."""
+    """The options; the help lists each parameter of the notebooks and each setting."""
     lines = [f"  {name:<14} {parameters.describe_parameter(parameter)}" for name, parameter in known.items()]
     made = Parser(
         prog=PROGRAM,
         description="Run the chapters and write build/report.html.",
-        epilog="\n".join(["parameters (-p NAME VALUE):", *lines, "", settings.help_text()]),
+        epilog="\n".join([HELP, "", "parameters (-p NAME VALUE):", *lines, "", settings.help_text()]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--version", action="version", version=VERSION)
-    made.add_argument("chapters", nargs="*", metavar="CHAPTER", help="such as 03 (default: all)")
+    made.add_argument(
+        "chapters", nargs="*", metavar="CHAPTER", help="such as 3, 03 or 03-read-the-events (default: all)"
+    )
     made.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter"
     )
     made.add_argument("--cell-timeout", type=positive, metavar="S", help=f"seconds for one cell (default: {CELL:.0f})")
     made.add_argument("--timeout", type=positive, metavar="S", help=f"seconds for the whole run (default: {RUN:.0f})")
+    made.add_argument("--pdf", action="store_true", help="print the page to build/report.pdf, with Chromium or Chrome")
+    made.add_argument("--paper", choices=PAPERS, default="A4", help="of the PDF (default: A4)")
     return made
 
 
@@ -71,13 +101,15 @@ def start(
     arguments: Sequence[str],
     options: argparse.Namespace,
 ) -> int:
-    """Everything is right: run."""
+    """Run the checked command, and print the verdict and the page's path."""
     skip_iri_grammar()
     from streaming_lab.report.chapter import RunPlan
     from streaming_lab.report.progress import Progress
     from streaming_lab.report.run import run_report
 
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the record and the page say it better
+    if options.pdf:
+        paper.find_browser()
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # record and page show the same with more detail
     values = {name: parameter.default for name, parameter in known.items()} | given
     times = max((parameter.times for name, parameter in known.items() if values[name] is True), default=1)
     plan = RunPlan(
@@ -90,7 +122,15 @@ def start(
         timeout=options.timeout or RUN * times,
     )
     with Progress() as progress:
-        result = run_report(plan, progress)
-        progress.say(f"{result.status.capitalize()}: {result.reason} {result.seconds:.1f} s")
-        progress.say(str(plan.build / "report.html"))
+        result, folder = run_report(plan, progress)
+        first, *more = result.reason.splitlines()
+        progress.say(f"{result.status.capitalize()}: {first} {result.seconds:.1f} s")
+        for line in more:
+            progress.say(f"  {line}")
+        progress.say(str(folder / "report.html"))
+        if folder != plan.build and (plan.build / "report.html").exists():
+            progress.say(f"The last report stays: {plan.build / 'report.html'}")
+        if options.pdf:
+            paper.print_page(folder / "report.html", folder / "report.pdf", options.paper)
+            progress.say(str(folder / "report.pdf"))
     return result.exit_code

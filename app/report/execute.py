@@ -1,6 +1,6 @@
-"""Our papermill engine: papermill's client on a kernel of our own, watched cell by cell, with limits of time.
+"""The papermill engine: papermill's client on the lab's own kernels, with a record of each cell and time limits.
 
-papermill alone saves a notebook whose kernel died as if all were well, and knows a limit per cell only.
+papermill alone saves a notebook whose kernel died with `exception: null`, and knows a limit per cell only.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import papermill
 from jupyter_core.utils import run_sync
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -20,31 +21,34 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 
 from streaming_lab.report import chapter as chapters, record
-from streaming_lab.report.kernels import KERNEL_NAME, Kernel, Kernels, exit_of
+from streaming_lab.report.kernels import KERNEL_NAME, Kernel, Kernels, describe_exit
 from streaming_lab.report.progress import Progress
-
-# One chapter while it runs: its limits of time, and what its cells did so far.
+from streaming_lab.report.record import describe_full_disk
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop waiting, in seconds: for one cell, and (as a time of `time.monotonic`) for the run."""
+    """The time limits in seconds: of one cell, of the run, and the run's end as a time of `time.monotonic`."""
 
     cell: float
     deadline: float
     run: float
 
     def of_cell(self) -> tuple[float, str]:
-        """How long the next cell may take, and what to say when it took longer."""
+        """The seconds that the next cell may take, and the sentence for a cell that took longer."""
         left = self.deadline - time.monotonic()
         if left < self.cell:
             return max(left, 0.05), f"was still running when the run reached its limit of {self.run:g} s (--timeout)"
         return self.cell, f"was still running after {self.cell:g} s (--cell-timeout)"
 
 
+SKIP = "skip-execution"  # nbclient's tag
+ENDED_EARLY = "the cell ended its chapter early (sys.exit() or SystemExit)\nLet the cell return, or raise an error."
+
+
 @dataclass
 class Execution:
-    """One chapter while it runs: what its cells did so far."""
+    """One chapter while it runs, and what its cells did so far."""
 
     chapter: chapters.Chapter
     kernels: Kernels
@@ -62,7 +66,7 @@ class Execution:
     began: float = 0.0
 
     def open(self, notebook: Any) -> None:
-        """papermill has put the parameters in: now the cells are known."""
+        """Take the notebook with its injected parameters, and number its cells."""
         self.notebook = notebook
         for cell in notebook.cells:
             if chapters.INJECTED in chapters.cell_tags(cell):
@@ -71,26 +75,37 @@ class Execution:
         self.numbers = chapters.chapter_numbers(self.chapter.number, notebook.cells)
 
     def start(self, index: int) -> None:
-        """Cell `index` starts."""
+        """Note the start of cell `index`."""
         self.current, self.began = index, time.monotonic()
         if self.numbers[index]:
             self.progress.begin(f"  {self.numbers[index]:<6} {self.ids[index]}")
 
     def finish(self, index: int) -> None:
-        """Cell `index` is over, one way or the other."""
+        """Note the end of cell `index`, passed or failed."""
         self.seconds[index] = round(time.monotonic() - self.began, 3)
         if self.numbers[index]:
             self.progress.end("failed" if index == self.failed else "")
 
     def cells(self) -> tuple[record.Cell, ...]:
-        """The code cells as the record has them."""
+        """The records of all code cells."""
         return tuple(self.cell(index) for index, number in enumerate(self.numbers) if number)
 
     def cell(self, index: int) -> record.Cell:
-        """One code cell as the record has it."""
+        """The record of one code cell."""
         done = index in self.seconds
         status: Any = "failed" if index == self.failed else "passed" if done else "pending"
         return record.Cell(self.ids[index], self.numbers[index], status, self.seconds.get(index))
+
+    def unfinished(self) -> record.Failure | None:
+        """The failure of a chapter that ended without an error and without running each of its cells."""
+        for index, number in enumerate(self.numbers):
+            if number and SKIP in chapters.cell_tags(self.notebook.cells[index]):
+                self.failed = self.current = index
+                return self.failure("error", f"a cell did not run: it is tagged {SKIP}\nRemove the tag, or the cell.")
+            if number and (index not in self.seconds or index == self.failed):
+                self.failed = self.current = index if index == self.failed or not self.seconds else max(self.seconds)
+                return self.failure("error", ENDED_EARLY)
+        return None
 
     def failure(self, kind: Any, problem: str) -> record.Failure:
         """A failure in the current cell."""
@@ -104,7 +119,7 @@ logger = logging.getLogger("papermill")
 
 
 class Watch(NotebookExecutionManager):  # type: ignore[misc]
-    """papermill's own book-keeping, told to us as it happens, and honest when the kernel dies."""
+    """papermill's book-keeping, which also notes each cell in the execution and leaves unreached cells pending."""
 
     def __init__(self, notebook: Any, output_path: str | None, execution: Execution) -> None:
         super().__init__(notebook, output_path=output_path, progress_bar=False, autosave_cell_every=0)
@@ -112,33 +127,32 @@ class Watch(NotebookExecutionManager):  # type: ignore[misc]
         execution.open(notebook)
 
     def save(self, **_: Any) -> None:
-        """Nothing in between: a save per cell costs more than most cells. The end saves in every case."""
+        """Save nothing: a save per cell costs more than most cells, and `execute` saves the notebook in every case."""
 
     def cell_start(self, cell: Any, cell_index: int | None = None, **_: Any) -> None:
-        """A cell starts."""
+        """Note the start of a cell."""
         super().cell_start(cell, cell_index)
         self.execution.start(cell_index or 0)
 
     def cell_exception(self, cell: Any, cell_index: int | None = None, **_: Any) -> None:
-        """A cell raised."""
+        """Note the cell that raised."""
         super().cell_exception(cell, cell_index)
         self.execution.failed = cell_index
 
     def cell_complete(self, cell: Any, cell_index: int | None = None, **_: Any) -> None:
-        """A cell is over."""
+        """Note the end of a cell."""
         super().cell_complete(cell, cell_index)
         self.execution.finish(cell_index or 0)
 
     def notebook_complete(self, **_: Any) -> None:
-        """The notebook is over: save it with pending cells as pending."""
+        """Note the end; cells that were not reached stay pending."""
         self.end_time = self.now()
         self.nb.metadata.papermill["end_time"] = self.end_time.isoformat()
         self.nb.metadata.papermill["duration"] = (self.end_time - self.start_time).total_seconds()
-        super().save()
 
 
 class Client(PapermillNotebookClient):  # type: ignore[misc]
-    """papermill's client with our limits."""
+    """papermill's client with the run's time limits."""
 
     def __init__(self, watch: Watch, kernel: Kernel, execution: Execution) -> None:
         super().__init__(
@@ -152,8 +166,8 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
         self.kernel, self.execution = kernel, execution
         self.kc = kernel.client
 
-    def _cleanup_kernel(self) -> None:  # what nbclient calls at the end
-        """The chapter is over: its kernel ends by itself, while the next chapter already runs."""
+    def _cleanup_kernel(self) -> None:  # nbclient calls it at the end
+        """Ask the kernel to end, without waiting: the next chapter may start."""
         run_sync(self.execution.kernels.retire)(self.kernel, now=self.execution.gave_up)
         self.kc = self.km = None
 
@@ -171,13 +185,13 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
 
 
 class LabEngine(Engine):  # type: ignore[misc]
-    """What papermill calls to execute a notebook."""
+    """The engine that papermill calls to execute a notebook."""
 
     @classmethod
     def execute_notebook(
         cls, nb: Any, kernel_name: str, output_path: str | None = None, *, execution: Execution, **_: Any
     ) -> Any:
-        """Execute `nb` on one of our kernels; the notebook is saved whatever happens."""
+        """Execute `nb` on one of the lab's kernels."""
         watch = Watch(nb, output_path, execution)
         watch.notebook_start()
         try:
@@ -194,9 +208,16 @@ papermill_engines.register("lab", LabEngine)
 
 
 def execute(execution: Execution, values: dict[str, Any], output: Path) -> tuple[record.ChapterRecord, Any]:
-    """Run one chapter with papermill and say what became of it; only Ctrl-C and bugs of ours get out as exceptions."""
+    """Run one chapter with papermill: its record and its notebook. Raises only for Ctrl-C and for a bug of the lab."""
     chapter, began = execution.chapter, time.monotonic()
-    failure = notebook_outcome(execution, lambda: call_papermill(execution, values, output))
+    failure = notebook_outcome(execution, lambda: call_papermill(execution, values)) or execution.unfinished()
+    notebook = remove_error_markers(execution.notebook) if execution.notebook else None
+    try:
+        save_notebook(notebook, output)
+    except OSError as error:
+        failure = failure or execution.failure(
+            "error", f"{output.name} could not be saved: {describe_full_disk(error, output.parent)}"
+        )
     cells = execution.cells()
     result = record.ChapterRecord(
         chapter.name,
@@ -207,14 +228,22 @@ def execute(execution: Execution, values: dict[str, Any], output: Path) -> tuple
         cells,
         failure,
     )
-    return result, remove_error_markers(execution.notebook) if execution.notebook else None
+    return result, notebook
 
 
-def call_papermill(execution: Execution, values: dict[str, Any], output: Path) -> None:
-    """papermill's own entry, so that a chapter runs here as it does from papermill's command line."""
+def save_notebook(notebook: Any, output: Path) -> None:
+    """Write an executed notebook, whole or not at all, with paths that hold in any folder of runs."""
+    if notebook is not None:
+        notebook.metadata.papermill["input_path"] = f"notebooks/{output.name}"
+        notebook.metadata.papermill["output_path"] = f"build/{output.name}"
+        record.write_text(output, nbformat.writes(notebook))  # type: ignore[no-untyped-call]
+
+
+def call_papermill(execution: Execution, values: dict[str, Any]) -> None:
+    """Call papermill's own entry, so that a chapter runs as from papermill's command line."""
     papermill.execute_notebook(
         str(execution.chapter.path),
-        str(output),
+        None,  # papermill would leave half a notebook on a full disk
         parameters={name: value for name, value in values.items() if name in execution.chapter.parameters},
         engine_name="lab",
         kernel_name=KERNEL_NAME,
@@ -225,13 +254,13 @@ def call_papermill(execution: Execution, values: dict[str, Any], output: Path) -
 
 
 def notebook_outcome(execution: Execution, run: Callable[[], None]) -> record.Failure | None:
-    """Call `run` and turn each way to fail into its record; the failed cell is marked as failed."""
+    """Call `run`, note the failed cell, and return the failure, or None."""
     try:
         run()
     except PapermillExecutionError as error:
-        if execution.failed is None:  # a cell tagged raises-exception: it was meant to
+        if execution.failed is None:  # a cell tagged raises-exception raised, as intended
             return None
-        return execution.failure("error", f"{error.ename}: {error.evalue}".rstrip(": "))
+        return execution.failure("error", f"{error.ename}: {error.evalue}".rstrip(": \n"))
     except DeadKernelError:
         return kernel_died(execution)
     except CellTimeoutError:
@@ -245,9 +274,9 @@ def notebook_outcome(execution: Execution, run: Callable[[], None]) -> record.Fa
 
 
 def kernel_died(execution: Execution) -> record.Failure:
-    """A kernel that died, with its exit status and the last it said."""
+    """The failure of a chapter whose kernel died: its exit status and the last line of its log."""
     execution.failed = execution.current
-    end = run_sync(exit_of)(execution.kernels.last)
+    end = run_sync(describe_exit)(execution.kernels.last)
     log = execution.kernels.log
     said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] if log.exists() else []
     return execution.failure("kernel death", "; ".join([f"the kernel died: {end}", *said]))

@@ -1,4 +1,4 @@
-"""Kernels of the running environment's own Python, whatever kernels are installed or set as default."""
+"""Kernels on the Python of the running environment, independent of installed kernels and defaults."""
 
 import asyncio
 import os
@@ -13,64 +13,65 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from streaming_lab.paths import SOURCE
-from streaming_lab.report.kernel_main import FOR
+from streaming_lab.report.kernel_main import PRELOAD
 
 KERNEL_NAME = "python3"
 START, KERNEL_GRACE = 60.0, 2.0  # seconds for a kernel to answer first, and to end when asked
 ARGUMENTS = (
-    "--HistoryManager.enabled=False",  # nobody's history belongs into a report
+    "--HistoryManager.enabled=False",  # a person's IPython history does not belong in a report
     "--IPKernelApp.log_level=50",  # ipykernel 7 warns of TCP in the terminal; its sockets are on 127.0.0.1
 )
 
 
 def kernel_command() -> list[str]:
-    """What starts a kernel: this very interpreter."""
-    return [sys.executable, "-m", "streaming_lab.report.kernel_main", "-f", "{connection_file}"]
+    """The command that starts a kernel: the running interpreter."""
+    return [sys.executable, "-P", "-m", "streaming_lab.report.kernel_main", "-f", "{connection_file}"]
 
 
 def kernel_environment(**more: str) -> dict[str, str]:
-    """This process's environment, in which `import app` works from any folder."""
+    """This process's environment, with UTC as the local time, and with the lab's package on the path."""
     path = os.pathsep.join(part for part in (str(SOURCE), os.environ.get("PYTHONPATH", "")) if part)
-    return {**os.environ, "PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1", **more}
+    return {**os.environ, "PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TZ": "UTC0", **more}
 
 
 class OwnKernelSpecs(KernelSpecManager):
-    """One kernel and no search: the kernel of this interpreter."""
+    """The one kernel of the running interpreter, without a search."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """The same for every name: a notebook's metadata may name a kernel of another machine."""
+        """The same kernel for each name: a notebook's metadata may name a kernel of another machine."""
         return KernelSpec(argv=kernel_command(), display_name="Python 3 (lab)", language="python", resource_dir="")
 
 
 @dataclass
 class Kernel:
-    """A kernel's process, our line to it, and the promise that it answers."""
+    """A kernel's process, its client, and the future that ends when the kernel answers."""
 
     manager: AsyncKernelManager
     client: Any
     ready: asyncio.Future[None]
-    asked: bool = False  # to end
+    shutdown_requested: bool = False
 
 
 class Kernels:
     """Starts kernels, the next one while the current one works, and ends them all.
 
-    What a kernel's process itself says (not its cells) goes to `log`.
+    `work` holds their connection files and kernel.log: the output of their processes, as opposed to that of cells.
     """
 
-    def __init__(self, folder: Path, env: Mapping[str, str], log: Path) -> None:
-        self.folder, self.env, self.log = folder, env, log
+    def __init__(self, folder: Path, env: Mapping[str, str], work: Path) -> None:
+        self.folder, self.env, self.work = folder, env, work
+        self.log = work / "kernel.log"
         self.spare: Kernel | None = None
         self.last: Kernel | None = None
         self.all: list[Kernel] = []
 
     async def prepare(self, modules: Iterable[str] = ()) -> None:
-        """Start a kernel to have at hand, which first imports `modules`; returns as soon as the process exists."""
+        """Start a spare kernel, which imports `modules` first; return as soon as the process exists."""
         if self.spare:
             return
         manager = AsyncKernelManager(kernel_name=KERNEL_NAME, kernel_spec_manager=OwnKernelSpecs())
-        arguments = [*ARGUMENTS, *(f"{FOR}{module}" for module in modules)]
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        manager.connection_file = str(self.work / f".kernel-{len(self.all) + 1}.json")  # no other place to clean up
+        arguments = [*ARGUMENTS, *(f"{PRELOAD}{module}" for module in modules)]
         with self.log.open("ab") as log:
             await manager.start_kernel(
                 extra_arguments=arguments, cwd=str(self.folder), env=dict(self.env), stdout=log, stderr=log
@@ -82,7 +83,7 @@ class Kernels:
         self.all.append(self.spare)
 
     async def take(self) -> Kernel:
-        """The kernel at hand, or a new one, ready for its first cell. Raises RuntimeError when it does not answer."""
+        """Return the spare kernel or a new one, ready for its first cell. Raises RuntimeError if it does not answer."""
         await self.prepare()
         kernel, self.spare = self.spare, None
         assert kernel is not None
@@ -91,25 +92,25 @@ class Kernels:
         return kernel
 
     async def retire(self, kernel: Kernel, *, now: bool) -> None:
-        """Ask a kernel to end, without waiting for it; `now` kills it.
+        """Ask a kernel to end, without waiting; `now` kills it.
 
-        Not by `shutdown_kernel`: it interrupts first, which at times hits the kernel's own loop and then costs 2.5 s.
+        `shutdown_kernel` interrupts first, which at times hits the kernel's own loop and then costs 2.5 s.
         """
         kernel.client.stop_channels()
         if now:
             await kernel.manager.shutdown_kernel(now=True)
         elif await kernel.manager.is_alive():
             await kernel.manager.request_shutdown()
-            kernel.asked = True
+            kernel.shutdown_requested = True
 
     async def end(self) -> None:
-        """End every kernel that is still there: those asked get two seconds, all others none."""
-        await settle()
+        """End all kernels: those asked to end get two seconds, the others none."""
+        await cancel_tasks()
         for kernel in self.all:
             kernel.client.stop_channels()
             if not kernel.manager.has_kernel:
                 continue
-            if kernel.asked:
+            if kernel.shutdown_requested:
                 await kernel.manager.finish_shutdown(waittime=KERNEL_GRACE)
                 await kernel.manager.cleanup_resources()
             else:
@@ -118,16 +119,16 @@ class Kernels:
         self.spare = None
 
 
-async def settle() -> None:
-    """Cancel what Ctrl-C left half-way on the loop, and hear it out."""
+async def cancel_tasks() -> None:
+    """Cancel the tasks that Ctrl-C left on the loop, and wait for their end."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def exit_of(kernel: Kernel | None) -> str:
-    """How a dead kernel ended, in words: `SIGKILL (-9), often for want of memory`."""
+async def describe_exit(kernel: Kernel | None) -> str:
+    """The exit status of a dead kernel in words: `SIGKILL (-9), often for want of memory`."""
     code = await kernel.manager.provisioner.poll() if kernel and kernel.manager.provisioner else None
     if code is None:
         return "no exit status"

@@ -1,5 +1,6 @@
-"""What the terminal shows while the chapters run: a line per cell, and never ten seconds of silence."""
+"""Progress on the terminal: a line per cell, and never ten seconds of silence."""
 
+import shutil
 import sys
 import threading
 import time
@@ -7,11 +8,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
-BEAT_LIVE, BEAT_PIPED = 0.5, 5.0  # seconds between two signs of life
+from streaming_lab.cli import printable
+
+BEAT_LIVE, BEAT_PIPED = 0.5, 5.0  # seconds between two lines while a cell runs
 
 
 class Progress:
-    """Lines on `stream`. On a terminal the running line counts its seconds; in a file nothing is ever rewritten."""
+    """Lines on `stream`. On a terminal the running line counts its seconds; in a file no line is rewritten."""
 
     def __init__(
         self,
@@ -20,12 +23,14 @@ class Progress:
         live: bool | None = None,
         beat: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        columns: Callable[[], int] = lambda: shutil.get_terminal_size().columns,
     ) -> None:
         self.stream = stream or sys.stdout
         self.live = self.stream.isatty() if live is None else live
         self.beat = beat or (BEAT_LIVE if self.live else BEAT_PIPED)
-        self.clock = clock
+        self.clock, self.columns = clock, columns
         self.running = ""
+        self.detail: Callable[[], str] = str
         self.since = 0.0
         self.lock = threading.Lock()
         self.done = threading.Event()
@@ -42,47 +47,48 @@ class Progress:
         self.thread.join()
         self.clear()
 
-    def begin(self, what: str) -> None:
-        """From now on `what` is running."""
+    def begin(self, what: str, detail: Callable[[], str] = str) -> None:
+        """Show `what` as running, with what `detail` answers at each beat."""
         with self.lock:
-            self.running, self.since = what, self.clock()
+            self.running, self.since, self.detail = printable(what), self.clock(), detail
         if self.live:
             self.pulse()
 
     def end(self, note: str = "") -> None:
-        """What was running is done: one line with its seconds."""
+        """Write the line of the step that ended, with its seconds."""
         with self.lock:
             what, seconds, self.running = self.running, self.clock() - self.since, ""
         self.say(f"{what:<44}{seconds:7.1f} s  {note}".rstrip())
 
     def say(self, line: str) -> None:
-        """One line of its own."""
+        """Write one line."""
         with self.lock:
-            self.write(("\r\x1b[K" if self.live else "") + line + "\n")
+            self.write(("\r\x1b[K" if self.live else "") + printable(line) + "\n")
 
     def pulse(self) -> None:
-        """Say what is running and for how long."""
+        """Write or rewrite the line of the running step with its seconds."""
         with self.lock:
             if self.running:
-                line = f"{self.running:<44}{self.clock() - self.since:7.1f} s  running"
-                self.write(f"\r\x1b[K{line}" if self.live else f"{line}\n")
+                line = f"{self.running:<44}{self.clock() - self.since:7.1f} s  {self.detail() or 'running'}"
+                # a line that wraps could not be rewritten: only its last row would go
+                self.write(f"\r\x1b[K{line[: self.columns() - 1]}" if self.live else f"{line}\n")
 
     def tick(self) -> None:
-        """The heart of the thread."""
+        """Pulse until the end; the thread's function."""
         while not self.done.wait(self.beat):
             self.pulse()
 
     def clear(self) -> None:
-        """Leave no half line behind."""
+        """Remove an unfinished line."""
         with self.lock:
             if self.live and self.running:
                 self.write("\r\x1b[K")
             self.running = ""
 
     def write(self, text: str) -> None:
-        """Write now: a pipe's reader wants it now, too. A reader that left is no reason to stop a run."""
+        """Write and flush; a reader that left, or a terminal that was closed, does not stop the run."""
         try:
             self.stream.write(text)
             self.stream.flush()
-        except (BrokenPipeError, ValueError):
+        except (OSError, ValueError):
             self.done.set()

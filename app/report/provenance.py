@@ -1,4 +1,4 @@
-"""What the run stands on: commit, versions, hashes, machine; and the record put together from it."""
+"""The provenance of a run (commit, versions, hashes, machine), and the record that holds it."""
 
 import hashlib
 import os
@@ -34,7 +34,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known before the first chapter runs: the commit, and the hashes of what is about to run."""
+    """The facts that are known before the first chapter runs: the commit, and the hashes of lock and notebooks."""
 
     commit: str | None
     dirty: bool | None
@@ -42,7 +42,7 @@ class Facts:
 
 
 def gather_facts(chapters: Sequence[Chapter]) -> Facts:
-    """The facts as they are now."""
+    """Collect the facts as they are now."""
     lock = PROJECT / "requirements.txt"
     sources = {"requirements.txt": lock} if lock.exists() else {}
     sources.update({f"notebooks/{chapter.path.name}": chapter.path for chapter in chapters})
@@ -51,7 +51,7 @@ def gather_facts(chapters: Sequence[Chapter]) -> Facts:
 
 
 def git_facts(*arguments: str) -> str | None:
-    """git's answer about this project; None without git or outside a repository."""
+    """The output of a git command in this project; None without git or outside a repository."""
     try:
         done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -60,13 +60,13 @@ def git_facts(*arguments: str) -> str | None:
 
 
 def sha256(path: Path) -> str:
-    """A file's hash."""
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def package_versions() -> dict[str, str]:
-    """The lab's, Python's and the key packages' versions; importlib.metadata takes milliseconds for each: not all."""
+    """Versions of the lab, Python and the key packages only: importlib.metadata takes milliseconds for each."""
     found = {"streaming-lab": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -77,7 +77,7 @@ def package_versions() -> dict[str, str]:
 
 
 def decoder_fact() -> str | None:
-    """Which decoder reads topics here, native or python, and why."""
+    """The decoder that reads topics here, native or python, and why."""
     try:
         from streaming_lab.reader.decode import native
     except ImportError:
@@ -98,10 +98,10 @@ def assemble_record(
     seconds: float,
     stopped: record.Failure | None,
 ) -> record.Run:
-    """The record of a run whose chapters are done."""
-    ledger = record.load_result(plan.build, "ledger")
-    status, reason = run_verdict(results, ledger)
-    code = 130 if stopped and stopped.kind == "interrupt" else 0 if status == "passed" else 1
+    """The record of a run whose chapters have ended."""
+    ledger, problems = read_ledger(plan.build)
+    status, reason = run_verdict(results, ledger, problems)
+    code = STOPPED.get(stopped.kind, 1) if stopped else 0 if status == "passed" else 1
     return record.Run(
         status=status,  # type: ignore[arg-type]
         reason=reason,
@@ -124,30 +124,35 @@ def assemble_record(
     )
 
 
-def run_verdict(results: Sequence[record.ChapterRecord], ledger: Any) -> tuple[str, str]:
-    """Passed or failed, and the one sentence that says why."""
-    problems = ledger_problems(ledger)
-    if problems:
-        return "failed", problems[0]
-    for result in results:
-        if result.failure and result.status == "failed":
-            return "failed", result.failure.problem.splitlines()[0]
-    for result in results:
-        if result.failure:
-            return "failed", result.failure.problem.splitlines()[0]
+STOPPED = {"interrupt": 130, "set-up": 2}  # exit codes of a run that something stopped
+
+
+def run_verdict(results: Sequence[record.ChapterRecord], ledger: Any, problems: Sequence[str]) -> tuple[str, str]:
+    """Passed or failed, and the reason: a sentence, or the whole error with its cure on lines of their own."""
+    failures = [result.failure for result in results if result.failure and result.status == "failed"]
+    failures += [result.failure for result in results if result.failure and result.status != "failed"]
+    reasons = [*problems, *(failure.problem for failure in failures)]
+    if reasons:
+        return "failed", reasons[0]
+    if ledger and not ledger["requests"]:
+        return "passed", "No request was made, so there was nothing to account for."
     return "passed", "Every request is accounted for." if ledger else "Every chapter ran to its end."
 
 
-def ledger_problems(ledger: Any) -> list[str]:
-    """What is wrong with a kept ledger, in sentences."""
-    if not ledger:
-        return []
+def read_ledger(build: Path) -> tuple[Any, list[str]]:
+    """The saved ledger as plain JSON, or None, and its problems in sentences."""
+    raw = record.load_result(build, "ledger")
+    if not raw:
+        return None, []
     from streaming_lab.analysis.ledger import Ledger
 
-    return list(Ledger.from_json(ledger).problems())
+    try:
+        return raw, list(Ledger.from_json(raw).problems())
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return None, [f"the saved ledger can't be read: {type(error).__name__}: {error}"]
 
 
 def with_outputs(result: record.Run, build: Path) -> record.Run:
-    """The record with the hashes of what the run wrote."""
+    """The record with the hashes of the run's outputs."""
     outputs = sorted(path for pattern in ("*.parquet", "*.ipynb", "*.html") for path in build.glob(pattern))
     return replace(result, hashes={**result.hashes, **{f"build/{path.name}": sha256(path) for path in outputs}})

@@ -1,8 +1,10 @@
-"""run.json: what ran, on what, with what result. And `keep`, with which a notebook hands a result to its report."""
+"""run.json (what ran, on what, with what result), and `save_result`, which hands a notebook's result to its report."""
 
+import errno
 import json
 import os
-import tempfile
+import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -16,7 +18,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Cell:
-    """One code cell of a run: `number` is chapter.cell as on the page; pending means it was not reached."""
+    """One code cell of a run: `number` is chapter.cell as on the page; a pending cell was not reached."""
 
     id: str
     number: str
@@ -26,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a chapter stopped; `cell` and `number` are empty when it was in no cell."""
+    """The reason why a chapter stopped; `cell` and `number` are empty when no cell ran at that time."""
 
     kind: Literal["error", "kernel death", "time-out", "interrupt", "set-up"]
     problem: str
@@ -36,7 +38,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class ChapterRecord:
-    """One chapter of a run; skipped means that it could not run, and `failure` says why."""
+    """One chapter of a run; a skipped chapter could not run, and `failure` says why."""
 
     name: str
     number: int
@@ -49,7 +51,7 @@ class ChapterRecord:
 
 @dataclass(frozen=True)
 class Run:
-    """The whole run, as `run.json` has it; times are UTC, hashes SHA-256."""
+    """The whole run, as in `run.json`; times are UTC, hashes SHA-256."""
 
     status: Literal["passed", "failed"]
     reason: str
@@ -112,34 +114,49 @@ def save_result(name: str, value: Any) -> None:
 
 
 def load_result(folder: Path, name: str) -> Any:
-    """What a notebook of this run kept under `name`, or None."""
+    """The result that a notebook of this run saved under `name`, or None."""
     try:
         return json.loads((folder / "kept" / f"{name}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
 
 
+def has_result(folder: Path, name: str) -> bool:
+    """Did a notebook of this run save a result or a frame under `name`?"""
+    return (folder / "kept" / f"{name}.json").exists() or (folder / f"{name}.parquet").exists()
+
+
 def write_text(target: Path, text: str) -> None:
-    """Write `text` so that a reader sees the old file or the new one, never half."""
+    """Write `text` so that a reader sees the old file or the new one, never half a file."""
     write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def write_atomically(target: Path, write: Any) -> None:
     """Call `write(path)` with a temporary file beside `target`, then rename it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}"
     try:
         write(temporary)
-        temporary.chmod(0o644)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the person's share of it
+
+
+def describe_full_disk(error: OSError, folder: Path) -> str:
+    """The reason of a failed write; for a full disk with the folder and the free space there."""
+    reason = error.strerror or str(error)
+    if error.errno not in FULL:
+        return reason
+    while not folder.exists():
+        folder = folder.parent
+    return f"{reason} in {folder} ({shutil.disk_usage(folder).free / 1e6:.1f} MB free)"
+
+
 def plain_value(value: Any) -> Any:
-    """JSON for what `json` does not know: times, paths, numpy scalars, dataclasses, sets."""
+    """A JSON value for a time, path, numpy scalar, dataclass or set."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds")
     if hasattr(value, "item"):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Source code 2: a game that logs to Kafka, too. As in 2019: flask --app streaming_lab.seed.game_api_with_kafka run"""
+"""Source code 2: a game that also logs to Kafka. As in 2019: flask --app streaming_lab.seed.game_api_with_kafka run"""
 
 from flask import Flask
 from kafka import KafkaProducer

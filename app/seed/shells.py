@@ -1,4 +1,4 @@
-"""Where the assignment's steps run: in the tools box, as in 2019, or on this machine. What is shown is what ran."""
+"""Two shells for the assignment's steps: the tools box, as in 2019, and this machine."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ COMMAND_TIMEOUT = 30.0  # seconds for one line
 
 @dataclass(frozen=True)
 class CommandResult:
-    """Today's line and what it printed; `ran` is False if it can't run here, and `output` then says why."""
+    """Today's line and its output; `ran` is False if the line can't run here, and `output` then says why."""
 
     today: str
     output: str
@@ -31,7 +31,7 @@ class CommandResult:
 
 @dataclass
 class FlaskProcess:
-    """One `flask run`: the line a person types, where it answers, and, when it has stopped, what it logged."""
+    """One `flask run`: the line as typed, the URL, and, after its end, the log."""
 
     line: str
     url: str
@@ -40,23 +40,23 @@ class FlaskProcess:
 
     @property
     def access_log(self) -> str:
-        """The lines for requests, as the assignment shows them."""
+        """The lines about requests, as the assignment shows them."""
         return "\n".join(line for line in self.log.splitlines() if '"GET /' in line)
 
 
 class HostShell:
-    """The steps on this machine, against whichever cluster."""
+    """The steps on this machine, against any cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._servers = addresses(cluster.connection)
 
     @contextmanager
-    def serving(self, program: str) -> Iterator[FlaskProcess]:
-        """`flask run` on a free port, told by KAFKA_BOOTSTRAP_SERVERS where Kafka is."""
+    def serving(self, program: str, topic: str) -> Iterator[FlaskProcess]:
+        """`flask run` on a free port, with KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC set."""
         [port] = free_ports(1)
         arguments = ["--app", program, "run", "--port", str(port)]
-        environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self._servers}
-        with _process([sys.executable, "-m", "flask", *arguments], environment) as process:
+        environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self._servers, "KAFKA_TOPIC": topic}
+        with _process([sys.executable, "-P", "-m", "flask", *arguments], environment) as process:
             game = FlaskProcess(f"flask {' '.join(arguments)}", f"http://127.0.0.1:{port}", process)
             _wait(lambda: is_listening(port), game)
             try:
@@ -66,14 +66,14 @@ class HostShell:
                 game.log = process.communicate(timeout=COMMAND_TIMEOUT)[0]
 
     def get(self, game: FlaskProcess, path: str) -> CommandResult:
-        """curl, past any proxy."""
+        """curl, without any proxy."""
         shown = f"curl {game.url}/{path}"
         if shutil.which("curl") is None:
             return CommandResult(shown, "there is no curl on this machine", ran=False)
         return run_command(["curl", "--silent", "--noproxy", "127.0.0.1", f"{game.url}/{path}"], shown)
 
     def read(self, topic: str, offset: int) -> CommandResult:
-        """kcat, where it is installed."""
+        """kcat, if it is installed."""
         line = ["kcat", *_consume(self._servers, topic, offset)]
         if shutil.which("kcat") is None:
             return CommandResult(
@@ -89,18 +89,18 @@ class ToolsContainer:
         self._cluster = cluster
 
     @contextmanager
-    def serving(self, program: str) -> Iterator[FlaskProcess]:
+    def serving(self, program: str, topic: str) -> Iterator[FlaskProcess]:
         """`flask run` in the box, on its port 5000."""
-        mark = uuid.uuid4().hex  # ending `docker compose exec` does not end what it started: found again by this
+        token = uuid.uuid4().hex  # finds the server again: it outlives `docker compose exec`
         line = ["lab", "env", f"FLASK_APP={program}", "flask", "run"]
-        command = self._command("--env", f"LAB_MARK={mark}", *line)
+        command = self._command("--env", f"LAB_MARK={token}", "--env", f"KAFKA_TOPIC={topic}", *line)
         with _process(command, self._cluster.project.environment) as process:
             game = FlaskProcess(as_typed(self._cluster, f"exec {' '.join(line)}"), "http://localhost:5000", process)
             _wait(self._answers, game)
             try:
                 yield game
             finally:
-                self._exec("python", "-c", _STOP, mark)
+                self._exec("python", "-c", _STOP, token)
                 game.log = process.communicate(timeout=COMMAND_TIMEOUT)[0]
 
     def get(self, game: FlaskProcess, path: str) -> CommandResult:
@@ -111,7 +111,7 @@ class ToolsContainer:
         )
 
     def read(self, topic: str, offset: int) -> CommandResult:
-        """kcat, as in 2019 under its old name."""
+        """kcat, which was kafkacat in 2019."""
         line = " ".join(["kcat", *_consume("kafka:29092", topic, offset)])
         return run_command(
             self._command("lab", "bash", "-c", line), as_typed(self._cluster, f'exec lab bash -c "{line}"')
@@ -128,7 +128,7 @@ class ToolsContainer:
         return self._cluster.project.command("exec", "-T", *line)
 
 
-# Runs in the box; its own environment has no mark.
+# Runs in the box, in a process without the variable.
 _STOP = """
 import psutil, sys
 for process in psutil.process_iter():
@@ -141,13 +141,13 @@ for process in psutil.process_iter():
 
 
 def as_typed(cluster: ComposeCluster, rest: str) -> str:
-    """A docker compose line as a person types it in the project's folder."""
+    """A docker compose line as typed in the project's folder."""
     file = cluster.project.file.relative_to(PROJECT).as_posix()
     return f"docker compose {'' if file == 'docker-compose.yml' else f'-f {file} '}{rest}"
 
 
 def run_command(command: Sequence[str], shown: str, environment: Mapping[str, str] | None = None) -> CommandResult:
-    """Run a line and keep what it printed; what it says on the side only if there is nothing else."""
+    """Run a line and keep its output; standard error only if there is no other output."""
     done = _done(command, environment)
     return CommandResult(shown, done.stdout.strip() or done.stderr.strip() or "(no output)")
 
@@ -165,13 +165,13 @@ def _done(command: Sequence[str], environment: Mapping[str, str] | None = None) 
 
 
 def _consume(servers: str, topic: str, offset: int) -> list[str]:
-    """The assignment's `beginning` on a fresh topic; on a used one only what was written just now."""
+    """kcat's arguments: the assignment's `beginning` on a new topic, the given offset on a used one."""
     return ["-C", "-b", servers, "-t", topic, "-o", str(offset) if offset else "beginning", "-e"]
 
 
 @contextmanager
 def _process(command: Sequence[str], environment: Mapping[str, str] | None) -> Iterator["subprocess.Popen[str]"]:
-    """A server as a child of ours, its words in one stream; gone at the end whatever happens."""
+    """A server as a child process with one output stream; killed at the end in any case."""
     with subprocess.Popen(
         command,
         cwd=PROJECT,
@@ -188,7 +188,7 @@ def _process(command: Sequence[str], environment: Mapping[str, str] | None) -> I
 
 
 def _wait(ready: Callable[[], bool], game: FlaskProcess) -> None:
-    """Wait until the game answers; one that ended, or is silent for 30 s, raises with its last words."""
+    """Wait until the game answers; raises with its last lines when it ended or is silent for 30 s."""
 
     def silent() -> LabError:
         game.process.kill()

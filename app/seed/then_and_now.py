@@ -1,6 +1,6 @@
-"""2019 beside today: each command of the assignment, why it fails now, today's line, and what that line just answered.
+"""2019 beside today: each command of the assignment, why it fails now, today's line, and that line's output.
 
-The outputs are not typed in: `beside_today` runs each line on the cluster that is at hand, in the assignment's order.
+The outputs are measured: `beside_today` runs each line on the given cluster, in the assignment's order.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from streaming_lab.waiting import wait_until
 
 TOPIC = "events"  # the assignment's programs write to this one
 SEED_GAMES = ("app/seed/game_api.py", "app/seed/game_api_with_kafka.py")
-DELIVERY = 5.0  # seconds: the program's `send` does not wait for its broker, so we do
+DELIVERY_TIMEOUT = 5.0  # seconds to wait for the events of a program whose `send` does not wait
 
 
 @dataclass(frozen=True)
 class Line:
-    """One command then and now. `ran` is False if today's line can't run here; `output` then says what is missing."""
+    """One command then and now. `ran` is False if today's line can't run here; `output` then names the missing tool."""
 
     step: str
     old: str
@@ -71,34 +71,34 @@ _THEN: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def beside_today(cluster: Cluster) -> tuple[Line, ...]:
+def beside_today(cluster: Cluster, topic: str = TOPIC) -> tuple[Line, ...]:
     """Run today's counterpart of each of the assignment's commands on `cluster`, in its order; takes about 3 s.
 
-    Writes the assignment's three events to topic `events`, which it creates. With the tools box running (`docker
-    compose up -d`) every line runs in it, as in 2019; else the lines are those for this machine, and one whose tool is
-    missing has `ran=False`. Ports and times in `today` and `output` are of this run.
+    Writes the assignment's three events to `topic`, which it creates. With the tools box running (`docker
+    compose up -d`) every line runs there, as in 2019; otherwise the lines are those for this machine, and a line whose
+    tool is missing has `ran=False`. Ports and times in `today` and `output` are those of this run.
     """
-    then = zip(_THEN, _now(cluster), strict=True)
+    then = zip(_THEN, _now(cluster, topic), strict=True)
     return tuple(Line(step, old, why, now.today, now.output, now.ran) for (step, old, why), now in then)
 
 
-def _now(cluster: Cluster) -> list[CommandResult]:
-    seat = ToolsContainer(cluster) if isinstance(cluster, ComposeCluster) and _has_box(cluster) else HostShell(cluster)
-    answers = [_start(cluster, isinstance(seat, ToolsContainer)), _create(cluster)]
-    with seat.serving(SEED_GAMES[0]) as game:  # the assignment's six requests, in its order
+def _now(cluster: Cluster, topic: str) -> list[CommandResult]:
+    shell = ToolsContainer(cluster) if isinstance(cluster, ComposeCluster) and _has_box(cluster) else HostShell(cluster)
+    answers = [_start(cluster, isinstance(shell, ToolsContainer)), _create(cluster, topic)]
+    with shell.serving(SEED_GAMES[0], topic) as game:  # the assignment's six requests, in its order
         sword = "purchase_a_sword"
-        asked = [seat.get(game, path) for path in ("", "", sword, "", sword, sword)]
+        asked = [shell.get(game, path) for path in ("", "", sword, "", sword, sword)]
     answers += [CommandResult(game.line, game.access_log), asked[0], asked[2]]
-    before = _written(cluster)
-    with seat.serving(SEED_GAMES[1]) as game:
-        asked = [seat.get(game, path) for path in ("", sword, sword)]
-        _await_delivery(cluster, before + len(asked))
+    before = _written(cluster, topic)
+    with shell.serving(SEED_GAMES[1], topic) as game:
+        asked = [shell.get(game, path) for path in ("", sword, sword)]
+        _await_delivery(cluster, topic, before + len(asked))
     answers += [CommandResult(game.line, game.access_log), asked[0], asked[1]]
-    return [*answers, seat.read(TOPIC, before)]
+    return [*answers, shell.read(topic, before)]
 
 
 def _start(cluster: Cluster, boxed: bool) -> CommandResult:
-    """Containers come up by a command; any other cluster is asked what it is."""
+    """`docker compose up` for containers; any other cluster is described."""
     if isinstance(cluster, ComposeCluster):
         line = ["up", "-d", "--wait", *([] if boxed else cluster.services)]
         return run_command(
@@ -111,20 +111,20 @@ def _start(cluster: Cluster, boxed: bool) -> CommandResult:
     return CommandResult(f'attach("{cluster.name}").describe()', say)
 
 
-def _create(cluster: Cluster) -> CommandResult:
-    """By Kafka's own tool in a container, else by the same request from Python."""
+def _create(cluster: Cluster, topic: str) -> CommandResult:
+    """Kafka's own tool in a container, otherwise the same request from Python."""
     if isinstance(cluster, ComposeCluster):
         tool = "kafka-topics" if cluster.name == "compose:2019" else "/opt/kafka/bin/kafka-topics.sh"
         line = (
-            f"kafka {tool} --create --topic {TOPIC} --partitions 1 --replication-factor {len(cluster.services)} "
+            f"kafka {tool} --create --topic {topic} --partitions 1 --replication-factor {len(cluster.services)} "
             "--if-not-exists --bootstrap-server kafka:29092"
         )
         command = cluster.project.command("exec", "-T", *line.split())
         return run_command(command, as_typed(cluster, f"exec {line}"), cluster.project.environment)
-    shown = f'create(connection, "{TOPIC}", partitions=1, replication_factor=1)'
+    shown = f'create(connection, "{topic}", partitions=1, replication_factor=1)'
     try:
-        made = topics.create_topic(cluster.connection, TOPIC, partitions=1, replication_factor=1)
-        return CommandResult(shown, f'Created topic "{TOPIC}".' if made else f'Topic "{TOPIC}" was there already.')
+        made = topics.create_topic(cluster.connection, topic, partitions=1, replication_factor=1)
+        return CommandResult(shown, f'Created topic "{topic}".' if made else f'Topic "{topic}" was there already.')
     except topics.TopicClash as clash:
         return CommandResult(shown, clash.problem)
 
@@ -134,24 +134,21 @@ def _has_box(cluster: ComposeCluster) -> bool:
     return box is not None and box.serves
 
 
-def _written(cluster: Cluster) -> int:
-    return sum(topics.end_offsets(cluster.connection, TOPIC).values())
+def _written(cluster: Cluster, topic: str) -> int:
+    return sum(topics.end_offsets(cluster.connection, topic).values())
 
 
-def _await_delivery(cluster: Cluster, end: int) -> None:
-    """Return when the topic has what was sent, or after 5 s: then the reading shows what is missing."""
-    wait_until(lambda: _written(cluster) >= end, DELIVERY)
+def _await_delivery(cluster: Cluster, topic: str, end: int) -> None:
+    """Returns when the topic has the sent events, or after 5 s; the read then shows which are missing."""
+    wait_until(lambda: _written(cluster, topic) >= end, DELIVERY_TIMEOUT)
 
 
-# 2019 beside today: the assignment's commands, why each fails now, and what its successor just answered.
-
-
-MOST_LINES = 8  # of an output
+MAX_OUTPUT_LINES = 8
 
 
 @dataclass(frozen=True)
 class ThenAndNow:
-    """The table of old and new commands; today's carry ports and times, so they are measured."""
+    """The table of old and new commands; the cells of today are marked as measured (ports, times)."""
 
     lines: Sequence[Line]
 
@@ -192,7 +189,7 @@ def table_row(line: Line) -> str:
 
 
 def shown_lines(output: str) -> list[str]:
-    """The output's lines without the blank ones; of a long one the first few and how many more there were."""
+    """The output's lines without the blank ones; a long output is cut and its other lines are counted."""
     lines = [text for text in output.splitlines() if text.strip()]
-    left = len(lines) - MOST_LINES
-    return lines if left <= 0 else [*lines[:MOST_LINES], f"({left:,} more lines)"]
+    left = len(lines) - MAX_OUTPUT_LINES
+    return lines if left <= 0 else [*lines[:MAX_OUTPUT_LINES], f"({left:,} more lines)"]

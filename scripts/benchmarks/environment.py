@@ -1,4 +1,4 @@
-"""What benchmarks run on: a cluster, the peers' own Python under .lab/cache made from the hashed lock, this machine."""
+"""The benchmarks' environment: a cluster, the peers' own Python (made from the hashed lock), and this machine."""
 
 import argparse
 import hashlib
@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import set_up
 from streaming_lab.cluster import Cluster, attach
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT, cache_folder
@@ -23,7 +24,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 
 
 def attached(name: str, user: str) -> Cluster:
-    """That cluster; one of our own with the whole JIT and a larger heap."""
+    """The named cluster; an embedded one gets the whole JIT and a larger heap."""
     return attach(name, throughput=name == "embedded", user=user)
 
 
@@ -36,9 +37,9 @@ def peers_python() -> Path:
         return python
     sys.stderr.write(f"Setting up the peers in {home} from {LOCK.name}, once.\n")
     home.parent.mkdir(parents=True, exist_ok=True)
-    uv = [sys.executable, "-m", "uv", "--quiet"]
-    _step([*uv, "venv", "--clear", "--python", sys.executable, str(home)])
-    _step([*uv, "pip", "sync", "--python", str(python), "--require-hashes", str(LOCK)])
+    with set_up.locked_uv(sys.executable) as uv:
+        _step([uv, "--quiet", "venv", "--clear", "--python", sys.executable, str(home)])
+        _step([uv, "--quiet", "pip", "sync", "--python", str(python), "--require-hashes", str(LOCK)])
     stamp.write_text(wanted)
     return python
 
@@ -48,19 +49,19 @@ def importing() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join((str(PROJECT), str(PROJECT / "scripts")))}
 
 
-def said(process: "subprocess.Popen[str]", seconds: float) -> str:
-    """The next line that a process says; one that says nothing for so long is ended, and the line is empty."""
+def next_line(process: "subprocess.Popen[str]", seconds: float) -> str:
+    """The next line of a process's output; a process that is silent for `seconds` is killed, and the line is empty."""
     assert process.stdout is not None
-    patience = threading.Timer(seconds, process.kill)
-    patience.start()
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
     try:
         return process.stdout.readline()
     finally:
-        patience.cancel()
+        timer.cancel()
 
 
 def machine() -> dict[str, Any]:
-    """What figures depend on: processor, cores, memory, system, Python."""
+    """The machine that the figures depend on: processor, cores, memory, system, Python."""
     import psutil
 
     return {
@@ -73,7 +74,7 @@ def machine() -> dict[str, Any]:
 
 
 def free_mb() -> int:
-    """Memory that can be had now, in MB."""
+    """The available memory in MB."""
     import psutil
 
     return int(psutil.virtual_memory().available / (1 << 20))

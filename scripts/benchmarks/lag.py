@@ -29,7 +29,7 @@ from streaming_lab.client.connection import Connection, librdkafka_settings
 from streaming_lab.delivery.ways import DELIVERING
 from streaming_lab.errors import LabError
 
-PATIENCE = 20.0  # seconds for the last row
+READ_TIMEOUT = 20.0  # seconds for the last row
 WARM = 50  # events before the ones that count, all of them read before those begin
 
 
@@ -103,9 +103,9 @@ class _Watcher:
                     self._arrived.notify()
 
     def seen(self, wanted: set[str]) -> dict[str, float]:
-        """When each of the wanted events was read; a LabError when some are missing after `PATIENCE`."""
+        """When each of the wanted events was read; a LabError when some are missing after `READ_TIMEOUT`."""
         with self._arrived:
-            if not self._arrived.wait_for(lambda: wanted <= self._read.keys(), PATIENCE):
+            if not self._arrived.wait_for(lambda: wanted <= self._read.keys(), READ_TIMEOUT):
                 missing = len(wanted - self._read.keys())
                 raise LabError(f"{missing} of {len(wanted)} answered events were not read", "They are lost, or late.")
             return dict(self._read)

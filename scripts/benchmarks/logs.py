@@ -1,4 +1,4 @@
-"""Event logs as people write them by hand, and the floors: the least that a broker, or a disk, takes of a request."""
+"""Event logs as people write them by hand, and the floors: the least time that a broker, or a disk, takes."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from streaming_lab.delivery.outcome import Counts
 
 
 class Peer:
-    """The least that the game needs of a log; a peer's own `deliver` is what is measured."""
+    """The part of an event log that the game needs; a peer's own `deliver` is measured."""
 
     def __init__(self, connection: Connection, topic: str) -> None:
         self.connection, self.topic = connection, topic
@@ -77,9 +77,9 @@ class ConfluentEach(Peer):
 
 
 class AppendAlone(Peer):
-    """One request, made once, sent again and again by whoever has an event, who awaits the answer: no client at all.
+    """One request, made once and sent for each event over a plain socket that waits for the answer.
 
-    What it takes over no logging is the broker's and the machine's; nothing that awaits an acknowledgement is faster.
+    The time over no logging is the broker's and the machine's; nothing that waits for an acknowledgement is faster.
     """
 
     def __init__(self, connection: Connection, topic: str) -> None:
@@ -119,7 +119,7 @@ class AppendAlone(Peer):
 
 
 class FsyncAlone(Peer):
-    """The value to the end of a file and one fsync, for each request: what a durable answer costs on this disk."""
+    """Appends each value to a file and calls fsync: the cost of a durable answer on this disk."""
 
     def __init__(self, connection: Connection, topic: str, folder: Path) -> None:
         super().__init__(connection, topic)

@@ -1,4 +1,4 @@
-"""What an outage costs in memory: each way to log takes events while the broker is down, until all were tried.
+"""Memory during an outage: each way to deliver takes events while the broker is down, until all were tried.
 
 python3 scripts/bench.py memory [--events 1000000] [--memory 32] [--json FILE]
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         attach("embedded", instance="memory", user="bench memory") as cluster,
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
     ):
-        found = {way: _outage(cluster, way, Path(folder) / way, options) for way in DELIVERING}
+        found = {way: _measure_outage(cluster, way, Path(folder) / way, options) for way in DELIVERING}
     print(table(found, options.events, options.memory))
     if options.json:
         options.json.write_text(json.dumps({"memory": found}, indent=1) + "\n")
@@ -80,7 +80,7 @@ def table(found: dict[str, dict[str, Any]], events: int, memory: int) -> str:
     return "\n".join(lines)
 
 
-def _outage(cluster: Cluster, way: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def _measure_outage(cluster: Cluster, way: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One way's figures; the broker runs before and after."""
     folder.mkdir()
     topic = f"memory-{uuid.uuid4().hex[:8]}"
@@ -91,19 +91,19 @@ def _outage(cluster: Cluster, way: str, folder: Path, options: argparse.Namespac
     with subprocess.Popen(command, env=environment.importing(), **pipes) as process:
         assert process.stdin is not None
         try:
-            if environment.said(process, 60) != "connected\n":
+            if environment.next_line(process, 60) != "connected\n":
                 raise LabError(f"the process that logs with {way} did not connect", "Its last words are above.")
             cluster.kill()
             process.stdin.write("broker down\n")
             process.stdin.flush()
-            said = environment.said(process, 600 + options.events / 500)
+            line = environment.next_line(process, 600 + options.events / 500)
         finally:
             process.kill()
             process.wait()
             cluster.restart()
-    if not said:
+    if not line:
         raise LabError(f"the process that logs with {way} ended on its own", "Its last words are above.")
-    return dict(json.loads(said))
+    return dict(json.loads(line))
 
 
 class Peak:
@@ -143,7 +143,7 @@ def _append(log: EventLog, numbers: "count[int]", events: int, answers: "Counter
         answers[answer] += 1
 
 
-def _suffer(way: str, servers: str, topic: str, folder: str, events: int, memory: int) -> int:
+def _fill_log(way: str, servers: str, topic: str, folder: str, events: int, memory: int) -> int:
     log = open_log(way, connection_for(servers), topic, memory=memory, **log_class(way).settings_in(Path(folder)))
     log.append("player-0", b'{"event_id": "first"}', "first")
     while log.queued:
@@ -183,4 +183,4 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    raise SystemExit(_suffer(*sys.argv[1:5], *map(int, sys.argv[5:])))  # type: ignore[call-arg]
+    raise SystemExit(_fill_log(*sys.argv[1:5], *map(int, sys.argv[5:])))  # type: ignore[call-arg]

@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--rounds", type=whole(1), default=ROUNDS, help=f"interleaved rounds (default {ROUNDS})")
     found.add_argument("--ways", type=_ways, default=list(WAYS), help=f"comma-separated, of: {', '.join(WAYS)}")
     environment.add_cluster(found)
-    found.add_argument("--json", metavar="FILE", help="write the figures there, too")
+    found.add_argument("--json", metavar="FILE", help="write the figures to this file")
     return found
 
 
@@ -136,11 +136,11 @@ def _run(name: str, way: Way, task: Task, python: Path) -> tuple[dict[str, Any] 
     interpreter = sys.executable if name in OURS or way.script == "roof" else str(python)
     given = json.dumps({**asdict(task), "way": way.way})
     command = [interpreter, str(FOLDER / f"{way.script}.py"), given]
-    patience = 120 + task.events / 2_000  # ten times what the slowest peer takes on a calm machine
+    timeout = 120 + task.events / 2_000  # ten times what the slowest peer takes on a calm machine
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False, cwd=PROJECT)
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, cwd=PROJECT)
     except subprocess.TimeoutExpired:
-        return None, f"not done after {patience:.0f} s"
+        return None, f"not done after {timeout:.0f} s"
     if ran.returncode or not ran.stdout.strip():
         return None, (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1][:300]
     return json.loads(ran.stdout.splitlines()[-1]), ""

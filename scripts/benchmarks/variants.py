@@ -25,7 +25,7 @@ PEERS = ("send() linger 0", "send() linger 5", "send().get()", "confluent each")
 FLOORS = ("append alone", "fsync alone")
 VARIANTS = (*WAYS, *PEERS, *FLOORS)
 UNLOGGED = ("none", "fsync alone")  # nothing of these is in the topic
-PATIENCE = 60.0  # seconds for a game to start, and to deliver what it has at its end
+GAME_TIMEOUT = 60.0  # seconds for a game to start, and to deliver what it has at its end
 
 
 def variant(name: str, connection: Connection, topic: str, folder: Path) -> Any:
@@ -51,14 +51,14 @@ def playing(name: str, connection: Connection, topic: str, folder: Path) -> Iter
     ended: list[Counts] = []
     with subprocess.Popen(command, env=environment.importing(), stdout=subprocess.PIPE, text=True) as game:
         try:
-            ready = environment.said(game, PATIENCE).split()
+            ready = environment.next_line(game, GAME_TIMEOUT).split()
             if ready[:1] != ["ready"]:
                 raise LabError(f"the game with {name} did not start", "Its last words are above.")
             yield ready[1], ended
             game.send_signal(signal.SIGTERM)
-            last = environment.said(game, PATIENCE)
+            last = environment.next_line(game, GAME_TIMEOUT)
             if not last:
-                raise LabError(f"the game with {name} did not end in {PATIENCE:.0f} s", "Is the broker well?")
+                raise LabError(f"the game with {name} did not end in {GAME_TIMEOUT:.0f} s", "Is the broker well?")
             ended.append(Counts(**json.loads(last)))
         finally:
             game.kill()
@@ -73,7 +73,8 @@ def _serve(name: str, servers: str, topic: str, folder: str) -> int:
     log = variant(name, connection_for(servers), topic, Path(folder))
     with GameServer(create_app(log)) as server:
         print("ready", server.url, flush=True)
-        stopped.wait()
+        while not stopped.wait(0.5):  # a signal that another thread took is handled when this one wakes
+            pass
     if hasattr(log, "close"):
         log.close(timeout=30.0)
     print(json.dumps(vars(log.counts)), flush=True)

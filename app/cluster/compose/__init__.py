@@ -1,1 +1,1 @@
-"""Kafka in containers: docker compose, and old compose files explained."""
+"""Kafka in containers: docker compose, and explanations of old compose files."""

@@ -17,7 +17,7 @@ from streaming_lab.paths import PROJECT
 
 logger = logging.getLogger(__name__)
 
-COMPOSE_TIMEOUT = 300.0  # seconds from `up` to healthy; images that are not here yet are downloaded within it
+COMPOSE_TIMEOUT = 300.0  # seconds from `up` to healthy, with the download of missing images
 IN_CONTAINER = 9092  # the port in each broker's container that the file publishes for the host
 
 SUBCOMMANDS: Mapping[BrokerVerb, tuple[str, ...]] = {
@@ -30,7 +30,7 @@ SUBCOMMANDS: Mapping[BrokerVerb, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """One compose file; its project name is the file's own, so that we attach to a person's `docker compose up`."""
+    """One compose file; its project name is the file's, so that the lab attaches to a person's `docker compose up`."""
 
     file: str
     project: str
@@ -45,7 +45,7 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 class ComposeCluster(Cluster):
-    """Kafka in containers of one project; `close` removes what was started for it, and leaves the rest alone."""
+    """Kafka in containers of one project; `close` removes the containers that this object started, and no others."""
 
     kind = "compose"
 
@@ -65,13 +65,13 @@ class ComposeCluster(Cluster):
             atexit.register(self.close)
 
     def describe(self) -> Description:
-        """The brokers by their addresses on this machine; the version is told by the image's tag."""
+        """The brokers by their addresses on this machine; the version is that of the image's tag."""
         role = "broker" if self.name == "compose:2019" else "broker,controller"
         image = self.project.containers()[self.services[0]].image
         return replace(describe_brokers(self.connection, role), version=_version(image))
 
     def close(self, wait: bool = False, say: Callable[[str], None] | None = None, *, volumes: bool = False) -> None:
-        """Stop what was started for this cluster (`docker compose down`, which waits); its data goes only if `volumes`.
+        """Stop the containers that this object started (`docker compose down`); the data goes only with `volumes`.
 
         Containers that joined the project later (the tools box, the game) need the broker: then nothing is stopped.
         """
@@ -85,7 +85,7 @@ class ComposeCluster(Cluster):
         self.project.down(volumes=volumes)
 
     def command(self, verb: BrokerVerb, broker: int = 1) -> None:
-        """`docker compose` does it to the broker's container; a restart waits until the container is healthy."""
+        """Runs the verb's `docker compose` command; a restart returns when the container is healthy."""
         service = self._service(broker)
         self.project.tell(*SUBCOMMANDS[verb], service)
         if verb == "restart":
@@ -102,9 +102,9 @@ class ComposeCluster(Cluster):
 def attach_compose(
     name: str = "compose", *, project: str | None = None, ports: Mapping[str, str] | None = None
 ) -> ComposeCluster:
-    """A cluster by name: attached to if its containers serve, else started and awaited (at most 300 s).
+    """A cluster by name: attached to if its containers serve, otherwise started and awaited (at most 300 s).
 
-    `project` (or LAB_COMPOSE_PROJECT) stands in for `streaming-lab` in the project's name, `ports` for variables of the
+    `project` (or LAB_COMPOSE_PROJECT) replaces `streaming-lab` in the project's name, `ports` for variables of the
     file such as KAFKA_PORT. Raises the `docker` module's errors: no docker, no daemon, no compose plugin, no
     permission, a taken port, an unhealthy container.
     """
@@ -113,17 +113,17 @@ def attach_compose(
     recipe = RECIPES[name]
     environment = {**os.environ, **ports} if ports else None
     docker.check_docker(environment)
-    own = project or settings.COMPOSE_PROJECT.get()
-    target = ComposeProject(recipe.project.replace("streaming-lab", own), PROJECT / recipe.file, environment)
+    prefix = project or settings.COMPOSE_PROJECT.get()
+    target = ComposeProject(recipe.project.replace("streaming-lab", prefix), PROJECT / recipe.file, environment)
     before = target.containers()
-    _same_file(target, before)
+    _check_same_file(target, before)
     if all(service in before and before[service].serves for service in recipe.services):
         return ComposeCluster(name, target, recipe.services)
     return ComposeCluster(name, target, recipe.services, *_start(target, recipe.services, frozenset(before)))
 
 
 def _start(project: ComposeProject, services: tuple[str, ...], before: frozenset[str]) -> tuple[frozenset[str], float]:
-    """Bring the services up: what that added to the project, and its seconds. Leaves nothing half-way behind."""
+    """Start the services: the containers that this added, and its seconds. A failed start leaves no containers."""
     began = time.monotonic()
     try:
         project.up(services, COMPOSE_TIMEOUT)
@@ -134,8 +134,8 @@ def _start(project: ComposeProject, services: tuple[str, ...], before: frozenset
     return frozenset(project.containers()) - before, time.monotonic() - began
 
 
-def _same_file(project: ComposeProject, containers: Mapping[str, Container]) -> None:
-    """Containers under our name that another folder's file made are somebody else's."""
+def _check_same_file(project: ComposeProject, containers: Mapping[str, Container]) -> None:
+    """Raise `ClusterError` when another folder's compose file made containers under this project's name."""
     for container in containers.values():
         if container.file and Path(container.file).resolve() != project.file.resolve():
             raise ClusterError(
@@ -145,7 +145,7 @@ def _same_file(project: ComposeProject, containers: Mapping[str, Container]) -> 
 
 
 def _version(image: str) -> str:
-    """Kafka's version from a pinned image; Confluent counts on its own, 7.9 is Kafka 3.9 (its table of versions)."""
+    """Kafka's version from a pinned image; Confluent Platform 7.9 is Kafka 3.9 (its table of versions)."""
     repository, _, tag = image.rpartition(":")
     return tag if repository == "apache/kafka" else f"3.9 (Confluent Platform {tag})"
 

@@ -1,4 +1,4 @@
-"""The `docker` command line, and what its failures mean: each with the next step for the person who reads it."""
+"""The `docker` command line, and an error with a cure for each way in which it fails."""
 
 import json
 import re
@@ -11,35 +11,35 @@ from typing import Any
 from streaming_lab.errors import LabError
 from streaming_lab.ports import PortTaken
 
-DOCKER_TIMEOUT = 30.0  # seconds for a command that only asks
+DOCKER_TIMEOUT = 30.0  # seconds for a command that changes nothing
 
 
 class DockerMissing(LabError):
-    """There is no `docker` command."""
+    """The machine has no `docker` command."""
 
 
 class ComposeMissing(LabError):
-    """`docker` is there, its compose plugin is not."""
+    """`docker` lacks its compose plugin."""
 
 
 class NotAllowed(LabError):
-    """The daemon runs, but not for this user."""
+    """The daemon refuses this user."""
 
 
 class DaemonDown(LabError):
-    """Nothing answers behind the `docker` command."""
+    """No daemon answers the `docker` command."""
 
 
 class Unhealthy(LabError):
-    """A container died, or did not serve in time."""
+    """A container ended, or did not serve in time."""
 
 
 class DockerFailed(LabError):
-    """Docker said no, for a reason that is not one of the others."""
+    """A docker command failed for any other reason."""
 
 
 def check_docker(environment: Mapping[str, str] | None = None) -> None:
-    """Raise unless there is a `docker` with the compose plugin and a daemon that answers this user."""
+    """Raise unless `docker`, its compose plugin and a daemon that answers this user exist."""
     daemon = run_docker(["docker", "version", "--format", "{{.Server.Version}}"], environment=environment)
     if daemon.returncode:
         raise explain_failure(daemon.stderr) or DaemonDown(
@@ -56,7 +56,7 @@ def check_docker(environment: Mapping[str, str] | None = None) -> None:
 def run_docker(
     command: Sequence[str], timeout: float = DOCKER_TIMEOUT, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a docker command to its end; only a missing `docker` and silence beyond `timeout` seconds raise."""
+    """Run a docker command to its end; raises for a missing `docker` and after `timeout` seconds only."""
     try:
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
@@ -75,7 +75,7 @@ _START = "Start Docker (Docker Desktop, or: sudo systemctl start docker), then r
 
 
 def explain_failure(words: str) -> LabError | None:
-    """The error that Docker's own words stand for, or None."""
+    """The error that Docker's message stands for, or None."""
     if re.search(r"permission denied while trying to connect|permission denied.*docker\.sock", words):
         return NotAllowed(
             f"docker does not let this user in: {last_lines(words, 1)}",
@@ -100,31 +100,28 @@ def _taken(words: str) -> PortTaken:
     port = match[1] if match else "of the file"
     return PortTaken(
         port,
-        "Stop what holds it, or take another one: KAFKA_PORT=19092 (trio also KAFKA_PORT_2, KAFKA_PORT_3; "
+        "Stop that process, or take another port: KAFKA_PORT=19092 (trio also KAFKA_PORT_2, KAFKA_PORT_3; "
         "the game GAME_PORT) before the same command.",
         _holder(port),
     )
 
 
 def _holder(port: str) -> str:
-    """The container that publishes the port, if there is one."""
+    """The name of a container that publishes the port, or nothing."""
     answer = run_docker(["docker", "ps", "--filter", f"publish={port}", "--format", "{{.Names}}"])
     names = answer.stdout.split()
     return f"container {names[0]}" if names and not answer.returncode else ""
 
 
 def last_lines(words: str, lines: int = 3) -> str:
-    """The last lines of an answer, on one line."""
+    """The last lines of an output, joined to one."""
     kept = [line.strip() for line in words.splitlines() if line.strip()]
     return " / ".join(kept[-lines:]) or "no words"
 
 
-# A compose file under a project name, and its containers.
-
-
 @dataclass(frozen=True)
 class Container:
-    """One container of a project: `ports` maps a port inside to the one published on the host."""
+    """One container of a project: `ports` maps a port inside to the published one on the host."""
 
     service: str
     state: str
@@ -140,39 +137,39 @@ class Container:
 
 @dataclass(frozen=True)
 class ComposeProject:
-    """A compose file under a project name: everything is asked of this project only, never of other containers."""
+    """A compose file under a project name; its commands concern the containers of this project only."""
 
     name: str
     file: Path
     environment: Mapping[str, str] | None = None
 
     def up(self, services: Sequence[str], timeout: float) -> None:
-        """Start the services and wait until they are healthy; raises the `LabError` that fits, with the log's tail."""
+        """Start the services; returns when they are healthy, else raises a `LabError` with the log's tail."""
         command = ["up", "--detach", "--wait", "--wait-timeout", str(int(timeout)), *services]
         answer = self._run(command, timeout + DOCKER_TIMEOUT)
         if answer.returncode:
             raise self._explained(answer.stderr, services)
 
     def down(self, *, volumes: bool = False) -> None:
-        """Remove this project's containers and network; its named volumes, the data, only if `volumes`."""
+        """Remove this project's containers and network; its named volumes (the data) only with `volumes`."""
         every = ["--profile", "*"]  # without it the game and JupyterLab would stay
         # Kafka's images declare volumes without names; `down` alone would leave two of them behind each time.
         self._checked([*every, "rm", "--force", "--stop", "--volumes"])
         self._checked([*every, "down", "--timeout", "10", *(["--volumes"] if volumes else [])])
 
     def tell(self, *command: str) -> str:
-        """Any other subcommand (`kill`, `pause`, `exec` ...); returns what it printed."""
+        """Run any other subcommand (`kill`, `pause`, `exec` ...); returns its output."""
         return self._checked([*command])
 
     def containers(self) -> dict[str, Container]:
-        """Service -> container, stopped ones too; empty when the project is down."""
+        """Service -> container, stopped ones included; empty when the project is down."""
         text = self._checked(["ps", "--all", "--format", "json"])
         # Compose 2.21 changed the format from one list to one object a line.
         rows = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
         return {row["Service"]: _container(row) for row in rows}
 
     def log(self, service: str, lines: int = 12) -> str:
-        """The last lines of a service's log, without the frames of stack traces: what they say, not where."""
+        """The last lines of a service's log, without the frames of stack traces."""
         answer = self._run(["logs", "--no-color", "--no-log-prefix", "--tail", "200", service])
         words = [line for line in answer.stdout.splitlines() if line.strip() and not re.match(r"\s*at \S+\(", line)]
         return "\n".join(line[:200] for line in words[-lines:])

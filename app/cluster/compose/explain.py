@@ -1,4 +1,4 @@
-"""What is the matter with a compose file of the ZooKeeper years, line by line: since when, and what replaces it."""
+"""Findings in a compose file of the ZooKeeper years, line by line: since when, and the replacement."""
 
 import itertools
 import re
@@ -13,7 +13,7 @@ from streaming_lab.errors import LabError
 
 @dataclass(frozen=True)
 class Finding:
-    """One line that does not work any more (or never did what it seems to do)."""
+    """One line that does not work any more, or never did as it seems to."""
 
     line: int
     text: str
@@ -80,9 +80,9 @@ _LOST = (
 
 
 def explain_compose_file(text: str) -> list[Finding]:
-    """The findings in a compose file's text, in line order; none for a file of today.
+    """The findings in a compose file's text, in line order; none for a current file.
 
-    Reads lines and no YAML: the assignment's file lost its indentation, and a parser would stop there.
+    Reads lines instead of YAML: the assignment's file lost its indentation, where a parser stops.
     """
     lines = text.splitlines()
     found = [*_lost_indentation(lines), *_by_rule(lines)]
@@ -98,7 +98,7 @@ def _by_rule(lines: list[str]) -> Iterator[Finding]:
 
 
 def _lost_indentation(lines: list[str]) -> Iterator[Finding]:
-    """One finding, at the first service, if what follows `services:` is not indented."""
+    """One finding, at the first service, if the lines after `services:` are not indented."""
     kept = [(n, line) for n, line in enumerate(lines, start=1) if line.strip() and not line.lstrip().startswith("#")]
     for (_, above), (number, line) in itertools.pairwise(kept):
         if above.rstrip() == "services:" and not line.startswith((" ", "\t")):
@@ -106,7 +106,7 @@ def _lost_indentation(lines: list[str]) -> Iterator[Finding]:
 
 
 def main() -> int:
-    """Explain the file named on the command line; 1 if there was something to explain."""
+    """Explain the file named on the command line; returns 1 with findings, 0 without."""
     try:
         text = Path(sys.argv[1]).read_text(encoding="utf8")
     except (IndexError, OSError, UnicodeDecodeError) as error:
@@ -114,7 +114,7 @@ def main() -> int:
             f"no compose file to read: {error}", "Name one: python3 -m streaming_lab.cluster.compose.explain FILE"
         ) from error
     found = explain_compose_file(text)
-    sys.stdout.write("\n".join(map(str, found)) + "\n" if found else "nothing here is out of date\n")
+    sys.stdout.write("\n".join(map(str, found)) + "\n" if found else "nothing in this file is out of date\n")
     return 1 if found else 0
 
 

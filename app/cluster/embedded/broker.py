@@ -1,4 +1,4 @@
-"""One Kafka broker on its own JVM: formatted, started, waited for, paused, ended."""
+"""One Kafka broker on its own JVM: configured, formatted, started, waited for, paused, ended."""
 
 import contextlib
 import os
@@ -13,45 +13,54 @@ from functools import partial
 from pathlib import Path
 
 from streaming_lab.cluster.base import ClusterError
-from streaming_lab.cluster.embedded.jvm import Jvm
+from streaming_lab.cluster.embedded.jvm import HOSTS, Jvm
+from streaming_lab.cluster.embedded.places import make_temporary, properties_text, remove_temporary
 from streaming_lab.ports import find_holder, holds_port, is_taken
 from streaming_lab.processes import ProcessId, identify_process
 from streaming_lab.waiting import wait_until
 
-# A broker's place and its configuration.
-
 
 @dataclass(frozen=True)
 class BrokerPorts:
-    """A broker's number and its two ports on 127.0.0.1; they stay the same when it restarts."""
+    """A broker's node id and its two ports on 127.0.0.1; a restart keeps them."""
 
     id: int
     port: int
     controller_port: int
 
 
+DATA = "data"  # below the broker's folder, in which its JVM runs: `log.dirs` is a list with commas
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at this moment, all different."""
+    """Different ports on which no process listens at this moment."""
     with contextlib.ExitStack() as sockets:
-        held = [sockets.enter_context(socket.socket()) for _ in range(count)]
-        for one in held:
+        bound = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for one in bound:
             one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
+        return [one.getsockname()[1] for one in bound]
 
 
-def server_properties(ports: BrokerPorts, seats: tuple[BrokerPorts, ...], data: Path) -> dict[str, object]:
+def server_properties(
+    ports: BrokerPorts, quorum: tuple[BrokerPorts, ...], auto_create: bool = False
+) -> dict[str, object]:
     """The broker's configuration: KRaft, broker and controller in one process, small and quick to recover."""
-    copies, in_sync = min(3, len(seats)), min(2, len(seats))
+    copies, in_sync = min(3, len(quorum)), min(2, len(quorum))
     return {
         "process.roles": "broker,controller",
         "node.id": ports.id,
-        "controller.quorum.voters": ",".join(f"{one.id}@127.0.0.1:{one.controller_port}" for one in seats),
+        "controller.quorum.voters": ",".join(f"{one.id}@127.0.0.1:{one.controller_port}" for one in quorum),
         "listeners": f"PLAINTEXT://127.0.0.1:{ports.port},CONTROLLER://127.0.0.1:{ports.controller_port}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.port}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": data.as_posix(),
-        "auto.create.topics.enable": "false",  # a typo is an error, not a topic
+        "log.dirs": DATA,
+        # By default a mistyped topic is an error, not a new topic.
+        "auto.create.topics.enable": "true" if auto_create else "false",
+        # Records live as long as the cluster. By default Kafka deletes a record that says it is a week old, at once,
+        # however lately it was written; and the offsets of a group that has been away for a week.
+        "log.retention.ms": -1,
+        "offsets.retention.minutes": 2**31 - 1,
         "default.replication.factor": copies,
         "offsets.topic.replication.factor": copies,
         "offsets.topic.num.partitions": 1,
@@ -62,7 +71,7 @@ def server_properties(ports: BrokerPorts, seats: tuple[BrokerPorts, ...], data: 
         "share.coordinator.state.topic.min.isr": in_sync,
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
-        # A killed broker's restart waits for its old registration: with the default of 9 s clients wait 15 s.
+        # A killed broker's restart waits for the end of its old registration: at the default of 9 s clients wait 15 s.
         "broker.session.timeout.ms": 1500,
         "broker.heartbeat.interval.ms": 300,
         "controller.quorum.election.timeout.ms": 500,
@@ -72,50 +81,62 @@ def server_properties(ports: BrokerPorts, seats: tuple[BrokerPorts, ...], data: 
     }
 
 
-PORT_CHECK_INTERVAL = 0.005  # seconds between two looks at a port: a broker is up in half a second
+PORT_CHECK_INTERVAL = 0.005  # seconds between two looks at a port: a broker is up after half a second
 _VERSION = re.compile(r"Kafka version: (\S+)")
 
 
 class BrokerProcess:
-    """A broker's seat, its folder, and the JVM that runs there (or does not)."""
+    """A broker's ports, its folder, and its JVM while there is one."""
 
-    def __init__(self, jvm: Jvm, ports: BrokerPorts, seats: tuple[BrokerPorts, ...], folder: Path) -> None:
+    def __init__(
+        self,
+        jvm: Jvm,
+        ports: BrokerPorts,
+        quorum: tuple[BrokerPorts, ...],
+        folder: Path,
+        *,
+        kept: Path | None = None,
+        auto_create: bool = False,
+    ) -> None:
         self.jvm, self.ports, self.folder = jvm, ports, folder
         self.log = folder / "kafka.log"
-        self.data = folder / "data"
+        self.data = folder / DATA
         self.config = folder / "server.properties"
         self.process: subprocess.Popen[bytes] | None = None
         self.status = "dead"
-        (folder / "tmp").mkdir(parents=True)
-        lines = server_properties(ports, seats, self.data).items()
-        self.config.write_text("".join(f"{name}={value}\n" for name, value in lines))
+        folder.mkdir(parents=True)
+        if kept is not None:
+            kept.mkdir(parents=True, exist_ok=True)
+            self.data.symlink_to(kept)  # the data outlive the folder
+        self.config.write_text(properties_text(server_properties(ports, quorum, auto_create)))
+        (folder / HOSTS).write_text(f"127.0.0.1 localhost {socket.gethostname()}\n", "utf-8", "replace")
 
     def format(self, cluster_id: str, *more: str) -> None:
-        """Begin to format the data folder (a JVM of its own): wait for its end, then start."""
+        """Begin to format the data folder in a JVM of its own, which must end before `start`."""
         self.process = self._run(
-            more, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(self.config)
+            more, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", self.config.name
         )
 
     def start(self, *more: str) -> None:
-        """Begin to start; `wait_for_port` says when it is there."""
-        self.process = self._run(more, "kafka.Kafka", str(self.config))
+        """Begin to start; `wait_for_port` returns when the broker is up."""
+        self.process = self._run(more, "kafka.Kafka", self.config.name)
         self.status = "running"
 
     @property
     def runs(self) -> bool:
-        """Is its JVM there (paused or not)?"""
+        """Does the broker's JVM exist, paused or not?"""
         return self.process is not None and self.process.poll() is None
 
     @property
     def known(self) -> ProcessId | None:
-        """Its JVM as the state file names it."""
+        """The broker's JVM as the state file names it."""
         try:
             return identify_process(self.process.pid) if self.process is not None and self.runs else None
         except OSError:
             return None
 
     def wait_for_port(self, deadline: float) -> None:
-        """Return when the broker itself accepts connections; raises `ClusterError` with the end of its log."""
+        """Returns when the broker itself accepts connections; raises `ClusterError` with the end of its log."""
 
         def accepts() -> bool:
             if self.process and is_listening(self.ports.port) and holds_port(self.process.pid, self.ports.port):
@@ -128,7 +149,7 @@ class BrokerProcess:
         wait_until(accepts, deadline - time.monotonic(), late, PORT_CHECK_INTERVAL)
 
     def failure(self, what: str) -> ClusterError:
-        """The error for a broker that is not as it should be: exit code, the log's tail, memory if that was it."""
+        """The error for a broker that failed: exit code, the log's tail, a lack of memory if that is why."""
         tail = self.tail()
         code = self.process.poll() if self.process else None
         ending = "" if code is None else f" (exit code {code})"
@@ -151,7 +172,7 @@ class BrokerProcess:
         )
 
     def tail(self, lines: int = 15) -> str:
-        """The last lines of Kafka's own log, bounded."""
+        """The last lines of Kafka's own log, at most 16 KB."""
         with contextlib.suppress(OSError), self.log.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 16384))
             return "\n".join(line[:400] for line in log.read().decode(errors="replace").splitlines()[-lines:])
@@ -163,7 +184,7 @@ class BrokerProcess:
         return found[1] if found else None
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open, nothing is answered."""
+        """SIGSTOP: connections stay open and get no answers."""
         self._signal(signal.SIGSTOP)
         self.status = "paused"
 
@@ -173,14 +194,15 @@ class BrokerProcess:
         self.status = "running"
 
     def kill(self) -> None:
-        """SIGKILL, and wait until the process is gone (with a JVM that it may have started to write its cache)."""
+        """SIGKILL; returns when the process is gone, with any JVM that it started to write a cache."""
         self.status = "killed"
         if self.process is not None:
             kill_group(self.process.pid)
             self.process.wait()
+        remove_temporary(self.folder / "tmp")
 
     def ask_to_end(self) -> None:
-        """SIGTERM, which Kafka answers with a clean shutdown; a paused broker is woken for it."""
+        """SIGTERM, which Kafka answers with a clean shutdown; a paused broker is resumed first."""
         if self.process is not None and self.process.poll() is None:
             if self.status == "paused":
                 self.resume()
@@ -192,33 +214,34 @@ class BrokerProcess:
         self.process.send_signal(number)
 
     def _run(self, more: tuple[str, ...], *main: str) -> "subprocess.Popen[bytes]":
+        make_temporary(self.folder / "tmp")
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*self.jvm.command(self.folder / "tmp", *more), *main],
+                [*self.jvm.command(self.folder, *more), *main],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
                 env=_environment(os.environ),
-                start_new_session=True,  # a group of its own: ending it also ends a JVM that it started
+                start_new_session=True,  # a group of its own, which ends as one with any JVM that the broker started
             )
 
 
 def is_listening(port: int) -> bool:
-    """Does something accept connections at this port of 127.0.0.1?"""
+    """Does a process accept connections at this port of 127.0.0.1?"""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL a process that leads a group, with the whole group."""
+    """SIGKILL for a process group, named by its leader."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
 def wait_all(processes: list["subprocess.Popen[bytes]"], deadline: float) -> bool:
-    """Have all these ended before the deadline?"""
+    """Have all processes ended before the deadline?"""
     return wait_until(
         lambda: all(process.poll() is not None for process in processes),
         deadline - time.monotonic(),
@@ -227,5 +250,6 @@ def wait_all(processes: list["subprocess.Popen[bytes]"], deadline: float) -> boo
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without what would change the JVM behind our back, or Kafka's own start scripts' settings."""
-    return {k: v for k, v in environment.items() if not k.startswith(("JAVA_", "JDK_", "_JAVA", "KAFKA_", "CLASSPATH"))}
+    """The environment without variables that change a JVM, and without those of Kafka's start scripts."""
+    kept = {k: v for k, v in environment.items() if not k.startswith(("JAVA_", "JDK_", "_JAVA", "KAFKA_", "CLASSPATH"))}
+    return {**kept, "LC_ALL": "C.UTF-8"}  # Java decodes the path of its working directory with the locale

@@ -35,21 +35,21 @@ class Jar:
 
     @property
     def file_name(self) -> str:
-        """As Maven names it."""
+        """The file's name in a Maven repository."""
         return f"{self.artifact}-{self.version}.jar"
 
 
 def locked() -> tuple[Jar, ...]:
-    """The lock's jars in its order, which is the class path's."""
+    """The lock's jars, in the order of the class path."""
     dependencies = tomllib.loads(LOCK.read_text(encoding="utf-8"))["dependencies"]
     return tuple(Jar(d["groupId"], d["artifactId"], d["version"], d["sha256"]) for d in dependencies)
 
 
 def class_path(folder: Path | None = None) -> list[Path]:
-    """All jars, present and verified; missing ones are fetched first.
+    """All jars, verified; missing ones are fetched first.
 
-    Hashing 43 MB takes a tenth of a second and more, so a verified jar's size and modification time are remembered and
-    only a jar that differs in them is hashed again. Raises `ClusterError` without a network or on a wrong checksum.
+    Hashing 43 MB takes a tenth of a second and more, so `verified.json` keeps each jar's size and modification time,
+    and only a jar that differs in them is hashed again. Raises `ClusterError` without a network or on a wrong checksum.
     """
     folder = folder or cache_folder() / "jars"
     jars, stamps = locked(), _stamps(folder)
@@ -69,7 +69,7 @@ def class_path(folder: Path | None = None) -> list[Path]:
 
 
 def kafka_version() -> str:
-    """The version of Kafka that the lock names."""
+    """Kafka's version in the lock."""
     return next(jar.version for jar in locked() if jar.artifact == "kafka_2.13")
 
 
@@ -98,14 +98,14 @@ def _matches(file: Path, jar: Jar) -> bool:
 
 
 def _fetch(missing: list[Jar], folder: Path) -> None:
-    from jgo.config import GlobalSettings  # 0.2 s, and only needed here
+    from jgo.config import GlobalSettings  # here: the import takes 0.2 s
     from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.maven import MavenContext
 
     logger.info("fetching %s jars of Kafka %s from Maven", len(missing), kafka_version())
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="fetch-") as staging:
-        # jgo writes under the final name while it downloads; a folder of our own makes an interrupted download harmless
+        # jgo writes under the final name while it downloads; a separate folder makes an interrupted download harmless
         maven = MavenContext(
             repo_cache=Path(staging), remote_repos={**GlobalSettings.load().repositories, "central": MAVEN_CENTRAL_URL}
         )
@@ -122,7 +122,7 @@ def _fetch(missing: list[Jar], folder: Path) -> None:
             if not _matches(file, jar):
                 raise ClusterError(
                     f"{jar.file_name} from Maven does not have the locked sha256 {jar.sha256}",
-                    "Something between here and Maven Central changed it: try another network, or look at your mirror.",
+                    "A proxy or a mirror before Maven Central changed it: try another network, or another mirror.",
                 )
             os.replace(file, folder / jar.file_name)
 
@@ -146,7 +146,7 @@ def _replace(file: Path, content: bytes) -> None:
 
 
 def lock_jars() -> None:
-    """Resolve `jgo.toml` and rewrite the lock: only when Kafka's version changes. Needs the network."""
+    """Resolve `jgo.toml` and rewrite the lock, for a new version of Kafka. Needs the network."""
     from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.env import EnvironmentBuilder, EnvironmentSpec
     from jgo.maven import MavenContext

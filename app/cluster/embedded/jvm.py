@@ -1,36 +1,45 @@
-"""How a Kafka JVM is started: flags for two purposes, and the ahead-of-time cache that makes it fast (JEP 483, 514)."""
+"""A Kafka JVM: flags for two purposes, and the ahead-of-time cache that makes it start fast (JEP 483, 514)."""
 
 import base64
 import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-# One compiler tier and a simple collector start fastest, and are enough for lessons; a benchmark wants the whole JIT.
+from streaming_lab.cluster.embedded.places import relative_class_path, relative_option
+
+# One compiler tier and a simple collector start fastest and are enough for lessons; a benchmark wants the whole JIT.
 PROFILES = {
     "lesson": ("-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
     "throughput": ("-Xms1g", "-Xmx1g", "-XX:+UseParallelGC"),
 }
 ALWAYS = (
     "-XX:-UsePerfData",  # no files in the system's /tmp
-    "-XX:+ExitOnOutOfMemoryError",  # a broker without memory ends and says so, instead of limping
-    "-Xlog:disable",  # warnings about an odd start-up cache are nobody's concern: it only costs speed
+    "-XX:+ExitOnOutOfMemoryError",  # a broker without memory ends with a message
+    "-Xlog:disable",  # no warnings about an unusable start-up cache, which only costs speed
     "-Xlog:all=error:stderr",
     "-Djava.awt.headless=true",
-    "-Djava.net.preferIPv4Stack=true",  # the brokers are at 127.0.0.1, whatever the machine's names resolve to
+    "-Djava.net.preferIPv4Stack=true",  # the brokers listen at 127.0.0.1 only
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss,SSS",
     "-Dorg.slf4j.simpleLogger.showThreadName=false",
 )
 
+# Relative to the folder in which the JVM runs. With a hosts file of its own the JVM does not ask a name server for the
+# name of this machine: one that does not answer costs half a minute. The JVM then resolves no other name: right for
+# brokers that listen at 127.0.0.1, wrong where a listener or a token server has a name.
+HOSTS = "hosts"
+IN_FOLDER = ("-Djava.io.tmpdir=tmp", "-XX:ErrorFile=tmp/crash-%p.log", f"-Djdk.net.hosts.file={HOSTS}")
+
 
 @dataclass(frozen=True)
 class Jvm:
-    """A Java, a class path and a profile: everything that a start-up cache depends on."""
+    """A Java, a class path and a profile: all that a start-up cache depends on."""
 
     java: str
     jars: tuple[str, ...]
@@ -39,21 +48,21 @@ class Jvm:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """The profile's flags with the wanted heap."""
+        """The profile's flags, with another heap if one is set."""
         flags: tuple[str, ...] = PROFILES[self.profile]
         if self.heap:
             flags = (*(flag for flag in flags if not flag.startswith(("-Xmx", "-Xms"))), f"-Xmx{self.heap}")
         return (*flags, *ALWAYS)
 
-    def command(self, temporary: Path, *more: str) -> list[str]:
-        """The command line up to the main class; `temporary` is where the JVM may leave files."""
-        own = (f"-Djava.io.tmpdir={temporary}", f"-XX:ErrorFile={temporary}/crash-%p.log")
-        return [self.java, *self.flags, *own, *more, "-cp", os.pathsep.join(self.jars)]
+    def command(self, folder: Path, *more: str) -> list[str]:
+        """The command line up to the main class, to be run in `folder`; the JVM leaves files in its `tmp` only."""
+        options = (relative_option(folder, option) for option in more)
+        return [self.java, *self.flags, *IN_FOLDER, *options, "-cp", relative_class_path(folder, self.jars)]
 
     def key(self) -> str:
-        """Changes with the JDK, a jar (names carry versions, and the lock is verified), the order, or a flag."""
+        """A hash of JDK, jars (names carry versions, and the lock is verified), their order, and flags."""
         release = Path(self.java).parent.parent / "release"
-        parts = [release.read_text() if release.exists() else "", self.java, *self.jars, *self.flags]
+        parts = [release.read_text() if release.exists() else "", self.java, *self.jars, *self.flags, *IN_FOLDER]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -81,37 +90,39 @@ class StartCache:
     def usable(self) -> bool:
         """Whether the file is there, and has the content that was trained."""
         try:
-            return bool(json.loads(self.stamp.read_bytes()) == [*self._marks(), self.digest or hash_file(self.file)])
+            return bool(
+                json.loads(self.stamp.read_bytes()) == [*self._signature(), self.digest or hash_file(self.file)]
+            )
         except (OSError, ValueError, RecursionError):
             return False
 
     def temporary(self) -> Path:
-        """Where a training run of this process writes."""
+        """The file that a training run of this process writes."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         return self.file.with_suffix(f".{os.getpid()}.part")
 
     def accept(self, trained: Path) -> bool:
-        """Put a freshly trained file into its place; False when the JVM wrote none."""
+        """Put a trained file into its place; False when the JVM wrote none."""
         try:
             if trained.stat().st_size == 0:
                 return False
             digest = hash_file(trained)
             _share(trained)
             os.replace(trained, self.file)
-            _write(self.stamp, json.dumps([*self._marks(), digest]).encode())
+            _write(self.stamp, json.dumps([*self._signature(), digest]).encode())
         except OSError:
             return False
         return True
 
     def discard(self) -> None:
-        """Forget a cache that did not serve: the next stop trains a new one."""
+        """Delete a cache that did not serve; the next clean stop trains a new one."""
         for file in (self.stamp, self.file):
             try:
                 file.unlink(missing_ok=True)
             except OSError:
                 return
 
-    def _marks(self) -> list[int]:
+    def _signature(self) -> list[int]:
         status = self.file.stat()
         return [status.st_size, status.st_mtime_ns]
 
@@ -142,12 +153,9 @@ def _share(file: Path) -> None:
     file.chmod(0o600 | (file.parent.stat().st_mode & 0o044))
 
 
-# Formatting without a JVM: what Kafka's own StorageTool wrote once, given a new cluster id. `kafka.tools.StorageTool
-# format` leaves two files: `meta.properties` (cluster, node and directory id; version 1, KIP-858) and the first
-# snapshot of the metadata log, which holds the feature levels and depends on Kafka's version alone. The snapshot is
-# kept; the ids are new each time. Anything else in a formatted folder, and the tool is asked again.
-
-
+# `kafka.tools.StorageTool format` leaves two files: `meta.properties` (cluster, node and directory id; version 1,
+# KIP-858) and the first snapshot of the metadata log, which holds the feature levels and depends on Kafka's version
+# alone. A copy of the snapshot and new ids format a folder without a JVM.
 META_FILE = "meta.properties"
 SNAPSHOT = "__cluster_metadata-0/00000000000000000000-0000000000.checkpoint"
 
@@ -160,7 +168,7 @@ class FormatCache:
 
     @classmethod
     def of(cls, jars: tuple[str, ...], folder: Path) -> "FormatCache":
-        """The template for these jars, which may not exist yet."""
+        """The snapshot for these jars; the file may not exist yet."""
         names = "\0".join(Path(jar).name for jar in jars)
         return cls(folder / f"format-{hashlib.sha256(names.encode()).hexdigest()[:16]}.checkpoint")
 
@@ -170,7 +178,7 @@ class FormatCache:
         return self.file.with_suffix(".sha256")
 
     def apply(self, data: Path, cluster_id: str, node: int) -> bool:
-        """Format `data`; False where there is no template."""
+        """Format `data`; False without a kept snapshot."""
         snapshot = data / SNAPSHOT
         try:
             content = self.file.read_bytes()
@@ -186,7 +194,7 @@ class FormatCache:
         return True
 
     def keep(self, data: Path) -> None:
-        """Learn from a folder that the tool has just formatted; an unexpected one teaches nothing."""
+        """Copy the snapshot of a folder that the tool has just formatted, unless the folder holds unexpected files."""
         if {file.relative_to(data).as_posix() for file in data.rglob("*") if file.is_file()} != {META_FILE, SNAPSHOT}:
             return
         with contextlib.suppress(OSError):
@@ -196,8 +204,16 @@ class FormatCache:
             _write(self.stamp, hashlib.sha256(content).hexdigest().encode())
 
 
+def read_cluster_id(data: Path) -> str | None:
+    """The cluster id of a formatted data folder; None for a folder that is not formatted."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^cluster\.id=(\S+)$", (data / META_FILE).read_text(errors="replace"), re.MULTILINE)
+        return found[1] if found else None
+    return None
+
+
 def new_cluster_id() -> str:
-    """A fresh Kafka Uuid: 16 bytes in URL-safe base64, without a leading dash (an option to a command line)."""
+    """A new Kafka Uuid: 16 bytes in URL-safe base64, without a leading dash, which would look like an option."""
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()).startswith("-"):
         continue
     return text

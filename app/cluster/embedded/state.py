@@ -7,7 +7,7 @@ import os
 import re
 import types
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -59,6 +59,8 @@ class State:
     grace: float
     brokers: tuple[BrokerState, ...]
     users: tuple[Lease, ...]
+    auto_create: bool = False
+    kept: str = ""  # the folder of data that outlive the cluster, if they do
 
     @property
     def servers(self) -> list[str]:
@@ -105,9 +107,9 @@ def _read_kind(kind: Any, data: Any) -> Any:
     """`data`, as JSON gave it, as a value of a type: a record, an optional, a tuple, a literal or a plain one."""
     if is_dataclass(kind) and isinstance(kind, type) and isinstance(data, dict):
         hints = get_type_hints(kind)
-        missing = [field.name for field in fields(kind) if field.name not in data]
-        if not missing:
-            return kind(**{field.name: _read_kind(hints[field.name], data[field.name]) for field in fields(kind)})
+        known = {field.name: field.default for field in fields(kind)}
+        if all(name in data or default is not MISSING for name, default in known.items()):
+            return kind(**{name: _read_kind(hints[name], data[name]) for name in known if name in data})
     elif isinstance(kind, types.UnionType):
         for one in get_args(kind):
             with contextlib.suppress(ValueError):

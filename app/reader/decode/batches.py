@@ -1,4 +1,4 @@
-"""Record batches (message format v2, KIP-98): headers, checksums, codecs, transactions. The records are the decoder's.
+"""Record batches (message format v2, KIP-98): headers, checksums, codecs, transactions; the decoders read the records.
 
 Source: Kafka's documentation, "Message Format"; https://kafka.apache.org/documentation/#recordbatch.
 """
@@ -15,15 +15,13 @@ from crc32c import crc32c
 from streaming_lab.errors import LabError
 from streaming_lab.reader.decode.schema import Plan
 
-# What goes into a decoder and what comes out of it, whichever decoder it is.
-
 
 @dataclass(frozen=True)
 class Chunk:
-    """Bytes of one partition as a Fetch answer brings them: whole record batches, the last one perhaps cut off.
+    """Bytes of one partition from a Fetch answer: whole record batches, the last one perhaps cut off.
 
     Records with offsets in [start, end) are wanted. `aborted` is the answer's list of (producer id, first offset);
-    it only counts when `committed`. `data` is only valid until the decoder returns.
+    it counts only when `committed`. `data` is valid only until the decoder returns.
     """
 
     partition: int
@@ -36,7 +34,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Reject:
-    """A record that is no row: where it lies, why, and its bytes."""
+    """A record that is no row: its place, the reason, and its bytes."""
 
     partition: int
     offset: int
@@ -46,7 +44,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class WideRow:
-    """A record that is good JSON and needs a wider schema than the inferred one: `timestamp` in ms UTC."""
+    """A record whose JSON needs a wider schema than the inferred one; `timestamp` is in ms UTC."""
 
     offset: int
     timestamp: int
@@ -56,9 +54,9 @@ class WideRow:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One chunk decoded: the rows (see `schema.table_schema`), and everything in the chunk that is none.
+    """One decoded chunk: its rows (see `schema.table_schema`), and every record that is no row.
 
-    `aborted` counts wanted records of aborted transactions, `next_offset` is where the next chunk begins.
+    `aborted` counts the wanted records of aborted transactions; the next chunk begins at `next_offset`.
     """
 
     table: pa.Table
@@ -72,15 +70,12 @@ class Decoded:
 Decode: TypeAlias = Callable[[Plan, Chunk], Decoded]  # `python` and `native` have one each
 
 
-# The codecs of record batches: what a producer compressed is decompressed here.
-
-
 NOT_INFLATED = (cramjam.DecompressionError, struct.error, ValueError)
 _XERIAL = b"\x82SNAPPY\x00"  # the Java client's framing of snappy blocks
 
 
 def inflate(codec: int, data: memoryview) -> memoryview:
-    """The records of a batch, decompressed. Raises one of `NOT_INFLATED` when they cannot be."""
+    """The decompressed records of a batch. Raises one of `NOT_INFLATED` when `data` is damaged."""
     match codec:
         case 1:
             return memoryview(cramjam.gzip.decompress(data))
@@ -120,7 +115,7 @@ class OldFormat(Exception):
 
 
 class CorruptBatch(LabError):
-    """Bytes that are not what the broker once stored."""
+    """A record batch that is damaged."""
 
     def __init__(self, partition: int, offset: int, what: str) -> None:
         super().__init__(
@@ -130,9 +125,9 @@ class CorruptBatch(LabError):
 
 
 class Segment(NamedTuple):
-    """The records of one batch: `records` of them from data[start] up to data[stop], as the codec left them.
+    """The records of one batch: `records` of them in data[start:stop], as the codec left them.
 
-    `append_time` (ms) stands for every record's timestamp if not None. Offsets and timestamps of records are deltas
+    `append_time` (ms), if not None, is the timestamp of every record. Offsets and timestamps of records are deltas
     to `base_offset` and `base_timestamp` (ms).
     """
 
@@ -147,7 +142,7 @@ class Segment(NamedTuple):
     append_time: int | None
 
     def inflated(self) -> "Segment":
-        """Without a codec, in memory of its own if it had one. Raises `CorruptBatch`."""
+        """The same records without a codec, in memory of their own if they had one. Raises `CorruptBatch`."""
         if not self.codec:
             return self
         try:
@@ -170,7 +165,7 @@ def scan_batches(chunk: Chunk) -> ScannedBatches:
     """Walk the batch headers, check each CRC-32C, skip control and aborted batches.
 
     Raises `CorruptBatch` for a bad checksum or impossible lengths, `OldFormat` for magic < 2. A batch that is cut off
-    at the end of the chunk is left for the next fetch. Inflating is the caller's: one by one takes the least memory.
+    at the end of the chunk is left for the next fetch. The caller inflates: one batch at a time takes the least memory.
     """
     data, segments, aborted, next_offset = chunk.data, [], 0, chunk.start
     transactions = _Transactions(chunk.aborted if chunk.committed else ())
@@ -194,7 +189,7 @@ def scan_batches(chunk: Chunk) -> ScannedBatches:
 
 
 def _overlap(chunk: Chunk, start: int, stop: int) -> int:
-    """How many of these offsets are wanted: as many records, for the cleaner takes all of an aborted batch or none."""
+    """How many of these offsets are wanted: the cleaner removes an aborted batch as a whole or not at all."""
     return max(0, min(stop, chunk.end) - max(start, chunk.start))
 
 
@@ -202,7 +197,7 @@ def complete_prefix(partition: int, data: memoryview, offset: int) -> tuple[int,
     """How many bytes of `data` are whole batches, the offset after them (`offset` when there is none), and the leader
     epoch of the last one (-1).
 
-    Raises `OldFormat` and `CorruptBatch` for a batch whose end can't be told.
+    Raises `OldFormat` and `CorruptBatch` for a batch without a recognisable end.
     """
     at, size, epoch = 0, len(data), -1
     while size - at >= HEADER_BYTES:
@@ -220,7 +215,7 @@ def complete_prefix(partition: int, data: memoryview, offset: int) -> tuple[int,
 
 
 def first_batches(chunk: Chunk, records: int) -> Chunk:
-    """A chunk of the first batches, those that bring it to so many wanted records, or all there are."""
+    """A chunk of the first batches that together have `records` wanted records, or of all batches."""
     wanted = 0
     for _, stop, header in _headers(chunk):
         base, last_delta, count = header[0], header[6], header[12]
@@ -232,7 +227,7 @@ def first_batches(chunk: Chunk, records: int) -> Chunk:
 
 
 def compression_ratio(chunk: Chunk) -> float:
-    """How many bytes a byte of the chunk's first wanted batch becomes, 1 without a codec. Raises `CorruptBatch`."""
+    """The codec's ratio in the chunk's first wanted batch, 1 without a codec. Raises `CorruptBatch`."""
     for segment in scan_batches(first_batches(chunk, 1)).segments:
         if segment.codec:
             return len(segment.inflated().data) / max(1, segment.stop - segment.start)
@@ -240,7 +235,7 @@ def compression_ratio(chunk: Chunk) -> float:
 
 
 def _headers(chunk: Chunk) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """(start, stop, header fields) of each whole batch, its magic and checksum looked at."""
+    """(start, stop, header fields) of each whole batch, with magic and checksum verified."""
     data, at, size = chunk.data, 0, len(chunk.data)
     while size - at >= HEADER_BYTES:
         header = _HEADER.unpack_from(data, at)
@@ -261,7 +256,7 @@ def _headers(chunk: Chunk) -> Iterator[tuple[int, int, tuple[int, ...]]]:
 
 
 class _Transactions:
-    """Which producers' transactions, at this point of the walk, are known to end in an abort (KIP-98)."""
+    """The producers whose transactions, at this point of the scan, are known to end in an abort (KIP-98)."""
 
     def __init__(self, aborted: tuple[tuple[int, int], ...]) -> None:
         self._to_come = sorted(aborted, key=lambda transaction: -transaction[1])
@@ -273,6 +268,6 @@ class _Transactions:
         return producer in self._open
 
     def ended(self, producer: int, last_offset: int) -> None:
-        """A marker ends the producer's transaction, also one whose records all lie before this chunk."""
+        """Note a marker that ends the producer's transaction; its records may all lie before this chunk."""
         if self.aborts(producer, last_offset):
             self._open.discard(producer)

@@ -26,17 +26,17 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def empty_plan(columns: Iterable[str] | None = None) -> Plan:
-    """The plan before anything is known; with `columns`, only those are decoded, named as the whole read has them.
+    """The plan before the first row; with `columns`, only those are decoded, named as in a read of all columns.
 
-    So offset_value is the payload's `offset`. A name that no row has as a key is a column of missing values, not an
-    error: nobody declared which keys there are, and a topic may just not have this one yet.
+    So offset_value is the payload's `offset`. A name that no row has as a key is a column of missing values and no
+    error: without a declared schema, a topic may just not have this key yet.
     """
     keys = [key_of(label) for label in columns or ()]
     return Plan((), inferred=True, all_keys=columns is None).retyped(dict.fromkeys(keys, "null"))
 
 
 def widen_plan(plan: Plan, values: Iterable[bytes]) -> Plan:
-    """The plan that has room for these values, too. Values that are rejects in any plan change nothing."""
+    """The plan widened for these values. Values that are rejects in any plan change nothing."""
     types = {column.name: column.type for column in plan.columns}
     before = dict(types)
     for value in values:
@@ -78,7 +78,7 @@ def cast_table(table: pa.Table, before: Plan, plan: Plan) -> pa.Table:
 
 
 def _cast(cells: pa.ChunkedArray, before: str, kind: str) -> pa.ChunkedArray:
-    """Earlier cells are typed, so their JSON text can be made again."""
+    """Cells of an earlier type in a later type; typed cells can be written as JSON text again."""
     if before == kind:
         return cells
     if kind != "json" or before == "null":
@@ -93,7 +93,7 @@ def _type(cell: Any) -> str:
 
 
 def count_kinds(cells: pa.ChunkedArray) -> dict[str, int]:
-    """How many cells of a json column are lists, text, and so on; missing ones, too."""
+    """The number of cells of a json column by kind: list, object, text, number, boolean, missing."""
     first = pc.utf8_slice_codeunits(cells, 0, 1)
     counts: dict[str, int] = {}
     for letter, count in ((each["values"], each["counts"]) for each in pc.value_counts(first).to_pylist()):

@@ -1,8 +1,8 @@
-"""The optional native core: `decode.decode_chunk` with the hot loop in C, and the same result.
+"""The optional native core: `python.decode_chunk` with the hot loop in C, and the same result.
 
-`_columns.c` reads what is plain. Odd rows go through `rows.patch` as in the pure-Python decoder, compressed batches
-through `codecs.inflate`, a chunk with aborted ones through `batches.open_batches`, one with anything wrong in it or
-too large for the memory to the pure-Python decoder, whose error it then is.
+`_columns.c` reads plain rows. Odd rows go through `rows.patch_rows` as in the pure-Python decoder, compressed batches
+through `batches.inflate`, chunks with aborted batches through `batches.scan_batches`. A chunk that is damaged or too
+large for the memory goes to the pure-Python decoder, which raises the error.
 """
 
 import hashlib
@@ -33,17 +33,17 @@ class Absent(Exception):
 
 
 def core_status() -> str:
-    """Which decoder there is, for a person: "native core built from 1a2b3c4d" or "pure Python: <reason>"."""
+    """The decoder in use as text: "native core built from 1a2b3c4d" or "pure Python: <reason>"."""
     return f"pure Python: {_reason}" if _core is None else f"native core built from {_core.SOURCE_SHA256[:8]}"
 
 
 def core_available() -> bool:
-    """Can `decode_chunk` be used here?"""
+    """Can `decode_chunk_native` be used here?"""
     return _core is not None
 
 
 def load_core() -> ModuleType:
-    """The built module, if it was built from exactly the source beside it; else `Absent` with the reason."""
+    """The built module, built from exactly the source beside it; raises `Absent` with the reason."""
     try:
         core = import_module("streaming_lab.reader.decode._columns")
     except ImportError as error:
@@ -61,7 +61,7 @@ def load_core() -> ModuleType:
 
 
 def decode_chunk_native(plan: Plan, chunk: Chunk) -> Decoded:
-    """What `decode.decode_chunk` returns and raises, faster. Raises `Absent` if there is no native core."""
+    """The result and the errors of `python.decode_chunk`, faster. Raises `Absent` if there is no native core."""
     if _core is None:
         raise Absent(_reason)
     try:
@@ -72,7 +72,7 @@ def decode_chunk_native(plan: Plan, chunk: Chunk) -> Decoded:
 
 
 def _read(core: ModuleType, plan: Plan, chunk: Chunk) -> "tuple[Columns, int, int] | None":
-    """The filled columns, the next offset and records aborted; None when something is wrong with the chunk."""
+    """The filled columns, the next offset and the number of aborted records; None for a damaged chunk."""
     columns: Columns = core.Columns(_fields(plan), plan.all_keys, plan.inferred)
     transactions = chunk.committed and bool(chunk.aborted)
     outcome, next_offset = columns.read_batches(chunk.data, chunk.start, chunk.end, transactions, inflate)
@@ -84,7 +84,7 @@ def _read(core: ModuleType, plan: Plan, chunk: Chunk) -> "tuple[Columns, int, in
 
 
 def _read_opened(columns: "Columns", chunk: Chunk) -> tuple[int, int, int]:
-    """Read the batches that Python has sorted out: the worst outcome of all, the next offset, records aborted."""
+    """Read the batches that `scan_batches` selects: outcome, next offset, number of aborted records."""
     opened = scan_batches(chunk)
     outcome = 0
     for segment in (each.inflated() for each in opened.segments):
@@ -137,7 +137,7 @@ def _buffers(*memories: "Memory | None") -> Sequence[pa.Buffer | None]:
 
 @lru_cache(maxsize=8)
 def _fields(plan: Plan) -> "tuple[Field, ...]":
-    """The plan's columns as the core wants them."""
+    """The plan's columns in the core's form."""
     return tuple(
         (
             column.name.encode(),

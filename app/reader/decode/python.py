@@ -1,9 +1,8 @@
-"""Record batches to Arrow columns in pure Python: the hot path that works everywhere.
+"""Record batches to Arrow columns in pure Python: the decoder that works everywhere.
 
-The values stay where they lie; what is between them is blanked, and pyarrow's JSON parser gets the whole chunk at once
-(without Python's lock, so chunks can be decoded in threads). It takes some text for JSON that json.loads does not, and
-the other way round: each of those rows is found here and read by `rows.parse_row` instead, so that a row means the same
-wherever it stands.
+Values stay in place; the bytes between them are blanked, and pyarrow's JSON parser gets the whole chunk at once
+(without Python's lock, so chunks can be decoded in threads). pyarrow and json.loads differ in what they take for JSON:
+rows where they differ are found here and read by `rows.parse_row`, so that a row has one meaning everywhere.
 """
 
 from collections.abc import Iterator
@@ -27,13 +26,13 @@ _NONE: Ints = np.empty(0, np.int64)
 
 
 def decode_chunk(plan: Plan, chunk: Chunk) -> Decoded:
-    """The rows of one chunk as columns, and what is no row. Raises `CorruptBatch` and `OldFormat`."""
+    """The rows of one chunk as columns, and the records that are no rows. Raises `CorruptBatch` and `OldFormat`."""
     walked = index_records(chunk)
     return decode_records(plan, chunk.partition, walked.records, walked.next_offset, walked.aborted)
 
 
 def decode_records(plan: Plan, partition: int, records: RecordIndex, next_offset: int, aborted: int = 0) -> Decoded:
-    """The same for records that are found already."""
+    """`decode_chunk` for records that are indexed already."""
     dead = records.where(records.lengths < 0)
     tombstones = list(zip(dead.offsets.tolist(), dead.keys().to_pylist(), strict=True))
     records = records.where(records.lengths >= 0)
@@ -63,9 +62,9 @@ def _payload(plan: Plan, records: RecordIndex) -> tuple[pa.Table, Ints]:
 
 
 def _looks_plain(records: RecordIndex) -> Flags:
-    """Which values begin and end like an object, so that none can borrow from its neighbours.
+    """The values that begin and end like an object, so that no value runs into its neighbours.
 
-    pyarrow crashes on a bare `null` and drops a byte order mark; such values never reach it.
+    pyarrow crashes on a bare `null` and drops a byte order mark; such values never reach pyarrow.
     """
     view = np.frombuffer(records.data, np.uint8)
     plain: Flags = records.lengths >= 2
@@ -95,7 +94,7 @@ def _parsed(plan: Plan, records: RecordIndex) -> Iterator[tuple[Ints, pa.Table]]
 def _runs(
     plan: Plan, rows: Ints, text: bytearray, starts: Ints, stops: Ints, others: str
 ) -> Iterator[tuple[Ints, pa.Table]]:
-    """Halve what does not parse until what remains is few rows; give up when that does not get anywhere."""
+    """Halve runs that do not parse until few rows remain; stop after `_TRIES` failures."""
     tries, runs = _TRIES, [(0, len(rows))]
     while runs and tries:
         low, high = runs.pop()
@@ -109,7 +108,7 @@ def _runs(
 
 
 def _blanked(records: RecordIndex, rows: Ints) -> tuple[bytearray, Ints, Ints]:
-    """The chunk's bytes with spaces and a newline wherever none of these rows has its value; their starts and stops."""
+    """The chunk's bytes with spaces and a newline between the values of these rows; the values' starts and stops."""
     starts = records.starts[rows]
     stops = starts + records.lengths[rows]
     if not len(rows):
@@ -129,7 +128,7 @@ def _blanked(records: RecordIndex, rows: Ints) -> tuple[bytearray, Ints, Ints]:
 
 
 def _not_utf8(text: bytearray, starts: Ints, stops: Ints) -> list[int]:
-    """The rows that hold bytes which pyarrow would take for text."""
+    """The rows with bytes that are not UTF-8, which pyarrow would take for text."""
     if text.isascii() or _is_utf8(text, 0, len(text)):
         return []
     spans = zip(starts.tolist(), stops.tolist(), strict=True)
@@ -137,9 +136,9 @@ def _not_utf8(text: bytearray, starts: Ints, stops: Ints) -> list[int]:
 
 
 def _constants(text: bytearray, starts: Ints) -> list[int]:
-    """The rows where NaN, Inf or Infinity may stand as a value: text that only looks like it costs speed, no more.
+    """The rows where NaN, Inf or Infinity may stand as a value; a false alarm costs only speed.
 
-    pyarrow takes them for JSON, also where nobody looks; in a column of the plan they are found as not finite.
+    pyarrow takes them for JSON, also in keys outside the plan; in a column of the plan they are found as not finite.
     """
     found = set()
     for word in (b"NaN", b"Infinity", b"Inf"):
@@ -153,7 +152,7 @@ def _constants(text: bytearray, starts: Ints) -> list[int]:
 
 
 def _nested(text: bytearray, starts: Ints, stops: Ints) -> list[int]:
-    """The rows that may have more levels than json.loads bears: pyarrow reads any, where nobody looks."""
+    """The rows that may have more levels than json.loads takes; pyarrow takes any depth in keys outside the plan."""
     if text.count(b"[") + text.count(b"{") <= DEEPEST_NESTING:
         return []
     view = np.frombuffer(text, np.uint8)
@@ -172,7 +171,7 @@ def _is_utf8(text: bytearray, low: int, high: int) -> bool:
 
 
 def _read(plan: Plan, text: bytearray, rows: int, others: str) -> pa.Table | None:
-    """The rows as columns, or None when any is not what the plan says; `others`: what to do with other keys."""
+    """The rows as columns, or None when a row does not fit the plan; `others`: how to treat other keys."""
     try:
         table = pj.read_json(
             pa.BufferReader(text),

@@ -1,7 +1,7 @@
-"""Where each record of a chunk lies: offsets, timestamps, keys and values as arrays of positions.
+"""The positions of a chunk's records: offsets, timestamps, keys and values as arrays.
 
 A record (KIP-98): length, attributes, timestamp delta, offset delta, key length, key, value length, value, headers;
-numbers are zigzag varints. Only the lengths have to be walked one after another, all else is done for a whole chunk.
+numbers are zigzag varints. Only the lengths have to be read one after another; the rest is done for a whole chunk.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class RecordIndex:
         return len(self.offsets)
 
     def where(self, wanted: Flags) -> "RecordIndex":
-        """Only the records that are wanted; the same object if all are."""
+        """The wanted records; the same object if all are wanted."""
         if wanted.all():
             return self
         columns = (self.offsets, self.timestamps, self.key_starts, self.key_lengths, self.starts, self.lengths)
@@ -75,7 +75,7 @@ class IndexedRecords:
 
 
 def index_records(chunk: Chunk) -> IndexedRecords:
-    """Find the wanted records of a chunk; raises what `open_batches` raises, and `CorruptBatch` for broken records."""
+    """Index the wanted records of a chunk; raises what `scan_batches` raises, and `CorruptBatch`."""
     opened = scan_batches(chunk)
     data, segments = _one_buffer(chunk, [segment.inflated() for segment in opened.segments])
     ats: list[int] = []
@@ -96,7 +96,7 @@ def index_values(
     keys: Sequence[bytes | None],
     values: Sequence[bytes | None],
 ) -> RecordIndex:
-    """Records of which only the parts are at hand, as a consumer gives them; message format v0 has no timestamps."""
+    """The index of records that a consumer has taken apart; message format v0 has no timestamps."""
     times = [-1 if time is None else time for time in timestamps]
     texts = [text for pair in zip(keys, values, strict=True) for text in pair]
     lengths = np.array([-1 if text is None else len(text) for text in texts], np.int64)

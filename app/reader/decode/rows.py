@@ -1,4 +1,4 @@
-"""The one meaning of an odd row: whatever a fast path does not take is read here with json.loads, or rejected."""
+"""Rows that a decoder's fast path does not take: read with json.loads or rejected, alike for both decoders."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ def load_object(value: bytes) -> dict[str, Any]:
 def parse_row(plan: Plan, value: bytes) -> dict[str, Any]:
     """The row's cells by label (None where missing): text, int, float, bool, aware datetime, or canonical JSON text.
 
-    Raises `RowRejected` with the reason, or `Misfit` when an inferred plan would have to widen for it.
+    Raises `RowRejected` with the reason, or `NeedsWiderPlan` when an inferred plan would have to widen for it.
     """
     found = load_object(value)
     try:
@@ -64,7 +64,7 @@ def parse_row(plan: Plan, value: bytes) -> dict[str, Any]:
 
 
 def check_cells(plan: Plan, found: Mapping[str, Any]) -> None:
-    """Raise `RowRejected` if a cell that the plan asks for would fit no type at all, however far the plan widens."""
+    """Raise `RowRejected` if a cell that the plan asks for fits no type, however far the plan widens."""
     for name, cell in found.items():
         if not plan.all_keys and name not in plan.names:
             continue
@@ -84,7 +84,7 @@ def _cells(plan: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PatchedRows:
-    """A table with its odd rows in place, and those that are not rows."""
+    """A table with its odd rows in place, and the records that are no rows."""
 
     table: pa.Table
     rejects: list[Reject]
@@ -96,7 +96,7 @@ def patch_rows(
 ) -> PatchedRows:
     """Put the odd rows into their places: `values[i]` is the value of row `rows[i]` (ascending) of `table`.
 
-    `table` has its offset, timestamp and key for every row; what it has in the payload of an odd row is replaced.
+    `table` has offset, timestamp and key for every row; the payload cells of odd rows are replaced.
     """
     parsed: list[dict[str, Any]] = []
     kept, gone, rejects, strays = [], [], [], []

@@ -1,4 +1,4 @@
-"""What a topic's JSON becomes: a schema as a person declares it, and the plan that the decoders follow."""
+"""A topic's schema as a person declares it, and the plan that the decoders follow."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -63,7 +63,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Plan:
-    """A compiled schema. `inferred`: types may still widen; `all_keys`: a key that is no column is news, too.
+    """A compiled schema. `inferred`: types may still widen; `all_keys`: a new key widens the plan.
 
     A decoder's table has offset, timestamp and key, then one Arrow column per `columns`, in this order, named by label.
     """
@@ -94,7 +94,7 @@ class Plan:
 
     @cached_property
     def has_json(self) -> bool:
-        """Is there a column that takes any value? Only json.loads can fill it."""
+        """Does a column take any value? Only json.loads can fill such a column."""
         return any(column.type == "json" for column in self.columns)
 
     def retyped(self, types: Mapping[str, str]) -> "Plan":
@@ -111,16 +111,16 @@ def table_schema(plan: Plan) -> pa.Schema:
 
 
 def label_of(key: str) -> str:
-    """The column of a JSON key when nothing is declared: whichever other keys there are, the same.
+    """The column of a JSON key when nothing is declared; the other keys of the topic do not matter.
 
-    The record's own names get a `_value` behind them, and so that no two keys share a column, those names do, too:
-    `offset` is offset_value, `offset_value` is offset_value_value.
+    The record's own names get the suffix `_value`. Names with that suffix get it again, so that no two keys share a
+    column: `offset` is offset_value, `offset_value` is offset_value_value.
     """
     return f"{key}_value" if _OWN.fullmatch(key) else key
 
 
 def key_of(label: str) -> str:
-    """The JSON key of a column, `label_of` the other way round."""
+    """The JSON key of a column: the inverse of `label_of`."""
     return label.removesuffix("_value") if _OWN.fullmatch(label) else label
 
 
@@ -128,7 +128,7 @@ _OWN = re.compile(rf"({'|'.join(META_NAMES)})(_value)*")
 
 
 def _label(name: str, taken: set[str]) -> str:
-    """The column of a JSON key: the key itself, with `_value` behind it while another column has that name."""
+    """The column of a JSON key: the key itself, with `_value` appended while another column has that name."""
     while name in META_NAMES or name in taken:
         name += "_value"
     taken.add(name)
@@ -138,7 +138,7 @@ def _label(name: str, taken: set[str]) -> str:
 def compile_plan(schema: Schema, columns: Iterable[str] | None = None) -> Plan:
     """The plan for a declared schema; `columns` (labels, those of the record included) narrows what is decoded.
 
-    Required and restricted keys are still decoded, and judged. A name that is no column raises a `LabError`.
+    Required and restricted keys are still decoded and judged. A name that is no column raises a `LabError`.
     """
     taken = set(schema.columns)
     labels = {name: _label(name, taken) if name in META_NAMES else name for name in schema.columns}

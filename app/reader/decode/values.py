@@ -103,7 +103,8 @@ def _timestamp(found: Any) -> datetime:
 def canonical_json(found: Any) -> str:
     """The one JSON text of a value, as json.dumps writes it; a float that is not finite raises ValueError.
 
-    So does a value of more than DEEPEST levels: whoever reads the text again may have less of Python's stack left.
+    A value of more than DEEPEST_NESTING levels raises ValueError as well: a later reader of the text may have less of
+    Python's stack left.
     """
     try:
         text = _ENCODER.encode(found)
@@ -121,7 +122,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def check_value(found: Any) -> None:
-    """Raise ValueError for a value that no type has room for, not even json; cheap for the usual ones."""
+    """Raise ValueError for a value that fits no type, not even json; cheap for usual values."""
     if isinstance(found, str):
         _encodable(found)
     elif isinstance(found, (float, list, dict)):
@@ -131,7 +132,7 @@ def check_value(found: Any) -> None:
 def canonical_by_value(found: Any) -> str:
     """The canonical text, but a number that is whole and within ±2^53 as an integer: 1.0 is 1, -0.0 stays.
 
-    What a float64 column made of 1 is 1.0, so this is the one form that is the same before and after a column widens.
+    A float64 column makes 1.0 of 1, so only this form is the same before and after a column widens.
     """
     if isinstance(found, float) and found.is_integer() and abs(found) <= EXACT_INTEGERS and str(found) != "-0.0":
         return str(int(found))

@@ -1,4 +1,4 @@
-"""The way round: the same ranges through kafka-python's KafkaConsumer, where plain sockets and batches do not apply."""
+"""The same ranges through kafka-python's KafkaConsumer: for TLS, SASL, old brokers and old message formats."""
 
 import time
 from collections.abc import Iterator
@@ -25,13 +25,13 @@ _BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class PolledBatch:
-    """What one poll brought of one partition."""
+    """One partition's records from one poll."""
 
     partition: int
     records: RecordIndex
     next_offset: int
 
-    def walked(self) -> list[tuple[int, IndexedRecords]]:
+    def indexed(self) -> list[tuple[int, IndexedRecords]]:
         """The partition and its records."""
         return [(self.partition, IndexedRecords(self.records, 0, self.next_offset))]
 
@@ -45,11 +45,11 @@ class PolledBatch:
         return [(self.partition, decode_records(plan, self.partition, self.records, self.next_offset))]
 
     def done(self) -> None:
-        """There is no buffer to give back."""
+        """Nothing to do: there is no buffer to give back."""
 
 
 class ConsumerSource:
-    """The same interface as `fetch.Fetcher`, without a group and without commits."""
+    """The interface of `Fetcher` on a KafkaConsumer without a group and without commits."""
 
     def __init__(self, connection: Connection, topic: str, *, committed: bool, deadline: float) -> None:
         self.topic = topic
@@ -79,14 +79,14 @@ class ConsumerSource:
         self._consumer.close()
 
     def partitions(self) -> list[int]:
-        """The topic's partitions; raises `TopicMissing`."""
+        """The topic's partitions; raises `UnknownTopic`."""
         return sorted(partition.id for partition in topics.describe_topic(self._connection, self.topic).partitions)
 
     def offsets(self, when: int, partitions: list[int] | None = None) -> dict[int, int]:
         """As `Fetcher.offsets`."""
         asked = [TopicPartition(self.topic, p) for p in (self.partitions() if partitions is None else partitions)]
         left = max(1, int(1000 * (self._deadline - time.monotonic())))
-        with self._asking():
+        with self._translating_errors():
             if when in (EARLIEST, LATEST):
                 question = self._consumer.beginning_offsets if when == EARLIEST else self._consumer.end_offsets
                 return {at.partition: offset for at, offset in question(asked, timeout_ms=left).items()}
@@ -99,7 +99,7 @@ class ConsumerSource:
         return {partition: (begin[partition], end[partition]) for partition in sorted(begin)}
 
     def read(self, ranges: Ranges, answer: int = _BYTES, inflated: bool = False) -> Iterator[PolledBatch]:
-        """As `Fetcher.read`, but the consumer was told once and for all how much comes at once."""
+        """As `Fetcher.read`; the size of an answer is fixed by the consumer's settings."""
         del answer, inflated
         ends = {p: end for p, (start, end) in ranges.items() if start < end}
         self.positions = {p: ranges[p][0] for p in ends}
@@ -110,20 +110,20 @@ class ConsumerSource:
         while late := [p for p in ends if self.positions[p] < ends[p]]:
             left = self._deadline - time.monotonic()
             if left <= 0:
-                raise self._late(late, ends)
-            with self._asking():
+                raise self._timeout_error(late, ends)
+            with self._translating_errors():
                 polled = self._consumer.poll(timeout_ms=min(_POLL_MS, int(1000 * left) + 1))
             for place, records in polled.items():
                 self.positions[place.partition] = records[-1].offset + 1
                 yield _polled_batch(place.partition, records, ends[place.partition])
-            with self._asking():
-                for partition in late:  # also past what has no record: markers, compacted offsets
+            with self._translating_errors():
+                for partition in late:  # moves past markers and compacted offsets, too
                     at = self._consumer.position(places[partition], timeout_ms=1000)
                     self.positions[partition] = max(self.positions[partition], at or 0)
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """kafka-python's errors, as ours."""
+    def _translating_errors(self) -> Iterator[None]:
+        """Translate kafka-python's errors into the reader's own."""
         try:
             yield
         except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
@@ -141,7 +141,7 @@ class ConsumerSource:
                 "Let this user read the topic, or look for that error in the brokers' own logs.",
             ) from error
 
-    def _late(self, late: list[int], ends: dict[int, int]) -> ReadTimeout:
+    def _timeout_error(self, late: list[int], ends: dict[int, int]) -> ReadTimeout:
         missing = "; ".join(f"partition {p} is at {self.positions[p]} of {ends[p]}" for p in late)
         return ReadTimeout(
             f"topic {self.topic!r} was not read in {self._deadline - self._started:.0f} s: {missing}",

@@ -1,7 +1,7 @@
-"""Fetch: ranges of a topic as bytes, from every leader at once, whatever happens to the leaders meanwhile.
+"""Fetches ranges of a topic as bytes, from every leader at once, through changes of leaders.
 
-One request is always under way at each leader while the caller decodes the last answer. A leader that is gone or is no
-leader any more is looked for again, from the offset that was reached, until the deadline.
+One request is always under way at each leader while the caller decodes the last answer. When a leader is gone or
+replaced, the fetch goes on at the new leader from the reached offset, until the deadline.
 """
 
 import time
@@ -38,25 +38,25 @@ from streaming_lab.reader.decode.records import IndexedRecords, index_records
 from streaming_lab.reader.decode.schema import Plan
 from streaming_lab.reader.fetch.leaders import LeaderConnections
 
-# A log that ends before the range does: a moment's lag, an open transaction, or records that are gone.
-
-
 _STALL = 5.0  # seconds that a log may end before the range does, as it may after a change of leaders
 
 
 class LogEnd:
-    """What it means that an answer has nothing of a partition. `part` is the partition's part of a FetchResponse."""
+    """Judges answers without records of a partition: lag, an open transaction, or records that are gone.
+
+    `part` is the partition's part of a FetchResponse.
+    """
 
     def __init__(self, topic: str, committed: bool) -> None:
         self._topic, self._committed = topic, committed
         self._since: dict[int, float] = {}  # partition -> when its log was first found too short, monotonic seconds
 
     def found_records(self, partition: int) -> None:
-        """There was something: whatever was too short is long enough again."""
+        """Note that the partition's log is long enough again."""
         self._since.pop(partition, None)
 
     def missing(self, part: Any, at: int, end: int) -> str:
-        """Nothing came of [at, end): why, if that is known ("" if not). Raises `OffsetsGone` when nothing will."""
+        """Why an answer has nothing of [at, end), "" if unknown. Raises `OffsetOutOfRange` when nothing will come."""
         self._check_history(part, at)
         partition = part.partition_index
         if part.high_watermark >= end:
@@ -72,7 +72,7 @@ class LogEnd:
         return found
 
     def _check_history(self, part: Any, at: int) -> None:
-        """Is what was read still in the log? After an unclean election other records may have its offsets (KIP-595)."""
+        """Raise if the log was cut below `at`: after an unclean election other records have those offsets (KIP-595)."""
         cut = part.diverging_epoch
         if cut is not None and cut.end_offset >= 0:
             raise OffsetOutOfRange(
@@ -83,7 +83,7 @@ class LogEnd:
 
 
 def out_of_range(topic: str, partition: int, wanted: tuple[int, int], there: tuple[int, int]) -> OffsetOutOfRange:
-    """The error for [at, end) of which the log, which holds `there`, does not have the first offset."""
+    """The error for a range [at, end) whose first offset is outside the log's own range `there`."""
     (at, end), (begin, last) = wanted, there
     gone = f"offsets {at} to {min(begin, end)} were deleted" if at < begin else f"offset {at} was truncated"
     return OffsetOutOfRange(
@@ -92,23 +92,20 @@ def out_of_range(topic: str, partition: int, wanted: tuple[int, int], there: tup
     )
 
 
-# One answer of a leader, with its bytes still in the buffer that they came in.
-
-
 @dataclass(frozen=True)
 class FetchedChunks:
-    """One answer's chunks; `done` must be called when nobody looks at their bytes any more."""
+    """The chunks of one fetch answer, still in the connection's buffer; `done` gives the buffer back."""
 
     chunks: list[Chunk]
-    link: BrokerConnection
+    connection: BrokerConnection
     buffer: bytearray
 
-    def walked(self) -> list[tuple[int, IndexedRecords]]:
+    def indexed(self) -> list[tuple[int, IndexedRecords]]:
         """(partition, its records) for each chunk, not decoded."""
         return [(chunk.partition, index_records(chunk)) for chunk in self.chunks]
 
     def sample(self, most: int) -> list[bytes]:
-        """The first values of each chunk, without a look at more of its batches than it takes."""
+        """The first values of each chunk; no more batches are read than necessary."""
         return [value for chunk in self.chunks for value in _first_values(chunk, most)]
 
     def decoded(self, plan: Plan, decode: Decode) -> list[tuple[int, Decoded]]:
@@ -117,11 +114,11 @@ class FetchedChunks:
 
     def done(self) -> None:
         """Give the answer's buffer back."""
-        self.link.give_back(self.buffer)
+        self.connection.give_back(self.buffer)
 
 
 def _first_values(chunk: Chunk, most: int) -> list[bytes]:
-    """The values among so many records, or among more where those are tombstones, aborted or markers."""
+    """The values among the first `most` records, or among more if those are all tombstones, aborted or markers."""
     records = most
     while True:
         part = first_batches(chunk, records)
@@ -132,39 +129,36 @@ def _first_values(chunk: Chunk, most: int) -> list[bytes]:
 
 
 ANSWER_BYTES = 8 << 20  # bytes asked for at once, over all partitions of a leader
-_RATIO = 50.0  # what a codec is trusted with before the first batch has come: lines of JSON shrink to a 5th or a 20th
-_BATCH = 512 << 20  # bytes: a batch comes whole, however little was asked for, but no topic has batches like that
+_RATIO = 50.0  # assumed codec ratio before the first batch: lines of JSON shrink to a 5th or a 20th
+_BATCH = 512 << 20  # bytes: a batch comes whole, however small the request; a larger one is taken for noise
 _WAIT_MS = 500  # how long a broker holds a request that it has no data for
 
 
 class Fetcher(LeaderConnections):
-    """Reads ranges of one topic. `positions` says at any time which offset comes next, per partition of the ranges.
-
-    Everything else is as `Leaders` has it.
-    """
+    """Reads ranges of one topic; `positions` is the next offset of each partition of the ranges."""
 
     def __init__(self, connection: Connection, topic: str, *, committed: bool, deadline: float) -> None:
         super().__init__(connection, topic, committed=committed, deadline=deadline)
-        self._turn = 0
+        self._requests = 0
         self._answer, self._inflated, self._ratio = ANSWER_BYTES, False, 1.0
-        self._epochs: dict[int, int] = {}  # partition -> leader epoch of the last batch that came
+        self._epochs: dict[int, int] = {}  # partition -> leader epoch of the last batch
         self._log_end = LogEnd(topic, committed)
 
     def read(self, ranges: Ranges, answer: int = ANSWER_BYTES, inflated: bool = False) -> Iterator[FetchedChunks]:
-        """Every chunk of the ranges, each partition's in order. `answer` is about how many bytes come at once, as they
-        are stored, or `inflated`, as far as the answers before can tell.
+        """Every chunk of the ranges, each partition's in order. `answer` is about how many bytes an answer has: as they
+        are stored, or `inflated`, by the ratio of the answers before.
 
-        Raises `ReadTimeout`, `OffsetsGone`, `TopicMissing` or `BrokerGone` naming what is missing;
-        `Unsupported` and `OldFormat` when another way has to take over at `positions`.
+        Raises `ReadTimeout`, `OffsetOutOfRange`, `UnknownTopic` or `BrokerUnavailable` naming what is missing;
+        `Unsupported` and `OldFormat` when the consumer has to take over at `positions`.
         """
         self.positions = {partition: start for partition, (start, end) in ranges.items() if start < end}
         self._ends = {partition: end for partition, (_, end) in ranges.items()}
         self._answer, self._inflated, self._ratio = answer, inflated, _RATIO if inflated else 1.0
         try:
             yield from self._rounds()
-        finally:  # whoever has enough and closes this leaves answers under way
-            for link in [link for link in self._links.values() if link.busy]:
-                self._drop(link)
+        finally:  # a caller that stops early leaves answers under way
+            for connection in [connection for connection in self._connections.values() if connection.busy]:
+                self._drop(connection)
 
     def _rounds(self) -> Iterator[FetchedChunks]:
         tries = 0
@@ -172,26 +166,26 @@ class Fetcher(LeaderConnections):
             before = dict(self.positions)
             try:
                 self._ask_idle_leaders()
-                for link in self._answering():
-                    yield from self._received(link)
+                for connection in self._answering():
+                    yield from self._receive(connection)
             except (ConnectionBroken, StaleMetadata) as error:
                 tries = self._recover(error, 0 if before != self.positions else tries)
 
     def _ask_idle_leaders(self) -> None:
-        layout = self._located()
-        for leader, partitions in by_leader(layout, self._pending()).items():
-            link = self._link(leader)
-            if not link.busy:
-                self._ask(link, layout, partitions)
+        metadata = self._find_leaders()
+        for leader, partitions in by_leader(metadata, self._pending()).items():
+            connection = self._connect(leader)
+            if not connection.busy:
+                self._ask(connection, metadata, partitions)
 
-    def _ask(self, link: BrokerConnection, layout: TopicMetadata, partitions: list[int]) -> None:
-        """Ask for the next bytes of these partitions, another one first each time, so that none starves.
+    def _ask(self, connection: BrokerConnection, metadata: TopicMetadata, partitions: list[int]) -> None:
+        """Ask for the next bytes of these partitions, beginning with another partition each time, so that none starves.
 
-        The first one may fill the answer: few long chunks cost less than many short ones.
+        The first partition may fill the answer: few long chunks cost less than many short ones.
         """
-        self._turn += 1
-        first, answer = self._turn % len(partitions), max(1, int(self._answer / self._ratio))
-        version = link.version(FetchRequest, 4)
+        self._requests += 1
+        first, answer = self._requests % len(partitions), max(1, int(self._answer / self._ratio))
+        version = connection.version(FetchRequest, 4)
         topic, place = FetchRequest.FetchTopic, FetchRequest.FetchTopic.FetchPartition
         places = [
             place(
@@ -203,8 +197,8 @@ class Fetcher(LeaderConnections):
             )
             for partition in partitions[first:] + partitions[:first]
         ]
-        name = {"topic_id": layout.topic_id} if version >= 13 else {"topic": self.topic}
-        link.send(
+        name = {"topic_id": metadata.topic_id} if version >= 13 else {"topic": self.topic}
+        connection.send(
             FetchRequest(
                 version=version,
                 max_wait_ms=_WAIT_MS,
@@ -218,20 +212,22 @@ class Fetcher(LeaderConnections):
         )
 
     def _answering(self) -> list[BrokerConnection]:
-        """The links that have something to say; waits for the first one, but bears no silence of all brokers."""
-        busy = [link for link in self._links.values() if link.busy]
+        """The connections with an answer; waits for the first, and raises `ConnectionBroken` when all are silent."""
+        connections = list(self._connections.values())
+        busy = [connection for connection in connections if connection.busy]
         if len(busy) == 1:
-            return busy  # its receive waits by itself
+            return busy  # `receive` waits by itself
         ready = [key.fileobj for key, _ in self._selector.select(max(0.0, min(4.0, self._left())))]
-        for link in busy if not ready else [link for link in self._links.values() if link in ready and not link.busy]:
-            self._drop(link)  # silent, or closed by its broker while it had nothing to say
+        closed = [connection for connection in connections if connection in ready and not connection.busy]
+        for connection in closed if ready else busy:
+            self._drop(connection)  # silent, or closed by its broker while nothing was asked
         if not ready and busy:
             raise ConnectionBroken(f"{', '.join(map(str, busy))}: no answer")
-        return [link for link in busy if link in ready]
+        return [connection for connection in busy if connection in ready]
 
-    def _received(self, link: BrokerConnection) -> Iterator[FetchedChunks]:
-        """Take one answer, put the next request on the wire, hand out the chunks; only then say what went wrong."""
-        fetched, trouble = self._taken(link)
+    def _receive(self, connection: BrokerConnection) -> Iterator[FetchedChunks]:
+        """Take one answer, send the next request, hand out the chunks; only then raise the answer's first error."""
+        fetched, trouble = self._take(connection)
         if trouble is None and self._left() > 0:
             try:
                 self._ask_idle_leaders()
@@ -241,12 +237,12 @@ class Fetcher(LeaderConnections):
         if trouble is not None:
             raise trouble
 
-    def _taken(self, link: BrokerConnection) -> tuple[FetchedChunks, Exception | None]:
-        """The chunks of the answer that comes on this link, positions moved behind them, and the first error in it."""
-        found, buffer = link.receive()
-        fetched = FetchedChunks([], link, buffer)
+    def _take(self, connection: BrokerConnection) -> tuple[FetchedChunks, Exception | None]:
+        """The chunks of this connection's answer, positions moved behind them, and the answer's first error."""
+        found, buffer = connection.receive()
+        fetched = FetchedChunks([], connection, buffer)
         if found.error_code:
-            return fetched, error_of(found.error_code, str(link))
+            return fetched, error_of(found.error_code, str(connection))
         trouble: Exception | None = None
         parts = [part for topic in found.responses for part in topic.partitions]
         for part in parts:
@@ -254,16 +250,16 @@ class Fetcher(LeaderConnections):
                 chunk = self._chunk(part)
                 if chunk is not None:
                     fetched.chunks.append(chunk)
-            except Exception as error:  # raised by _received, after the good chunks
+            except Exception as error:  # raised by _receive, after the good chunks
                 trouble = trouble or error
         if self._inflated and fetched.chunks:
-            self._learn(fetched.chunks)
+            self._learn_ratio(fetched.chunks)
         return fetched, trouble or (None if fetched.chunks else self._incomplete(parts))
 
-    def _learn(self, chunks: list[Chunk]) -> None:
-        """What a byte becomes, told by one batch; what earlier ones became is forgotten slowly, the guess at once."""
+    def _learn_ratio(self, chunks: list[Chunk]) -> None:
+        """Update the codec ratio by one batch; earlier batches fade slowly, the assumed ratio goes at once."""
         before = 0.0 if self._ratio == _RATIO else 0.9 * self._ratio
-        with suppress(CorruptBatch):  # the decoder's to tell
+        with suppress(CorruptBatch):  # the decoder raises it
             self._ratio = max(1.0, before, compression_ratio(max(chunks, key=lambda chunk: len(chunk.data))))
 
     def _chunk(self, part: Any) -> Chunk | None:
@@ -285,9 +281,9 @@ class Fetcher(LeaderConnections):
         return Chunk(partition, at, end, data[:size], aborted, self._committed)
 
     def _incomplete(self, parts: list[Any]) -> CorruptBatch | None:
-        """Bytes without a whole batch would come again for ever: a leader cuts off no answer's first batch (KIP-74)."""
+        """The error for bytes without a whole batch: a leader sends an answer's first batch whole (KIP-74)."""
         for part in parts:
             if part.records:
                 at, size = self.positions[part.partition_index], len(part.records)
-                return CorruptBatch(part.partition_index, at, f"it claims more than the {size} bytes that came of it")
+                return CorruptBatch(part.partition_index, at, f"it claims more than the {size} bytes that arrived")
         return None

@@ -1,4 +1,4 @@
-"""An open read: chunks as the brokers' own bytes, or the way round through kafka-python's consumer if need be."""
+"""One read: its request, the offsets that the request means now, and the source of its records."""
 
 import logging
 import time
@@ -19,8 +19,7 @@ from streaming_lab.reader.decode.batches import OldFormat
 from streaming_lab.reader.fetch.consumer import ConsumerSource, PolledBatch
 from streaming_lab.reader.fetch.fetcher import FetchedChunks, Fetcher
 
-# What one call of the reader wants, and the offsets that this means now.
-
+logger = logging.getLogger(__name__)
 
 OffsetSpec: TypeAlias = int | Mapping[int, int] | datetime | None  # an offset, one per partition, or a moment
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +27,7 @@ _ISOLATION = ("read_uncommitted", "read_committed")
 
 
 class OffsetLookup(Protocol):
-    """Whoever knows each partition's offset at EARLIEST, LATEST or a time in ms UTC (-1: no record is that late)."""
+    """Looks up each partition's offset at EARLIEST, LATEST or a time in ms UTC (-1: no record is that late)."""
 
     def partitions(self) -> list[int]: ...
 
@@ -37,7 +36,7 @@ class OffsetLookup(Protocol):
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """What one call of the reader wants; `ranges` wins over `start` and `end`. `timeout` in seconds for all of it."""
+    """The arguments of one read; `ranges` wins over `start` and `end`. `timeout` is in seconds for the whole read."""
 
     connection: Connection = field(repr=False)  # may hold a password
     topic: str
@@ -52,9 +51,9 @@ class ReadRequest:
             raise LabError(f"isolation {self.isolation!r} is unknown", f"Use one of: {', '.join(_ISOLATION)}.")
 
     def resolve_offsets(self, source: OffsetLookup) -> Ranges:
-        """The offsets that this means now, none of them outside the log unless `ranges` says so.
+        """The offsets of this request now, none of them outside the log unless `ranges` names them.
 
-        Raises a `LabError` for a partition that the topic has not.
+        Raises a `LabError` for a partition that the topic does not have.
         """
         if self.ranges is not None:
             _check(self.ranges, source.partitions())
@@ -87,66 +86,65 @@ def _check(named: Iterable[int], partitions: Iterable[int]) -> None:
 def _milliseconds(moment: datetime) -> int:
     """The first millisecond UTC that is not before the moment; 0 for any moment before 1970, as Kafka's times begin."""
     if moment.tzinfo is None:
-        raise LabError(f"{moment} has no time zone", "Say datetime(..., tzinfo=UTC).")
+        raise LabError(f"{moment} has no time zone", "Pass datetime(..., tzinfo=UTC).")
     return max(0, -((_EPOCH - moment) // timedelta(milliseconds=1)))
 
 
-logger = logging.getLogger(__name__)
-
 AnySource: TypeAlias = Fetcher | ConsumerSource
 Response: TypeAlias = FetchedChunks | PolledBatch
-Opened = TypeVar("Opened", Fetcher, ConsumerSource)
+Source = TypeVar("Source", Fetcher, ConsumerSource)
 
 
 class RecordSource:
-    """An open read: its `ranges` are fixed; `decoder` says which way the bytes came, and why."""
+    """An open read: its `ranges` are fixed; `decoder` is empty, or names the consumer and the reason for it."""
 
     def __init__(self, request: ReadRequest) -> None:
         self._request = request
         self._deadline = time.monotonic() + request.timeout
-        self._open = ExitStack()
+        self._stack = ExitStack()
         self.decoder = ""
         try:
             self._source, self.ranges = self._begin()
         except BaseException:
-            self._open.close()
+            self._stack.close()
             raise
 
     def __enter__(self) -> "RecordSource":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        self._stack.close()
 
     def responses(self, ranges: Ranges, **settings: Any) -> Generator[Response, None, None]:
-        """What the ranges hold, as the source brings it; another source takes over where the first one cannot."""
+        """The responses for these ranges; where plain fetching cannot go on, the consumer takes over."""
         try:
             yield from self._source.read(ranges, **settings)
         except (Unsupported, OldFormat) as reason:
             reached = dict(self._source.positions)
-            self._source = self._consuming(str(reason))
+            self._source = self._open_consumer(str(reason))
             yield from self._source.read({p: (at, ranges[p][1]) for p, at in reached.items()}, **settings)
 
     def _begin(self) -> tuple[AnySource, Ranges]:
-        if security_protocol_of(self._request.connection) != "PLAINTEXT":
-            source: AnySource = self._consuming(f"the connection is {security_protocol_of(self._request.connection)}")
+        protocol = security_protocol_of(self._request.connection)
+        if protocol != "PLAINTEXT":
+            source: AnySource = self._open_consumer(f"the connection is {protocol}")
             return source, self._request.resolve_offsets(source)
         try:
-            source = self._opened(Fetcher)
+            source = self._open_source(Fetcher)
             return source, self._request.resolve_offsets(source)
         except Unsupported as reason:
-            source = self._consuming(str(reason))
+            source = self._open_consumer(str(reason))
             return source, self._request.resolve_offsets(source)
         except BrokerUnavailable:
-            preflight.raise_if_denied(self._request.connection)  # does the port want TLS or SASL?
+            preflight.raise_if_denied(self._request.connection)  # the port may want TLS or SASL
             raise
 
-    def _consuming(self, reason: str) -> ConsumerSource:
+    def _open_consumer(self, reason: str) -> ConsumerSource:
         logger.info("topic %s: read through KafkaConsumer: %s", self._request.topic, reason)
         self.decoder = f"consumer: {reason}"
-        return self._opened(ConsumerSource)
+        return self._open_source(ConsumerSource)
 
-    def _opened(self, kind: type[Opened]) -> Opened:
+    def _open_source(self, kind: type[Source]) -> Source:
         committed = self._request.isolation == "read_committed"
         connection, topic = self._request.connection, self._request.topic
-        return self._open.enter_context(kind(connection, topic, committed=committed, deadline=self._deadline))
+        return self._stack.enter_context(kind(connection, topic, committed=committed, deadline=self._deadline))

@@ -1,1 +1,1 @@
-"""From executed notebooks to one HTML page."""
+"""Renders executed notebooks and the record of their run as one HTML page."""

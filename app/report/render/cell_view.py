@@ -1,4 +1,4 @@
-"""What the page does with each cell: anchor and number; folded, hidden or read as prose; its streams in one piece."""
+"""Decides how each cell appears on the page: anchor, number, folded, hidden or as prose; joins neighbouring streams."""
 
 import ast
 from collections.abc import Iterable
@@ -9,20 +9,19 @@ from typing import Any
 from streaming_lab.report import record
 from streaming_lab.report.chapter import INJECTED, cell_tags, chapter_numbers
 
-LONG_CELL = 40  # lines of code after which a cell may be split between two printed pages
-OUTPUTS = 60  # of one cell
+MOST_UNSPLIT_LINES = 16  # of code; a longer cell may be split between two printed pages
 
 
 @dataclass
 class Anchors:
-    """The ids of the page: each only once."""
+    """Keeps the ids of the page unique."""
 
     taken: set[str] = field(
         default_factory=lambda: {"verdict", "provenance", "theme-auto", "theme-light", "theme-dark"}
     )
 
     def take(self, wanted: str) -> str:
-        """`wanted`, or with a number when another cell has it already."""
+        """Reserve `wanted`, with a number appended when the page already has that id."""
         name, count = wanted, 2
         while name in self.taken or f"{name}-title" in self.taken:
             name, count = f"{wanted}-{count}", count + 1
@@ -31,7 +30,7 @@ class Anchors:
 
 
 def prepare_cells(notebook: Any, chapter: record.ChapterRecord, anchors: Anchors) -> Any:
-    """A copy of an executed notebook in which every cell carries what the template asks: `cell.page`."""
+    """Copy an executed notebook and attach to each cell the values that the template reads, as `cell.page`."""
     notebook = deepcopy(notebook)
     failed = chapter.failure.cell if chapter.failure else ""
     stopped = False
@@ -40,9 +39,11 @@ def prepare_cells(notebook: Any, chapter: record.ChapterRecord, anchors: Anchors
         if cell.cell_type == "code":
             is_failed = bool(failed) and cell.get("id") == failed
             cell.outputs = merge_outputs(cell.outputs)
-            page |= cell_look(cell, is_failed)
+            page |= cell_appearance(cell, is_failed)
             page["anchor"] = anchors.take(cell.get("id") or f"cell-{number}")
-            page["failure"] = chapter.failure.problem if is_failed and not raised(cell) and chapter.failure else ""
+            page["failure"] = (
+                chapter.failure.problem if is_failed and not has_error_output(cell) and chapter.failure else ""
+            )
             stopped = stopped or is_failed
         cell["page"] = page
     if stopped:
@@ -50,50 +51,50 @@ def prepare_cells(notebook: Any, chapter: record.ChapterRecord, anchors: Anchors
     return notebook
 
 
-def cell_look(cell: Any, failed: bool) -> dict[str, Any]:
-    """How a code cell appears: a failed one always in full."""
-    names = set(cell_tags(cell))
+def cell_appearance(cell: Any, failed: bool) -> dict[str, Any]:
+    """Choose how a code cell appears; a failed cell always appears in full."""
+    tags = set(cell_tags(cell))
     lines = len(cell.source.splitlines())
     return {
-        "hidden": not failed and ("test" in names or not cell.source.strip()),
-        "fold": "" if failed else cell_label(cell, names, lines),
-        "reading": not failed and is_reading(cell, names),
-        "long": lines > LONG_CELL,
+        "hidden": not failed and ("test" in tags or not cell.source.strip()),
+        "fold": "" if failed else cell_label(cell, tags, lines),
+        "reading": not failed and is_computed_prose(cell, tags),
+        "long": lines > MOST_UNSPLIT_LINES,
     }
 
 
-def cell_label(cell: Any, names: set[str], lines: int) -> str:
-    """The one line that stands for folded code; empty when the code is shown."""
+def cell_label(cell: Any, tags: set[str], lines: int) -> str:
+    """Return the summary line of a folded cell; empty when the code is shown."""
     counted = f"{lines} line{'s' * (lines != 1)}"
-    own = cell.metadata.get("lab", {}).get("title") or cell.metadata.get("title")
-    if own:
-        return f"{own}, {counted}"
-    if INJECTED in names:
+    title = cell.metadata.get("lab", {}).get("title") or cell.metadata.get("title")
+    if title:
+        return f"{title}, {counted}"
+    if INJECTED in tags:
         return f"Parameters as given, {counted}"
-    if "parameters" in names:
+    if "parameters" in tags:
         return f"Parameters, {counted}"
-    if "machinery" in names:
+    if "machinery" in tags:
         return f"{'Imports' if only_imports(cell.source) else 'Code'}, {counted}"
     return ""
 
 
 def only_imports(source: str) -> bool:
-    """Whether a cell does nothing but import."""
+    """Tell whether a cell consists of imports only."""
     try:
         return all(isinstance(statement, ast.Import | ast.ImportFrom) for statement in ast.parse(source).body)
     except SyntaxError:
         return False
 
 
-def is_reading(cell: Any, names: set[str]) -> bool:
-    """Whether a cell only says computed prose: machinery or one `Markdown(...)`, and only Markdown came out."""
+def is_computed_prose(cell: Any, tags: set[str]) -> bool:
+    """Tell whether a cell shows computed prose: machinery or one `Markdown(...)` call, with only Markdown outputs."""
     if not cell.outputs or not all("text/markdown" in output.get("data", {}) for output in cell.outputs):
         return False
-    return "machinery" in names or is_markdown_call(cell.source)
+    return "machinery" in tags or is_markdown_call(cell.source)
 
 
 def is_markdown_call(source: str) -> bool:
-    """Whether a cell's whole source is one call of `Markdown`."""
+    """Tell whether a cell's whole source is one call of `Markdown`."""
     try:
         body = ast.parse(source).body
     except SyntaxError:
@@ -102,17 +103,15 @@ def is_markdown_call(source: str) -> bool:
     return isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == "Markdown"
 
 
-def raised(cell: Any) -> bool:
-    """Whether a cell's outputs tell its error."""
+def has_error_output(cell: Any) -> bool:
+    """Tell whether a cell's outputs include an exception."""
     return any(output.output_type == "error" for output in cell.outputs)
 
 
 def merge_outputs(outputs: Iterable[Any]) -> list[Any]:
-    """Outputs with neighbouring pieces of a stream in one piece; widgets (progress bars) are for the live notebook."""
+    """Join neighbouring pieces of a stream."""
     result: list[Any] = []
     for output in outputs:
-        if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
-            continue
         last = result[-1] if result else None
         if last and last.output_type == output.output_type == "stream" and last.name == output.name:
             last["pieces"].append(output.text)
@@ -127,7 +126,7 @@ def merge_outputs(outputs: Iterable[Any]) -> list[Any]:
 
 
 def note_pending(notebook: Any, failed: str) -> None:
-    """Say before the first cell that was not reached how many were not."""
+    """Attach the number of cells that did not run to the first of these."""
     position = next(index for index, cell in enumerate(notebook.cells) if cell.get("id") == failed)
     rest = [cell for cell in notebook.cells[position + 1 :] if cell.cell_type == "code" and not cell.page["hidden"]]
     if rest:

@@ -1,7 +1,7 @@
-"""The page: executed chapters and the record of their run as one HTML file that needs nothing else.
+"""Renders the page: executed chapters and the record of their run as one HTML file without any external part.
 
-nbconvert turns each chapter into a part by our template (templates/chapter); page.html.j2 puts verdict, parts
-and provenance together. No request leaves the page: its policy forbids each, and any script but its own, by hash.
+nbconvert renders each chapter with the template in templates/chapter; page.html.j2 joins verdict, chapters and
+provenance. The page's content security policy forbids requests and every script but its own, named by its hash.
 """
 
 import base64
@@ -17,145 +17,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from nbconvert.exporters.templateexporter import TemplateExporter
 
+from streaming_lab.cli import printable
 from streaming_lab.report import record
-from streaming_lab.report.render import cell_view, markdown
+from streaming_lab.report.render import cell_view, markdown, terminal_text
 from streaming_lab.report.render.cell_view import Anchors
-from streaming_lab.report.render.markdown import sanitize
 from streaming_lab.report.render.outputs import Outputs
-
-# What stands above the chapters: the verdict's reason, the ledger as an equation, a few facts, the drawing.
-
-
-@dataclass(frozen=True)
-class Term:
-    """A term of the equation; `sign` stands before it: = (equal), ! (not equal), a minus, or nothing."""
-
-    sign: str
-    count: int
-    name: str
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A small fact below the equation; `off` when it is not as it should be."""
-
-    name: str
-    value: str
-    off: bool = False
-    long: bool = False
-
-
-def page_header(run: record.Run) -> dict[str, Any]:
-    """Everything that the page's head shows."""
-    return {
-        "reason": sentence(run.reason),
-        "why": why_red(run),
-        "equation": equation(run.ledger),
-        "facts": facts(run),
-        "drawing": drawing(run.ledger),
-        "cluster": cluster_of(run.cluster),
-    }
-
-
-def sentence(text: str) -> str:
-    """`text` as a sentence: a capital first, a full stop last."""
-    text = text.strip()
-    return (text[:1].upper() + text[1:]).rstrip(".") + "." if text else ""
-
-
-def why_red(run: record.Run) -> str:
-    """What stopped where, what did not run, and the exit code, as HTML; empty for a run that passed."""
-    if run.status == "passed":
-        return ""
-    said = [stopped(chapter) for chapter in run.chapters if chapter.status == "failed"]
-    skipped = [str(chapter.number) for chapter in run.chapters if chapter.status == "skipped"]
-    if skipped:
-        said.append(f"{'Chapter' if len(skipped) == 1 else 'Chapters'} {listed(skipped)} did not run.")
-    return " ".join([*said, f"The exit code is {run.exit_code}."])
-
-
-def stopped(chapter: record.ChapterRecord) -> str:
-    """Where a chapter stopped, with a link to the cell."""
-    failure = chapter.failure
-    if not failure or not failure.cell:
-        return f"Chapter {chapter.number} failed."
-    cell = html.escape(failure.cell)
-    return f'Chapter {chapter.number} stopped at cell {failure.number}, <a href="#{cell}"><code>{cell}</code></a>.'
-
-
-def listed(words: list[str]) -> str:
-    """a, b and c."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
-def equation(ledger: Mapping[str, Any] | None) -> list[Term]:
-    """requests - refused = accepted = acknowledged = rows; terms that are zero are left out, unequal signs are told."""
-    if not ledger:
-        return []
-    terms = [Term("", ledger["requests"], "requests")]
-    terms += [Term("−", ledger[name], name) for name in ("refused", "failed", "unanswered") if ledger[name]]
-    terms.append(equal(terms, ledger["accepted"], "accepted"))
-    aside = [Term("−", ledger["retried_accepted"], "retried"), Term("+", ledger["unconfirmed"], "unconfirmed")]
-    terms += [term for term in aside if term.count]
-    known = ledger["acknowledged"] is not None
-    if known and (not ledger["closed"] or balance(terms) == ledger["acknowledged"]):
-        terms.append(equal(terms, ledger["acknowledged"], "acknowledged"))
-    terms.append(equal(terms, ledger["rows"], "rows"))
-    return terms
-
-
-def equal(terms: list[Term], count: int, name: str) -> Term:
-    """The next station, with the sign that is true."""
-    return Term("=" if balance(terms) == count else "!", count, name)
-
-
-def balance(terms: list[Term]) -> int:
-    """What the terms since the last station come to."""
-    total = 0
-    for term in terms:
-        total = {"−": total - term.count, "+": total + term.count}.get(term.sign, term.count)
-    return total
-
-
-def facts(run: record.Run) -> list[Fact]:
-    """Lost, duplicated, rejected, time, cluster, seed."""
-    found = [Fact("time", f"{run.seconds:.1f} s")]
-    if ledger := run.ledger:
-        counts = {"lost": ledger["lost"], "duplicated": ledger["duplicates"], "rejected": ledger["rejects"]}
-        counts |= {"unexpected": n} if (n := ledger["unexpected"] - ledger["unconfirmed"]) else {}
-        found = [*(Fact(name, f"{count:,}", off=bool(count)) for name, count in counts.items()), *found]
-    if run.cluster:
-        found.append(Fact("cluster", where_it_ran(run), long=True))
-    if "seed" in run.parameters:
-        found.append(Fact("seed", str(run.parameters["seed"])))
-    return found
-
-
-def where_it_ran(run: record.Run) -> str:
-    """The cluster in few words, with the name that was asked for."""
-    name = cluster_of({**(run.cluster or {}), "cluster_id": None})
-    return f"{name}, {run.parameters['cluster']}" if "cluster" in run.parameters else name
-
-
-def cluster_of(description: Mapping[str, Any] | None) -> str:
-    """A cluster in words."""
-    if not description:
-        return ""
-    brokers = len(description.get("brokers") or ()) or 1
-    version = description.get("version") or "of unknown version"
-    name = f"Apache Kafka {version}, {brokers} broker{'s' * (brokers != 1)}"
-    return f"{name}, cluster id {description['cluster_id']}" if description.get("cluster_id") else name
-
-
-def drawing(ledger: Mapping[str, Any] | None) -> str:
-    """The ledger's ribbon, as HTML."""
-    if not ledger:
-        return ""
-    from streaming_lab.analysis.ledger import Ledger
-    from streaming_lab.analysis.sankey import ledger_sankey
-
-    return str(ledger_sankey(Ledger.from_json(ledger)))
-
+from streaming_lab.report.render.pictures import Pictures
+from streaming_lab.report.render.sanitize import find_left_out, sanitize
+from streaming_lab.report.render.verdict import page_header
 
 TEMPLATES = Path(__file__).parent / "templates"
 TITLE = "From request to row"
@@ -163,7 +32,7 @@ PROMISE = "A Flask game fires events into a real Apache Kafka; this report reads
 
 
 class ChapterExporter(TemplateExporter):
-    """nbconvert with our template: what is dearest to a reader comes first among an output's forms."""
+    """nbconvert's exporter with the lab's template; an output's richest form has priority."""
 
     def __init__(self, filters: Mapping[str, Callable[..., Any]]) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
@@ -174,14 +43,14 @@ class ChapterExporter(TemplateExporter):
         )
 
     def _init_preprocessors(self) -> None:
-        """None: the cells are prepared by streaming_lab.report.render.cell_view."""
+        """Register no preprocessor; streaming_lab.report.render.cell_view prepares the cells."""
         super()._init_preprocessors()  # type: ignore[no-untyped-call]
         self._preprocessors = []
 
 
 @dataclass(frozen=True)
 class PagePart:
-    """A line of the contents."""
+    """One line of the contents."""
 
     anchor: str
     title: str
@@ -189,7 +58,7 @@ class PagePart:
 
 @dataclass
 class Section:
-    """A chapter on the page."""
+    """One chapter on the page."""
 
     chapter: record.ChapterRecord
     anchor: str
@@ -200,7 +69,7 @@ class Section:
 
     @property
     def status(self) -> str:
-        """How long it took, and how many cells ran."""
+        """Return how long the chapter took, and how many cells ran."""
         ran = sum(cell.status != "pending" for cell in self.chapter.cells)
         count = f"{ran} cell{'s' * (ran != 1)}"
         if self.chapter.status == "failed" and self.chapter.failure and self.chapter.failure.number:
@@ -209,14 +78,15 @@ class Section:
 
 
 class Page:
-    """The page while it is put together: its anchors, and its outputs with the room that is left for them."""
+    """Assembles the page; holds its anchors, and its outputs with the room that is left for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.anchors = Anchors()
-        self.outputs = Outputs(self.prose)
+        self.pictures = Pictures(folder)
+        self.outputs = Outputs(self.prose, self.pictures)
 
     def section(self, chapter: record.ChapterRecord, notebook: Any) -> Section:
-        """One chapter as a section; without a notebook (it did not run) only its title."""
+        """Render one chapter as a section; only its title when it did not run (no notebook)."""
         section = Section(chapter, self.anchors.take(markdown.slug(chapter.title)), self.inline(chapter.title))
         if notebook is None:
             return section
@@ -231,12 +101,12 @@ class Page:
         return section
 
     def inline(self, text: str) -> str:
-        """A title with its code and emphasis."""
+        """Render a title with its code and emphasis."""
         markup = str(markdown.markdown_to_html(markdown.Renderer(Anchors()))(text)).strip()
         return sanitize(markup.removeprefix("<p>").removesuffix("</p>"))
 
     def take_head(self, notebook: Any) -> str:
-        """Take the title and the promise out of the first cell of prose; the promise is returned."""
+        """Remove title and first paragraph from the first cell of prose; return the paragraph."""
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 rest = re.sub(r"^# .*\n*", "", cell.source, count=1)
@@ -245,39 +115,49 @@ class Page:
         return ""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """What the chapter template calls."""
+        """Return the filters that the chapter template calls."""
         return {
             **self.outputs.filters(),
-            "prose": self.prose,
+            "prose_cell": self.prose_cell,
             "code": markdown.code_as_html,
-            "failure": markdown.failure_html,
-            "traceback": lambda output, title: markdown.terminal_html(markdown.traceback_text(output), title),
-            "traceback_title": markdown.traceback_title,
+            "failure": terminal_text.failure_html,
+            "traceback": lambda output, title: terminal_text.terminal_html(terminal_text.traceback_text(output), title),
+            "traceback_title": terminal_text.traceback_title,
             "e": html.escape,
         }
 
+    def prose_cell(self, cell: Any) -> str:
+        """Render a cell of Markdown with its attachments."""
+        self.pictures.attachments = cell.get("attachments", {})
+        made = self.prose(cell.source)
+        self.pictures.attachments = {}
+        return made
+
     def prose(self, text: str) -> str:
-        """Markdown that a chapter's author wrote."""
-        return "\n".join(markdown.in_prose(self.reader(text)))
+        """Render Markdown; a line names what the page leaves out of it."""
+        markup = self.reader(text)
+        left_out = find_left_out(markup)
+        line = [self.outputs.left_out(", ".join(left_out))] if left_out else []
+        return "\n".join([*markdown.split_prose(markup, self.outputs.sanitizer.clean), *line])
 
 
 def styles() -> str:
-    """The tokens that page and drawings share, the page's rules, and those of the drawings."""
+    """Return the stylesheet: tokens that page and drawings share, the page's rules, the rules of drawings."""
     from streaming_lab.analysis.theme import CSS, ROOT
 
     return ROOT + (TEMPLATES / "page.css").read_text(encoding="utf-8") + CSS
 
 
 def warm_up_page() -> None:
-    """Import what is only needed once there is something to show."""
+    """Import the modules that rendering needs, ahead of time."""
     from streaming_lab.analysis import display, sankey, theme  # noqa: F401
 
 
-def render_page(run: record.Run, notebooks: Mapping[str, Any]) -> str:
-    """The page of `run`; `notebooks` maps the name of each executed chapter to its notebook."""
+def render_page(run: record.Run, notebooks: Mapping[str, Any], folder: Path | None = None) -> str:
+    """Render the page of `run`; `notebooks` has each executed chapter by name, `folder` the pictures beside them."""
     from streaming_lab.analysis.display import numbered
 
-    page = Page()
+    page = Page(folder)
     sections = [page.section(chapter, notebooks.get(chapter.name)) for chapter in run.chapters]
     script = "\n" + (TEMPLATES / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -286,6 +166,7 @@ def render_page(run: record.Run, notebooks: Mapping[str, Any]) -> str:
         day=lambda moment: f"{moment.day} {moment:%B %Y}",
         minute=lambda moment: f"{moment:%H:%M}",
         second=lambda moment: f"{moment:%H:%M:%S}",
+        printable=printable,
         tojson_plain=lambda value: json.dumps(value, ensure_ascii=False),
     )
     markup = environment.get_template("page.html.j2").render(

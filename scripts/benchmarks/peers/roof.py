@@ -73,13 +73,13 @@ def load(task: measure.Task) -> None:
     host, port = task.bootstrap.split(",")[0].rsplit(":", 1)
     buffer = bytearray(ANSWER + (1 << 20))
     decode = decode_in_place if task.way == "in-place" else decoded
-    positions, count, turn = dict.fromkeys(range(task.partitions), 0), 0, 0
+    positions, count, number = dict.fromkeys(range(task.partitions), 0), 0, 0
     with socket.create_connection((host, int(port)), 10) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         while count < task.events:
-            turn += 1
-            connection.sendall(request(task, positions, turn))
+            number += 1
+            connection.sendall(request(task, positions, number))
             answer = decode(FetchResponse, received(connection, buffer)[5:], VERSION)
             for part in answer.responses[0].partitions:
                 assert part.error_code == 0, f"partition {part.partition_index}: error {part.error_code}"

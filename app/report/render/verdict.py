@@ -1,0 +1,140 @@
+"""Makes the head of the page: the verdict's reason, the ledger as an equation, facts, the drawing."""
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from streaming_lab.report import record
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the equation, preceded by `sign`: = (equal), ! (not equal), plus, minus, or nothing."""
+
+    sign: str
+    count: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One fact below the equation; `off` marks a value that should be zero."""
+
+    name: str
+    value: str
+    off: bool = False
+    long: bool = False
+
+
+def page_header(run: record.Run) -> dict[str, Any]:
+    """Return the values that the head of the page shows."""
+    return {
+        "reason": sentence(run.reason.partition("\n")[0]),
+        "details": run.reason.partition("\n")[2],
+        "why": why_red(run),
+        "equation": equation(run.ledger),
+        "facts": facts(run),
+        "drawing": drawing(run.ledger),
+        "cluster": describe_cluster(run.cluster),
+    }
+
+
+def sentence(text: str) -> str:
+    """Return `text` with a capital first and a full stop last."""
+    text = text.strip()
+    return (text[:1].upper() + text[1:]).rstrip(".") + "." if text else ""
+
+
+def why_red(run: record.Run) -> str:
+    """Return, as HTML, where the run stopped, what did not run, and the exit code; empty for a run that passed."""
+    if run.status == "passed":
+        return ""
+    sentences = [stopping_place(chapter) for chapter in run.chapters if chapter.status == "failed"]
+    skipped = [str(chapter.number) for chapter in run.chapters if chapter.status == "skipped"]
+    if skipped:
+        sentences.append(f"{'Chapter' if len(skipped) == 1 else 'Chapters'} {listed(skipped)} did not run.")
+    return " ".join([*sentences, f"The exit code is {run.exit_code}."])
+
+
+def stopping_place(chapter: record.ChapterRecord) -> str:
+    """Return where a chapter stopped, with a link to the cell."""
+    failure = chapter.failure
+    if not failure or not failure.cell:
+        return f"Chapter {chapter.number} failed."
+    cell = html.escape(failure.cell)
+    return f'Chapter {chapter.number} stopped at cell {failure.number}, <a href="#{cell}"><code>{cell}</code></a>.'
+
+
+def listed(words: list[str]) -> str:
+    """Join words: a, b and c."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def equation(ledger: Mapping[str, Any] | None) -> list[Term]:
+    """Return the ledger's terms: requests - refused = accepted = acknowledged = rows; ! marks an unequal sum."""
+    if not ledger:
+        return []
+    terms = [Term("", ledger["requests"], "requests")]
+    terms += [Term("−", ledger[name], name) for name in ("refused", "failed", "unanswered") if ledger[name]]
+    terms.append(sum_term(terms, ledger["accepted"], "accepted"))
+    corrections = [Term("−", ledger["retried_accepted"], "retried"), Term("+", ledger["unconfirmed"], "unconfirmed")]
+    terms += [term for term in corrections if term.count]
+    known = ledger["acknowledged"] is not None
+    if known and (not ledger["closed"] or balance(terms) == ledger["acknowledged"]):
+        terms.append(sum_term(terms, ledger["acknowledged"], "acknowledged"))
+    terms.append(sum_term(terms, ledger["rows"], "rows"))
+    return terms
+
+
+def sum_term(terms: list[Term], count: int, name: str) -> Term:
+    """Return the next sum, with = or ! before it."""
+    return Term("=" if balance(terms) == count else "!", count, name)
+
+
+def balance(terms: list[Term]) -> int:
+    """Add up the terms since the last sum."""
+    total = 0
+    for term in terms:
+        total = {"−": total - term.count, "+": total + term.count}.get(term.sign, term.count)
+    return total
+
+
+def facts(run: record.Run) -> list[Fact]:
+    """Return lost, duplicated, rejected, time, cluster, seed."""
+    found = [Fact("time", f"{run.seconds:.1f} s")]
+    if ledger := run.ledger:
+        counts = {"lost": ledger["lost"], "duplicated": ledger["duplicates"], "rejected": ledger["rejects"]}
+        counts |= {"unexpected": n} if (n := ledger["unexpected"] - ledger["unconfirmed"]) else {}
+        found = [*(Fact(name, f"{count:,}", off=bool(count)) for name, count in counts.items()), *found]
+    if run.cluster:
+        found.append(Fact("cluster", describe_cluster_choice(run), long=True))
+    if "seed" in run.parameters:
+        found.append(Fact("seed", str(run.parameters["seed"])))
+    return found
+
+
+def describe_cluster_choice(run: record.Run) -> str:
+    """Describe the cluster in few words, with the value of `-p cluster`."""
+    name = describe_cluster({**(run.cluster or {}), "cluster_id": None})
+    return f"{name}, {run.parameters['cluster']}" if "cluster" in run.parameters else name
+
+
+def describe_cluster(description: Mapping[str, Any] | None) -> str:
+    """Describe a cluster in words."""
+    if not description:
+        return ""
+    brokers = len(description.get("brokers") or ()) or 1
+    version = description.get("version") or "of unknown version"
+    name = f"Apache Kafka {version}, {brokers} broker{'s' * (brokers != 1)}"
+    return f"{name}, cluster id {description['cluster_id']}" if description.get("cluster_id") else name
+
+
+def drawing(ledger: Mapping[str, Any] | None) -> str:
+    """Draw the ledger's Sankey diagram, as HTML."""
+    if not ledger:
+        return ""
+    from streaming_lab.analysis.ledger import Ledger
+    from streaming_lab.analysis.sankey import ledger_sankey
+
+    return str(ledger_sankey(Ledger.from_json(ledger)))
