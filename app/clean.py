@@ -18,6 +18,7 @@ from typing import Any
 from streaming_lab import settings
 from streaming_lab.cli import VERSION
 from streaming_lab.paths import PROJECT, build_folder, cache_folder, lab_home
+from streaming_lab.processes import Place, locate
 
 TOOLS = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")
 SOURCES = ("app", "scripts", "tests", "notebooks")
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def find_heaps(everything: bool) -> list[Heap]:
     """Everything that may be removed now; `everything` adds the last report, the outboxes and the environment."""
-    home, build, idle = lab_home(), build_folder(), not find_cluster_pids(lab_home())
+    home, build, idle = lab_home(), build_folder(), not is_in_use(lab_home())
     heaps = [Heap("clusters that have ended", tuple(ended_clusters(home)))]
     heaps.append(Heap("what building the native core left", below(PROJECT / "build", ("lib*", "temp*", "bdist*"))))
     heaps.append(Heap("built native cores", tuple(find_native_cores(everything and idle))))
@@ -98,6 +99,11 @@ def describe_kept() -> list[str]:
             f"A cluster runs (pid {', '.join(map(str, sorted(pids)))}): all that it may use stays, and the report. "
             "End it: python3 scripts/cluster.py stop"
         )
+    for place in filter(None, map(find_remote_place, lab_home().glob("cluster*.json"))):
+        lines.append(
+            f"A cluster runs on {place}, which is not this machine or container: all that it may use stays. End it "
+            "there, or when that is gone: python3 scripts/cluster.py forget"
+        )
     if has_shared_cache():
         lines.append(f"{cache_folder()} stays: {settings.CACHE.name} says that others may use it, too.")
     return lines
@@ -105,14 +111,28 @@ def describe_kept() -> list[str]:
 
 def ended_clusters(home: Path) -> Iterator[Path]:
     """State files, run folders and logs of clusters whose processes have all ended."""
-    alive = [file for file in home.glob("cluster*.json") if pids_in_use(file)]
+    alive = [file for file in home.glob("cluster*.json") if pids_in_use(file) or find_remote_place(file)]
     texts = [file.read_text(errors="replace") for file in alive]
     yield from (file for file in sorted(home.glob("cluster*.json")) if file not in alive)
     for folder in sorted(home.glob("run/*")):
         if not pid_of_run(folder) and not any(folder.name in text for text in texts):
             yield folder
-    if not find_cluster_pids(home):
+    if not is_in_use(home):
         yield from below(home, ("supervisor.log", "keeper.log", "cluster*.lock", "*.tmp"))
+
+
+def is_in_use(home: Path) -> bool:
+    """Whether a cluster of this lab home runs, here or elsewhere."""
+    return bool(find_cluster_pids(home) or any(map(find_remote_place, home.glob("cluster*.json"))))
+
+
+def find_remote_place(file: Path) -> Place | None:
+    """The other machine or container that a state file names."""
+    try:
+        place = Place(**json.loads(file.read_bytes())["place"])
+        return place if all(type(one) is str for one in vars(place).values()) and locate(place) == "elsewhere" else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def find_cluster_pids(home: Path) -> set[int]:
@@ -131,14 +151,14 @@ def pids_in_use(file: Path) -> set[int]:
     """The pids in the state file of a cluster, of any version, that are in use."""
     try:
         return set(filter(pid_exists, _pids(json.loads(file.read_bytes()))))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return set()
 
 
 def _pids(data: Any) -> Iterator[int]:
     if isinstance(data, dict):
         for name, inner in data.items():
-            if name == "pid" and isinstance(inner, int):
+            if name == "pid" and type(inner) is int and inner > 0:
                 yield inner
             elif name not in ("users", "leases"):
                 yield from _pids(inner)

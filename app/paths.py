@@ -1,9 +1,13 @@
 """The folders of the project and of everything that the lab makes."""
 
+import errno
+import shutil
 from pathlib import Path
 
 from streaming_lab import settings
+from streaming_lab.errors import LabError
 
+FULL = 4e6  # bytes: with less free space a broker does not start
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCE = PROJECT / "src"  # where this package is imported from: src/streaming_lab is a link to app/
 
@@ -21,3 +25,41 @@ def cache_folder() -> Path:
 def build_folder() -> Path:
     """The folder of a run's results: `LAB_BUILD`, otherwise `build` in the project."""
     return settings.BUILD.get() or PROJECT / "build"
+
+
+def folder_error(folder: Path, error: Exception) -> LabError:
+    """The error for a folder of the lab in which nothing can be written: a full disk, a read-only one, no folder.
+
+    `error` is what failed there; one that is a `LabError` is returned unless the disk is full.
+    """
+    full = describe_full_disk(folder)
+    if not full and isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        full = f"the disk of {folder} is full, or your quota of it"
+    if full:
+        then = f"\n{error.problem}" if isinstance(error, LabError) else ""
+        return LabError(
+            f"{full}{then}",
+            "Free some space (python3 scripts/clean.py offers what the lab can make again), or set LAB_HOME to a "
+            "folder on another disk.",
+        )
+    if isinstance(error, LabError):
+        return error
+    said = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
+    return LabError(f"cannot write in {folder}: {said}", "Set LAB_HOME to a folder where you may write.")
+
+
+def describe_full_disk(folder: Path) -> str:
+    """The space on a folder's disk, if too little is left for a broker; otherwise nothing."""
+    free, size = _space(folder)
+    return f"the disk of {folder} is full: {free / 1e6:.1f} MB of {size / 1e6:.1f} MB are free" if free < FULL else ""
+
+
+def _space(folder: Path) -> tuple[float, float]:
+    """Free and total bytes of the disk on which a folder is, or would be made."""
+    for place in (folder, *folder.absolute().parents):
+        try:
+            found = shutil.disk_usage(place)
+            return found.free, found.total
+        except OSError:
+            continue
+    return float("inf"), float("inf")

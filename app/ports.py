@@ -2,7 +2,11 @@
 
 import contextlib
 import errno
+import os
 import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 from streaming_lab.errors import LabError
 
@@ -28,6 +32,17 @@ def check_free(port: int, cure: str) -> None:
             raise PortTaken(port, cure) from error
 
 
+def is_taken(port: int) -> bool:
+    """Whether a socket that listens, or is about to, keeps others from 127.0.0.1:`port`."""
+    try:
+        check_free(port, "")
+    except PortTaken:
+        return True
+    except LabError:
+        return False
+    return False
+
+
 def find_holder(port: int | str) -> str:
     """Name and pid of the process that listens at a port, as far as the system shows it."""
     import psutil  # only when something is in the way
@@ -39,3 +54,40 @@ def find_holder(port: int | str) -> str:
                     if one.status == psutil.CONN_LISTEN and one.laddr and str(one.laddr.port) == str(port):
                         return f"{process.info['name']} (pid {process.pid})"
     return "a process that the system does not show (another user's?)"
+
+
+def holds_port(pid: int, port: int) -> bool:
+    """Whether this process itself listens at a TCP port; True also where the system does not show who listens there."""
+    return _holds_port(pid, port)
+
+
+if sys.platform == "linux":
+
+    def _holds_port(pid: int, port: int) -> bool:
+        sockets = {f"socket:[{inode}]" for inode in _listening_inodes(pid, port)}
+        return not sockets or any(link in sockets for link in _open_files(pid))
+
+    def _listening_inodes(pid: int, port: int) -> Iterator[str]:
+        """The sockets that listen at a port of any address, as proc_pid_net(5) lists them."""
+        for name in ("tcp", "tcp6"):
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/net/{name}").read_text(encoding="ascii").splitlines()[1:]:
+                    fields = line.split()
+                    if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                        yield fields[9]
+
+    def _open_files(pid: int) -> Iterator[str]:
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    yield os.readlink(entry.path)
+
+else:
+
+    def _holds_port(pid: int, port: int) -> bool:
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            found = psutil.Process(pid).net_connections(kind="tcp")
+            return any(one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port for one in found)
+        return True

@@ -11,6 +11,7 @@ from waiting import eventually
 from streaming_lab.cluster.embedded import state
 from streaming_lab.cluster.embedded.state import State
 from streaming_lab.paths import PROJECT
+from streaming_lab.processes import is_alive
 
 USER = "import time; from streaming_lab.cluster import attach; c = attach(user='driver'); print('up', flush=True); "
 
@@ -45,7 +46,7 @@ def pids(found: State) -> list[int]:
 def gone(found: State) -> bool:
     """Whether supervisor and brokers have all ended."""
     known = [found.supervisor, *(broker.process for broker in found.brokers)]
-    return not any(state.is_alive(one) for one in known)
+    return not any(is_alive(one) for one in known)
 
 
 def leaves_nothing(found: State, home: Path) -> bool:

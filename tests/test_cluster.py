@@ -23,7 +23,15 @@ from streaming_lab.client.errors import BrokerUnavailable
 from streaming_lab.cluster import ClusterError, Description, attach, cli
 from streaming_lab.cluster.embedded import jars, state
 from streaming_lab.cluster.embedded.broker import BrokerPorts, free_ports, server_properties
-from streaming_lab.cluster.embedded.jvm import META_FILE, SNAPSHOT, FormatCache, Jvm, StartCache, new_cluster_id
+from streaming_lab.cluster.embedded.jvm import (
+    META_FILE,
+    SNAPSHOT,
+    FormatCache,
+    Jvm,
+    StartCache,
+    hash_file,
+    new_cluster_id,
+)
 from streaming_lab.cluster.embedded.start_stop import one_at_a_time, stop_cluster
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
@@ -252,7 +260,7 @@ def test_the_start_up_cache_is_trained_once_and_a_bad_one_only_costs_speed(
     for content, with_stamp in ((good, True), (good[:1000000], False), (os.urandom(5000), True), (good[:-9999], True)):
         cache.file.write_bytes(content)
         if with_stamp:
-            cache.stamp.write_text(json.dumps(cache._signature()))
+            cache.stamp.write_text(json.dumps([*cache._signature(), hash_file(cache.file)]))
         with attach("embedded") as cluster:
             assert cluster.describe().version == "4.4.0"
             assert now(home).training == (not cache.usable())
@@ -268,8 +276,11 @@ def test_a_cache_that_changed_or_is_half_there_is_not_used(tmp_path: Path) -> No
     cache.temporary().write_bytes(b"trained")
     assert cache.accept(cache.temporary())
     assert cache.usable()
-    cache.file.write_bytes(b"trained!")
-    assert not cache.usable()
+    kept = cache.file.stat()
+    for content in (b"trained!", b"Trained"):  # the second one has size and time of the first
+        cache.file.write_bytes(content)
+        os.utime(cache.file, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+        assert not cache.usable()
     cache.discard()
     assert list(tmp_path.iterdir()) == []
 
@@ -302,6 +313,8 @@ def test_a_template_formats_as_the_tool_does(tmp_path: Path) -> None:
     lines = (tmp_path / "data" / META_FILE).read_text().splitlines()
     assert [lines[0], lines[2], lines[3]] == ["cluster.id=id", "node.id=2", "version=1"]
     assert re.fullmatch(r"directory\.id=[\w-]{22}", lines[1])
+    template.file.write_bytes(b"others")
+    assert not template.apply(tmp_path / "changed", "id", 2)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ FOUNDATION = {
     "clean",
     "waiting",
     "ports",
+    "processes",
     "skipped_imports",
     "wording",
 }  # "": the version

@@ -20,6 +20,7 @@ from streaming_lab.cluster import ClusterError, attach, running
 from streaming_lab.cluster.embedded import state
 from streaming_lab.cluster.embedded.start_stop import stop_cluster
 from streaming_lab.paths import PROJECT
+from streaming_lab.processes import identify_process, is_alive
 
 REAL = pytest.mark.parametrize("home", ["a real JVM"], indirect=True)
 
@@ -63,7 +64,7 @@ def test_a_process_that_attaches_twice_is_two_users(home: Path) -> None:
         with attach("embedded"):
             assert len(now(home).users) == 2
         assert len(now(home).users) == 1
-        assert state.is_alive(now(home).brokers[0].process)
+        assert is_alive(now(home).brokers[0].process)
 
 
 @pytest.mark.parametrize("ending", ["SIGINT", "SIGTERM", "SIGKILL"])
@@ -131,8 +132,8 @@ def test_orphans_of_a_killed_supervisor_and_watchdog_are_ended_by_the_next_start
         assert len(watchdog) == 1
         os.kill(watchdog[0], signal.SIGKILL)
         os.kill(found.supervisor.pid, signal.SIGKILL)
-        assert eventually(lambda: not state.is_alive(found.supervisor))
-        assert state.is_alive(found.brokers[0].process)
+        assert eventually(lambda: not is_alive(found.supervisor))
+        assert is_alive(found.brokers[0].process)
     with attach("embedded"):
         assert gone(found)
 
@@ -143,9 +144,9 @@ def test_a_pid_that_is_now_something_else_is_left_alone(home: Path) -> None:
         found = now(home)
         first.close(wait=True)
     sleeper = subprocess.Popen(["sleep", "60"])
-    stranger = state.ProcessId(sleeper.pid, 1.0)
+    stranger = replace(identify_process(sleeper.pid), ticks=1)
     stale = replace(found, supervisor=stranger, brokers=tuple(replace(b, process=stranger) for b in found.brokers))
-    state.write_state(state.state_file("", home), stale)
+    state.StateFile(state.state_file("", home), "token").write(stale)
     try:
         assert running() is None
         with attach("embedded"):

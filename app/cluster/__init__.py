@@ -55,6 +55,6 @@ def running() -> Connection | None:
     from streaming_lab.cluster.embedded import state
 
     found = state.read_state(state.state_file())
-    if found is None or found.status != "running" or not state.is_alive(found.supervisor):
+    if found is None or found.status != "running" or not found.runs:
         return None
     return {"bootstrap_servers": found.servers}

@@ -70,7 +70,7 @@ class Cluster(ABC):
         )
 
     def kill(self, broker: int = 1) -> None:
-        """SIGKILL one broker, as a power cut would; its port stays reserved for `restart`."""
+        """SIGKILL one broker, as a power cut would; `restart` takes the same port, if nothing else has it by then."""
         self.command("kill", broker)
 
     def pause(self, broker: int = 1) -> None:

@@ -6,22 +6,23 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-
-import psutil
+from pathlib import Path
 
 from streaming_lab import settings
 from streaming_lab.cli import VERSION, whole
 from streaming_lab.cluster.base import ClusterError
 from streaming_lab.cluster.embedded import client, state
-from streaming_lab.cluster.embedded.start_stop import stop_cluster
+from streaming_lab.cluster.embedded.start_stop import forget_cluster, stop_cluster
 from streaming_lab.cluster.embedded.state import State
+from streaming_lab.paths import describe_full_disk
+from streaming_lab.processes import ProcessId, is_alive
 from streaming_lab.reader.decode import native
 
 EVAL = 'eval "$(python3 scripts/cluster.py address --shell)"'
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`start`, `status`, `address` or `stop`; returns 1 when `status` finds no cluster, otherwise 0."""
+    """`start`, `status`, `address`, `stop` or `forget`; returns 1 when `status` finds no cluster, otherwise 0."""
     parser = argparse.ArgumentParser(
         prog="cluster.py",
         description=__doc__,
@@ -44,12 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     form.add_argument("--json", action="store_true", help="as clients take it: bootstrap_servers, and the cluster id")
     form.add_argument("--shell", action="store_true", help=f"a line that sets KAFKA_BOOTSTRAP_SERVERS: {EVAL}")
     commands.add_parser("stop", help="end it, even while it is in use")
+    commands.add_parser("forget", help="remove the files of a cluster whose machine or container is gone")
     options = parser.parse_args(arguments)
     if options.command == "start":
         return _start(options)
     if options.command == "address":
         return _address(options)
-    return _status() if options.command == "status" else _stop()
+    return {"status": _status, "stop": _stop, "forget": _forget}[options.command]()
 
 
 def _start(options: argparse.Namespace) -> int:
@@ -100,7 +102,7 @@ def running_cluster() -> State:
 
 def _living() -> list[State]:
     files = [state.state_file(name) for name in state.instance_names()]
-    return [one for file in files if (one := state.read_state(file)) and state.is_alive(one.supervisor)]
+    return [one for file in files if (one := state.read_state(file)) and one.runs]
 
 
 def _address(options: argparse.Namespace) -> int:
@@ -113,22 +115,40 @@ def _address(options: argparse.Namespace) -> int:
 
 
 def _status() -> int:
-    found = _living()
-    strangers = [file for name in state.instance_names() if state.strangers(file := state.state_file(name))]
-    for one in found:
-        _say("\n".join(lines(one)))
-    for file in strangers:
-        _say(f"another version's cluster ({file}); end it: python3 scripts/cluster.py stop")
-    if not found and not strangers:
-        _say("no cluster runs; start one: python3 scripts/cluster.py start")
-    return 0 if found or strangers else 1
+    files = [state.state_file(name) for name in state.instance_names()]
+    told = [text for file in files if (text := describe_cluster(file))]
+    for text in told or ["no cluster runs; start one: python3 scripts/cluster.py start"]:
+        _say(text)
+    return 0 if told else 1
+
+
+def describe_cluster(file: Path) -> str:
+    """What `status` says of the cluster of one state file; nothing when none of its processes is left."""
+    stop, found = "python3 scripts/cluster.py stop", state.read_state(file)
+    if place := state.find_elsewhere(file):
+        return (
+            f"a cluster runs on {place}, which is not this machine or container ({file}); stop it there, or when that "
+            "is gone: python3 scripts/cluster.py forget"
+        )
+    if found is not None and found.runs:
+        return "\n".join(lines(found))
+    if found is not None and (left := found.living_brokers):
+        pids = ", ".join(str(one.pid) for one in left)
+        return f"a cluster whose supervisor was killed ({file}): its brokers still run (pid {pids}); end them: {stop}"
+    return f"another version's cluster ({file}); end it: {stop}" if state.strangers(file) else ""
 
 
 def lines(one: State) -> list[str]:
-    """The lines of `status` about one cluster."""
-    age = timedelta(seconds=int(time.time() - one.started_at))
+    """What `status` says of one cluster."""
+    age = timedelta(seconds=max(0, int(time.time() - one.started_at)))
+    died = ", ".join(f"broker {broker.id}" for broker in one.dead_brokers)
+    lost = ", ".join(f"broker {broker.id}" for broker in one.lost_brokers)
+    full = describe_full_disk(Path(one.run))
     return [
         f"Kafka {one.version or '?'}, {one.status} for {age}, profile {one.profile}",
+        *([f"  broken: {died} died; end it: python3 scripts/cluster.py stop"] if died else []),
+        *([f"  broken: {lost} ended, or is just being restarted"] if lost else []),
+        *([f"  {full}; what is shown here may be old"] if full else []),
         f"  cluster id  {one.cluster_id}",
         *(f"  broker {b.id}    127.0.0.1:{b.port}, {b.status}, {_memory(b.process)}" for b in one.brokers),
         f"  supervisor  {_memory(one.supervisor)}; ends {one.grace:g} s after the last user",
@@ -142,9 +162,11 @@ def lines(one: State) -> list[str]:
     ]
 
 
-def _memory(process: state.ProcessId | None) -> str:
-    if process is None or not state.is_alive(process):
+def _memory(process: ProcessId | None) -> str:
+    if process is None or not is_alive(process):
         return "no process"
+    import psutil
+
     try:
         return f"pid {process.pid}, {psutil.Process(process.pid).memory_info().rss / 1e6:.0f} MB"
     except psutil.Error:
@@ -152,11 +174,15 @@ def _memory(process: state.ProcessId | None) -> str:
 
 
 def _stop() -> int:
-    ended = 0
+    ended, elsewhere = 0, None
     for name in list(state.instance_names()):
         file = state.state_file(name)
-        found = state.read_state(file)
-        end = stop_cluster(file, _say)
+        try:
+            found = state.read_state(file)
+            end = stop_cluster(file, _say)
+        except ClusterError as error:
+            elsewhere = error  # raised after the others have been stopped
+            continue
         if end is None:
             continue
         ended += 1
@@ -165,8 +191,19 @@ def _stop() -> int:
         if found is not None:
             again = "the next start --keep finds them"
             _say(f"Its data are kept in {found.kept}: {again}." if found.kept else "Its data are gone with it.")
+    if elsewhere is not None:
+        raise elsewhere
     if not ended:
         _say("no cluster runs")
+    return 0
+
+
+def _forget() -> int:
+    forgotten = [place for name in list(state.instance_names()) if (place := forget_cluster(state.state_file(name)))]
+    for place in forgotten:
+        _say(f"forgot the cluster that ran on {place}")
+    if not forgotten:
+        _say("no cluster of another machine is known here; to end one of this machine: python3 scripts/cluster.py stop")
     return 0
 
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import psutil
-
 from streaming_lab.cluster.base import ClusterError
 from streaming_lab.cluster.embedded.jvm import HOSTS, Jvm
 from streaming_lab.cluster.embedded.places import make_temporary, properties_text, remove_temporary
-from streaming_lab.cluster.embedded.state import ProcessId, identify_process
+from streaming_lab.ports import find_holder, holds_port, is_taken
+from streaming_lab.processes import ProcessId, identify_process
 from streaming_lab.waiting import wait_until
 
 
@@ -133,14 +132,14 @@ class BrokerProcess:
         """The broker's JVM as the state file names it."""
         try:
             return identify_process(self.process.pid) if self.process is not None and self.runs else None
-        except psutil.Error:
+        except OSError:
             return None
 
     def wait_for_port(self, deadline: float) -> None:
-        """Returns when the broker accepts connections; raises `ClusterError` with the end of its log."""
+        """Returns when the broker itself accepts connections; raises `ClusterError` with the end of its log."""
 
         def accepts() -> bool:
-            if is_listening(self.ports.port):
+            if self.process and is_listening(self.ports.port) and holds_port(self.process.pid, self.ports.port):
                 return True
             if not self.runs:
                 raise self.failure("ended while it was starting")
@@ -160,6 +159,12 @@ class BrokerProcess:
             return ClusterError(
                 f"Kafka's broker {self.ports.id} {what}{ending}: out of memory. The end of its log:\n{tail}",
                 "A broker needs about 350 MB of memory: free some, or unset LAB_KAFKA_HEAP if it is set.",
+            )
+        taken = [port for port in (self.ports.port, self.ports.controller_port) if is_taken(port)]
+        if "Address already in use" in tail and taken:
+            return ClusterError(
+                f"Kafka's broker {self.ports.id} {what}{ending}: port {taken[0]} is taken by {find_holder(taken[0])}",
+                "Stop that process, then try again.",
             )
         return ClusterError(
             f"Kafka's broker {self.ports.id} {what}{ending}. The end of its log:\n{tail}",

@@ -12,6 +12,7 @@ from streaming_lab.cluster.base import BrokerVerb, ClusterError
 from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, free_ports, wait_all
 from streaming_lab.cluster.embedded.jvm import FormatCache, Jvm, StartCache, new_cluster_id, read_cluster_id
 from streaming_lab.cluster.embedded.start_stop import StartRequest
+from streaming_lab.ports import check_free
 
 # The last line that the shell reads lists the process groups to kill; an empty line lists none.
 _SHELL = 'groups=; while read -r line; do groups=$line; done; for group in $groups; do kill -9 "-$group"; done'
@@ -62,7 +63,7 @@ class Brokers:
     def __init__(self, request: StartRequest, run: Path) -> None:
         self.request, self.run = request, run
         self.jvm = Jvm(request.java, request.jars, request.profile, request.heap)
-        self.cache = StartCache.of(self.jvm, Path(request.cache))
+        self.cache = StartCache.of(self.jvm, Path(request.cache), request.digest)
         self.template = FormatCache.of(request.jars, Path(request.cache))
         self.cluster_id = self._read_kept_id() or new_cluster_id()
         self.version: str | None = None  # known when the broker has logged it, just after its port opened
@@ -70,6 +71,7 @@ class Brokers:
         self.warm = False
         self.all: list[BrokerProcess] = []
         self.busy = threading.RLock()  # one command at a time
+        self.watchdog: Watchdog | None = None
         self._trainee: Path | None = None
         self._training_lock = ExitStack()  # one cluster on this machine trains at a time
 
@@ -156,6 +158,9 @@ class Brokers:
         broker = self.find(number)
         if verb == "restart":
             self._end([broker], CLEAN_END_TIMEOUT)
+            broker.status = "killed"
+            for port in (broker.ports.port, broker.ports.controller_port):
+                check_free(port, f"Stop that process, then restart broker {number}.")
             broker.start(*self._flags(broker))
             self._watch()
             broker.wait_for_port(time.monotonic() + BROKERS_TIMEOUT)
@@ -167,8 +172,8 @@ class Brokers:
         """Marks brokers that ended without a command as `dead`, and reads the version; True when something changed."""
         if not self.busy.acquire(blocking=False):
             return False  # during a command an ended broker is no news
+        ended = [broker for broker in self.all if broker.status in ("running", "paused") and not broker.runs]
         try:
-            ended = [broker for broker in self.all if broker.status in ("running", "paused") and not broker.runs]
             for broker in ended:
                 broker.status = "dead"
             if ended:
@@ -177,6 +182,8 @@ class Brokers:
             if news:
                 self.version = version
             return bool(ended) or news
+        except OSError:  # no free file descriptor, say: the version is read later
+            return bool(ended)
         finally:
             self.busy.release()
 
@@ -189,7 +196,8 @@ class Brokers:
             if self._trainee is not None:
                 self._trainee.unlink(missing_ok=True)
             self._training_lock.close()
-            self.watchdog.close()
+            if self.watchdog is not None:
+                self.watchdog.close()
             return forced, trained
 
     def end_now(self) -> None:
@@ -209,7 +217,8 @@ class Brokers:
         return forced
 
     def _watch(self) -> None:
-        self.watchdog.watch([broker.process.pid for broker in self.all if broker.process and broker.runs])
+        if self.watchdog is not None:
+            self.watchdog.watch([broker.process.pid for broker in self.all if broker.process and broker.runs])
 
     def _flags(self, broker: BrokerProcess | None) -> tuple[str, ...]:
         """JVM options: the start-up cache where there is one; otherwise the first broker trains one."""

@@ -21,8 +21,10 @@ from streaming_lab.cluster.embedded.start_stop import (
     wait_until_gone,
 )
 from streaming_lab.cluster.embedded.state import State
+from streaming_lab.processes import is_alive
 from streaming_lab.waiting import wait_until
 
+REPAIR_TIMEOUT = 1.0  # seconds for a supervisor to write a damaged state file again
 SETTLE_TIMEOUT = 150.0  # seconds for another process's start or stop, which may train the start-up cache
 
 
@@ -147,17 +149,20 @@ def wait_until_settled(file: Path) -> State | None:
     A dead supervisor's brokers are ended, its files removed. Raises `ClusterError` when a broker
     died on its own, or when another version's cluster runs.
     """
+    state.check_place(file)
     found = state.read_state(file)
 
     def is_settled() -> bool:
         nonlocal found
         found = state.read_state(file)
-        return found is None or found.status == "running" or not state.is_alive(found.supervisor)
+        return found is None or found.status == "running" or not found.runs
 
     def unsettled() -> ClusterError:
         return ClusterError(f"the cluster has been {found and found.status} for {SETTLE_TIMEOUT:.0f} s", STOP_CURE)
 
     wait_until(is_settled, SETTLE_TIMEOUT, unsettled)
+    if found is None and file.exists():
+        found = wait_until(lambda: state.read_state(file), REPAIR_TIMEOUT)
     if found is None:
         if strangers := state.strangers(file):
             raise ClusterError(
@@ -165,7 +170,8 @@ def wait_until_settled(file: Path) -> State | None:
                 "End it: python3 scripts/cluster.py stop",
             )
         file.unlink(missing_ok=True)  # nothing, or nothing readable
-    elif not state.is_alive(found.supervisor):
+        return None
+    if not found.runs:
         clean_up_orphans(found, file)
         found = None
     else:
@@ -175,11 +181,10 @@ def wait_until_settled(file: Path) -> State | None:
 
 def check_alive(found: State) -> None:
     """Raises `ClusterError` with the log's tail when a broker ended without a command."""
-    for broker in found.brokers:
-        if broker.status == "dead":
-            raise ClusterError(
-                f"Kafka's broker {broker.id} died. The end of its log:\n{log_tail(found, broker.id)}", STOP_CURE
-            )
+    for broker in found.dead_brokers:
+        raise ClusterError(
+            f"Kafka's broker {broker.id} died. The end of its log:\n{log_tail(found, broker.id)}", STOP_CURE
+        )
 
 
 def log_tail(found: State, broker: int, lines: int = 15) -> str:
@@ -193,7 +198,7 @@ def _join(found: State, file: Path, user: str, pid: int | None) -> State | None:
     try:
         answer = call(found.address, found.token, "attach", user=user, pid=pid)
     except (OSError, ValueError) as error:
-        if state.is_alive(found.supervisor):
+        if is_alive(found.supervisor):
             raise ClusterError(
                 f"the cluster's supervisor (pid {found.supervisor.pid}) does not answer", STOP_CURE
             ) from error

@@ -3,7 +3,7 @@
 python -m streaming_lab.cluster.embedded.supervisor        started by `start_stop`, with a start request on stdin
 
 The supervisor runs in a session of its own, so neither Ctrl-C nor a kernel's end reaches it. It imports the standard
-library and psutil only, because every start waits for it.
+library only, because every start waits for it.
 """
 
 import contextlib
@@ -15,26 +15,20 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from streaming_lab.cluster.base import BROKER_VERBS, BrokerVerb, ClusterError
+from streaming_lab.cluster.base import BROKER_VERBS, BrokerVerb
 from streaming_lab.cluster.embedded.broker import BrokerProcess
 from streaming_lab.cluster.embedded.brokers import Brokers
 from streaming_lab.cluster.embedded.rpc import Reply, Server
 from streaming_lab.cluster.embedded.start_stop import StartRequest
-from streaming_lab.cluster.embedded.state import (
-    BrokerState,
-    Lease,
-    ProcessId,
-    State,
-    identify_process,
-    state_file,
-    write_state,
-)
+from streaming_lab.cluster.embedded.state import BrokerState, Lease, State, StateFile, state_file
+from streaming_lab.errors import LabError
+from streaming_lab.paths import folder_error
+from streaming_lab.processes import find_place, identify_process, is_alive
 from streaming_lab.waiting import wait_until
 
 
@@ -42,43 +36,33 @@ class Leases:
     """The users of a cluster, one entry for each attachment: a process that attaches twice must close twice."""
 
     def __init__(self) -> None:
-        self._all: list[tuple[Lease, psutil.Process | None]] = []
+        self._all: list[Lease] = []
 
     def __len__(self) -> int:
         return len(self._all)
 
-    @property
-    def leases(self) -> tuple[Lease, ...]:
-        """The leases as the state file lists them."""
-        return tuple(user for user, _ in self._all)
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(self._all)
 
     def acquire(self, name: str, pid: int | None) -> None:
         """Add a user; without a pid it is a hold, which lasts until `stop`."""
-        process = None if pid is None else psutil.Process(pid)
-        known = None if process is None else ProcessId(process.pid, process.create_time())
+        known = None if pid is None else identify_process(pid)
         if pid is None:
             self.release(name, None)  # a second hold of the same name replaces the first
-        self._all.append((Lease(name, known, time.time()), process))
+        self._all.append(Lease(name, known, time.time()))
 
     def release(self, name: str, pid: int | None) -> None:
         """Remove one attachment of this user, if there is one."""
-        for index, (user, _) in enumerate(self._all):
+        for index, user in enumerate(self._all):
             if user.name == name and (user.process.pid if user.process else None) == pid:
                 del self._all[index]
                 return
 
     def drop_ended(self) -> bool:
         """Remove the processes that ended; True when there were any."""
-        alive = [one for one in self._all if one[1] is None or _runs(one[1])]
+        alive = [one for one in self._all if one.process is None or is_alive(one.process)]
         dropped, self._all = len(alive) < len(self._all), alive
         return dropped
-
-
-def _runs(process: psutil.Process) -> bool:
-    """Whether the process is still there (psutil compares start times) and no zombie."""
-    with contextlib.suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 CHECK_INTERVAL = 0.25  # seconds between two checks of users and brokers
@@ -90,9 +74,9 @@ class Supervisor:
 
     def __init__(self, request: StartRequest) -> None:
         self.request = request
-        self.file = state_file(request.instance, Path(request.home))
         self.run = Path(request.home) / "run" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}"
-        self.run.mkdir(parents=True)
+        self.run.parent.mkdir(parents=True, exist_ok=True)
+        self.run.mkdir(mode=0o700)  # its owner's alone: it holds events, logs and the socket
         self.brokers = Brokers(request, self.run)
         self.lock = threading.RLock()
         self.users = Leases()
@@ -101,9 +85,12 @@ class Supervisor:
         self.waiting = 0
         self.forced: list[int] = []
         self.trained = False
-        self.service = Server(secrets.token_hex(16), self.answer)
+        self.service = Server(secrets.token_hex(16), self.answer, self.run)
+        self.file = StateFile(state_file(request.instance, Path(request.home)), self.service.token)
+        self.unsaved = False
         self.state = State(
             status="starting",
+            place=find_place(),
             supervisor=identify_process(os.getpid()),
             address=self.service.address,
             token=self.service.token,
@@ -122,44 +109,55 @@ class Supervisor:
         )
 
     def start(self) -> None:
-        """Start the brokers; raises `ClusterError`, and leaves nothing running, when one does not open its port."""
-        self.users.acquire(self.request.user, self.request.pid)
+        """Start the brokers; raises LabError or OSError, and leaves nothing running, when one fails."""
         begun = time.monotonic()
         try:
+            self.users.acquire(self.request.user, self.request.pid)
+            self.file.write(self.state)  # before the first JVM: whatever befalls this process, the files are known
             self.brokers.start(on_change=self.publish)
-        except ClusterError:
+            self.state = replace(self.state, status="running", ready_seconds=round(time.monotonic() - begun, 3))
+            self._write()
+        except (LabError, OSError):
             self.brokers.end(patience=0)
             self.close(keep=True)
             raise
-        self.state = replace(self.state, status="running", ready_seconds=round(time.monotonic() - begun, 3))
-        self.publish()
 
     def publish(self) -> None:
-        """Write the current state to the state file; a file that was removed is not written again: the cluster ends."""
+        """Write the current state to the state file; a file that was removed is not written again: the cluster ends.
+
+        A write that fails, as on a full disk, is tried again by `watch`: the state on the disk is old for a while.
+        """
         with self.lock:
-            if self.state.brokers and not self.file.exists():
+            if self.file.check() == "gone":
                 self.ending.set()
                 return
-            self.state = replace(
-                self.state,
-                cluster_id=self.brokers.cluster_id,
-                version=self.brokers.version,
-                training=self.brokers.training,
-                brokers=tuple(_broker_state(broker) for broker in self.brokers.all),
-                users=self.users.leases,
-            )
-            write_state(self.file, self.state)
+            self.unsaved = True
+            with contextlib.suppress(OSError):
+                self._write()
+
+    def _write(self) -> None:
+        self.state = replace(
+            self.state,
+            cluster_id=self.brokers.cluster_id,
+            version=self.brokers.version,
+            training=self.brokers.training,
+            brokers=tuple(_broker_state(broker) for broker in self.brokers.all),
+            users=tuple(self.users),
+        )
+        self.file.write(self.state)
+        self.unsaved = False
 
     def watch(self) -> None:
         """Return when the cluster must end: on request, state file removed, or no user for the grace time."""
         alone_since: float | None = None
         while not self.ending.wait(CHECK_INTERVAL):
             with self.lock:
-                if self.users.drop_ended() or self.brokers.check():
+                changed = [self.users.drop_ended(), self.brokers.check(), self.unsaved]
+                if any(changed) or self.file.check() != "written":
                     self.publish()
                 now = time.monotonic()
                 alone_since = None if self.users else alone_since or now
-                if not self.file.exists() or (alone_since and now - alone_since >= self.request.grace):
+                if alone_since and now - alone_since >= self.request.grace:
                     self.ending.set()
 
     def end(self) -> None:
@@ -172,18 +170,19 @@ class Supervisor:
 
     def close(self, keep: bool) -> None:
         """Remove the files, answer pending `wait` calls, and close the server."""
-        if keep:
-            (self.run / "kept").touch()
-        else:
-            shutil.rmtree(self.run, ignore_errors=True)
-        self.file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            if keep:
+                (self.run / "kept").touch()
+            else:
+                shutil.rmtree(self.run, ignore_errors=True)
+        self.file.remove()
         self.ended.set()
         wait_until(lambda: not self.waiting, 1.0, step=0.005)
         self.service.shutdown()
         self.service.server_close()
 
     def answer(self, command: str, arguments: dict[str, Any]) -> Reply:
-        """Carry out a user's command; a `ClusterError` becomes the reply's problem and cure."""
+        """Carry out a user's command; an error becomes the reply's problem and cure."""
         try:
             if command == "wait":
                 return self._wait()
@@ -191,8 +190,11 @@ class Supervisor:
                 return self._to_broker(command, int(arguments["broker"]))
             with self.lock:
                 return self._change_users(command, arguments)
-        except ClusterError as error:
+        except LabError as error:
             return {"problem": error.problem, "cure": error.cure}
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            problem = f"the supervisor could not {command or 'answer'}: {type(error).__name__}: {error}"
+            return {"problem": problem, "cure": f"Its files: {self.run}."}
 
     def _change_users(self, command: str, arguments: dict[str, Any]) -> Reply:
         if command == "attach":
@@ -239,16 +241,18 @@ def main() -> None:
     if os.fork():
         os._exit(0)  # the starter is then not the parent, and need not wait for this process
     os.setsid()  # leader of a group of its own, so that the group can be ended as one
-    supervisor = Supervisor(request)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.ending.set())
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.umask(0o077)  # logs and data, the brokers' as well, are their owner's alone
     try:
+        supervisor = Supervisor(request)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: supervisor.ending.set())
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         supervisor.start()
-    except ClusterError as error:
-        _reply({"problem": error.problem, "cure": error.cure})
+    except (LabError, OSError) as error:
+        told = folder_error(Path(request.home), error)
+        _reply({"problem": told.problem, "cure": told.cure})
         return
-    _reply({"state": str(supervisor.file)})
+    _reply({"state": str(supervisor.file.path)})
     try:
         supervisor.watch()
     finally:
