@@ -1,6 +1,7 @@
 """The frame of every script: `run` turns errors and signals into exit codes; `whole` and `positive` read numbers."""
 
 import argparse
+import errno
 import signal
 import sys
 from collections.abc import Callable
@@ -11,13 +12,16 @@ from streaming_lab import __version__, settings
 from streaming_lab.errors import LabError
 
 VERSION = f"streaming-lab {__version__}"
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DISK_CURE = "Free some space there, or set LAB_HOME, LAB_BUILD and LAB_CACHE to folders on another disk."
 LONGEST = 1e9  # seconds, thirty years; Python's locks do not wait longer than 292
 
 
 def run(main: Callable[[], int]) -> int:
     """Check the settings, call `main` and return the exit code.
 
-    A `LabError` becomes two plain lines and 2, Ctrl-C, SIGTERM and SIGHUP become 130; a bug keeps its traceback.
+    A `LabError`, a full disk and a read-only one become two plain lines and 2, Ctrl-C, SIGTERM and SIGHUP become 130;
+    a bug keeps its traceback.
     `--version` is answered here.
     """
     if sys.argv[1:] == ["--version"]:
@@ -31,6 +35,12 @@ def run(main: Callable[[], int]) -> int:
         return main()
     except LabError as error:
         write_error(str(error))
+        return 2
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        write_error(f"cannot write{where}: {error.strerror}\n{DISK_CURE}")
         return 2
     except KeyboardInterrupt:
         write_error("interrupted")

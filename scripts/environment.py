@@ -74,12 +74,22 @@ def renew(checks):
 
 def bare():
     """Make the package importable on a supported Python; on any other run the calling script again, with one."""
+    check_place()
     os.environ.setdefault("PYTHONUTF8", "1")
     if not pythons.supported(sys.version_info[:2]):
         run_with(another_python())
     link_package()
     sys.path.insert(0, SOURCE)
     remove_leftovers()
+
+
+def check_place():
+    """Stop in a folder that no Python environment can be made in, before anything is made."""
+    if os.pathsep in PROJECT:
+        stop(
+            f"The lab's folder has a {os.pathsep!r} in its path, which Python's environments cannot have: {PROJECT}",
+            "Move or rename the folder and run the same command again.",
+        )
 
 
 def link_package():

@@ -442,3 +442,15 @@ def test_files_that_no_run_reads_go(bootstrap: ModuleType, monkeypatch: pytest.M
     assert sorted(path.relative_to(packages).as_posix() for path in packages.rglob("*") if path.is_file()) == sorted(
         kept
     )
+
+
+def test_a_folder_with_a_colon_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    """Python's venv cannot live there: two lines, exit code 2, and no file."""
+    place = tmp_path / "a:b"
+    place.mkdir()
+    path = script(place)
+    before = sorted(place.rglob("*"))
+    run = call(path, "-B")
+    assert (run.returncode, len(run.stderr.splitlines())) == (2, 2)
+    assert f"has a ':' in its path, which Python's environments cannot have: {place}" in run.stderr
+    assert sorted(place.rglob("*")) == before

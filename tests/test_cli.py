@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import errno
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streaming_lab import cli
-from streaming_lab.cli import positive, whole
+from streaming_lab.cli import positive, run, whole
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
 
@@ -101,3 +102,24 @@ def test_a_signal_ends_a_script_by_way_of_its_cleaning_up(number: int, under: tu
         finally:
             process.kill()
     assert (process.returncode, said) == (130, ("cleaned up\n", "interrupted\n"))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(OSError(errno.EROFS, "Read-only file system", "/x/y"), 2), (OSError(errno.EBADF, "bad"), None)]
+)
+def test_a_disk_that_takes_nothing_is_two_lines(
+    error: OSError, code: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A read-only checkout and a full disk are no bugs; any other OSError keeps its traceback."""
+
+    def main() -> int:
+        raise error
+
+    if code is None:
+        with pytest.raises(OSError, match="bad"):
+            run(main)
+        return
+    assert run(main) == code
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "cannot write /x/y: Read-only file system"
+    assert "LAB_HOME, LAB_BUILD and LAB_CACHE" in second

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
@@ -17,14 +18,16 @@ from peers import missing, needs
 
 from streaming_lab.client import topics
 from streaming_lab.client.connection import librdkafka_settings
-from streaming_lab.cluster.base import BROKER_VERBS
+from streaming_lab.cluster.base import BROKER_VERBS, ClusterError
 from streaming_lab.cluster.compose import cluster, docker
 from streaming_lab.cluster.compose.cluster import ComposeCluster
 from streaming_lab.cluster.compose.docker import ComposeProject
 from streaming_lab.cluster.compose.explain import explain_compose_file
 from streaming_lab.errors import LabError
+from streaming_lab.game.server import GameServer
 from streaming_lab.paths import PROJECT
 from streaming_lab.ports import PortTaken
+from streaming_lab.seed import game_api
 from streaming_lab.seed.then_and_now import Line, beside_today
 
 FILES = ("docker-compose.yml", "compose/trio.yml", "compose/2019.yml")
@@ -289,6 +292,51 @@ def test_the_chapters_run_on_containers(box: ComposeCluster, tmp_path: Path) -> 
     assert (record["cluster"]["version"], record["ledger"]["requests"]) == ("4.3.1", 300)
     assert record["ledger"]["closed"]
     assert {"kafka", "lab"} <= set(box.project.containers())
+
+
+@pytest.mark.parametrize("value", ["tcp://10.96.0.12:9092", "70000", "9092x"])
+def test_a_variable_that_holds_no_port_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Kubernetes sets KAFKA_PORT: refused before docker is asked, with the variable to unset."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ClusterError, match=f"KAFKA_PORT={value} is no port") as raised:
+        cluster.attach_compose("compose", ports={"KAFKA_PORT": value})
+    assert raised.value.cure.startswith("Unset KAFKA_PORT")
+
+
+def config(file: str) -> dict[str, Any]:
+    """The services of a compose file with all profiles, as docker compose reads it; no engine is needed."""
+    command = [needs("docker"), "compose", "--profile", "*", "--file", file, "config", "--format", "json"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    if "is not a docker command" in done.stderr:
+        missing("docker compose")
+    assert done.returncode == 0, done.stderr
+    services: dict[str, Any] = json.loads(done.stdout)["services"]
+    return services
+
+
+def test_no_health_check_and_no_curl_goes_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each curl of the file against a server here, with a proxy that nobody serves, as Docker would put it there."""
+    services = config(FILES[0])
+    tests = [one["healthcheck"]["test"][1:] for one in services.values() if "healthcheck" in one]
+    checks = [test for test in tests if test[0] == "curl"]
+    assert len(checks) == 2
+    with GameServer(game_api.app) as game:
+        dead = dict.fromkeys(("http_proxy", "HTTP_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
+        url = game.url.replace("127.0.0.1", "localhost") + "/"
+        for check in checks:
+            subprocess.run([*check[:-1], url], env={**os.environ, **dead}, check=True, timeout=30, capture_output=True)
+        for service in ("lab", "game", "jupyter"):
+            set_there = {name: value for name, value in services[service]["environment"].items() if value is not None}
+            environment = {**os.environ, **dead, **set_there}
+            typed = [needs("curl"), "--silent", "--fail", url]
+            subprocess.run(typed, env=environment, check=True, timeout=30, capture_output=True)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_no_broker_in_a_container_deletes_by_time(file: str) -> None:
+    """Every broker of every file keeps records of any age."""
+    brokers = [one for name, one in config(file).items() if name.startswith("kafka")]
+    assert {one["environment"]["KAFKA_LOG_RETENTION_MS"] for one in brokers} == {"-1"}
 
 
 def test_every_verb_has_its_subcommand() -> None:

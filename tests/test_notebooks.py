@@ -132,6 +132,21 @@ def test_runs_alone(number: str, tmp_path: Path) -> None:
     assert errors == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["01", "02"])
+def test_each_cell_can_run_twice(number: str, tmp_path: Path) -> None:
+    """As a person does in JupyterLab: the second run of a cell gives what the first gave, and the later ones hold."""
+    (path,) = (one for one in NOTEBOOKS if one.stem.startswith(number))
+    notebook = json.loads(path.read_text(encoding="utf8"))
+    twice = []
+    for cell in notebook["cells"]:
+        again = cell["cell_type"] == "code" and not tagged(cell, "parameters")
+        twice += [cell, {**cell, "id": f"{cell['id']}-again"}] if again else [cell]
+    changed = tmp_path / path.name
+    changed.write_text(json.dumps({**notebook, "cells": twice}), encoding="utf8")
+    papermill(changed, tmp_path / "out.ipynb")
+
+
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
     """Chapter 03 played by a small crowd, as its outputs compare; the first run is made once."""

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,23 @@ def test_a_kernel_that_ends_leaves_no_jvm(home: Path, way: str) -> None:
         client.stop_channels()
         manager.shutdown_kernel(now=way == "kill")
         manager.context.destroy()
+    assert leaves_nothing(found, home)
+
+
+@pytest.mark.slow
+def test_a_kernel_restarted_in_jupyterlab_finds_its_cluster_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jupyter's server is a user of the cluster as well: the kernel's end leaves it, the server's end does not."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as server:
+        monkeypatch.setenv("JPY_PARENT_PID", str(server.pid))
+        monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/01-start-the-cluster.ipynb")
+        for _ in range(2):  # the second kernel adds no second entry
+            with user():
+                found = now(home)
+                assert sorted(user.name for user in found.users) == ["JupyterLab", "driver"]
+            assert eventually(lambda: [user.name for user in now(home).users] == ["JupyterLab"])
+        time.sleep(1.0)  # more than the grace time
+        assert not gone(found)
+        server.kill()
     assert leaves_nothing(found, home)
 
 

@@ -116,10 +116,15 @@ def _address(options: argparse.Namespace) -> int:
 
 def _status() -> int:
     files = [state.state_file(name) for name in state.instance_names()]
+<<<<<<< HEAD
     told = [text for file in files if (text := describe_cluster(file))]
     for text in told or ["no cluster runs; start one: python3 scripts/cluster.py start"]:
+=======
+    texts = [text for file in files if (text := describe_cluster(file))]
+    for text in texts or ["no cluster runs; start one: python3 scripts/cluster.py start"]:
+>>>>>>> w-cluster
         _say(text)
-    return 0 if told else 1
+    return 0 if texts else 1
 
 
 def describe_cluster(file: Path) -> str:
@@ -177,8 +182,13 @@ def _stop() -> int:
     ended, elsewhere = 0, None
     for name in list(state.instance_names()):
         file = state.state_file(name)
+<<<<<<< HEAD
         try:
             found = state.read_state(file)
+=======
+        found = state.read_state(file)
+        try:
+>>>>>>> w-cluster
             end = stop_cluster(file, _say)
         except ClusterError as error:
             elsewhere = error  # raised after the others have been stopped

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 COMPOSE_TIMEOUT = 300.0  # seconds from `up` to healthy, with the download of missing images
 IN_CONTAINER = 9092  # the port in each broker's container that the file publishes for the host
 
+PORT_VARIABLES = ("KAFKA_PORT", "KAFKA_PORT_2", "KAFKA_PORT_3", "GAME_PORT", "JUPYTER_PORT")  # of the compose files
+
 SUBCOMMANDS: Mapping[BrokerVerb, tuple[str, ...]] = {
     "kill": ("kill", "--signal", "SIGKILL"),
     "pause": ("pause",),
@@ -112,6 +114,7 @@ def attach_compose(
         raise ClusterError(f"no cluster is called {name!r}", f"Containers come as {', '.join(RECIPES)}.")
     recipe = RECIPES[name]
     environment = {**os.environ, **ports} if ports else None
+    check_port_variables(environment or os.environ)
     docker.check_docker(environment)
     prefix = project or settings.COMPOSE_PROJECT.get()
     target = ComposeProject(recipe.project.replace("streaming-lab", prefix), PROJECT / recipe.file, environment)
@@ -120,6 +123,17 @@ def attach_compose(
     if all(service in before and before[service].serves for service in recipe.services):
         return ComposeCluster(name, target, recipe.services)
     return ComposeCluster(name, target, recipe.services, *_start(target, recipe.services, frozenset(before)))
+
+
+def check_port_variables(environment: Mapping[str, str]) -> None:
+    """Raise `ClusterError` for a variable of the compose files that holds no port."""
+    for name in PORT_VARIABLES:
+        value = environment.get(name, "")
+        if value and not (value.isdecimal() and int(value) < 65536):
+            raise ClusterError(
+                f"{name}={value} is no port (Kubernetes sets such an address where it has a service of that name)",
+                f"Unset {name}, or set it to a free port: {name}=19092.",
+            )
 
 
 def _start(project: ComposeProject, services: tuple[str, ...], before: frozenset[str]) -> tuple[frozenset[str], float]:

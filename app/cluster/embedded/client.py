@@ -121,7 +121,22 @@ def attach_embedded(
                 )
             )
             ready = found.ready_seconds
+        if not hold:
+            _lease_to_jupyter(found)
     return EmbeddedCluster(found, file, user, pid, ready)
+
+
+def _lease_to_jupyter(found: State) -> None:
+    """In a kernel of JupyterLab: make its server a user as well, so that a restarted kernel finds cluster and topics.
+
+    Jupyter's server names a session and its own pid in the environment of an interactive kernel.
+    """
+    server = os.environ.get("JPY_PARENT_PID", "")
+    if "JPY_SESSION_NAME" not in os.environ or not server.isdecimal():
+        return
+    if not any(user.process and user.process.pid == int(server) for user in found.users):
+        with contextlib.suppress(OSError, ValueError):
+            call(found.address, found.token, "attach", user="JupyterLab", pid=int(server))
 
 
 def kept_folder(file: Path) -> Path:

@@ -3,6 +3,7 @@
 python -m streaming_lab.cluster.embedded.jars lock     resolve jgo.toml again and rewrite jgo.lock.toml
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -61,10 +62,9 @@ def class_path(folder: Path | None = None) -> list[Path]:
     if missing:
         _fetch(missing, folder)
     if doubtful:
-        _replace(
-            folder / "verified.json",
-            json.dumps({jar.file_name: _stamp(folder / jar.file_name, jar) for jar in jars}).encode(),
-        )
+        stamps = {jar.file_name: _stamp(folder / jar.file_name, jar) for jar in jars}
+        with contextlib.suppress(OSError):  # a shared cache may be read-only; each start verifies it then
+            _replace(folder / "verified.json", json.dumps(stamps).encode())
     return [folder / jar.file_name for jar in jars]
 
 

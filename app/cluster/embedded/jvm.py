@@ -68,7 +68,11 @@ class Jvm:
 
 @dataclass(frozen=True)
 class StartCache:
+<<<<<<< HEAD
     """One ahead-of-time cache file with a stamp beside it; anything unexpected about it means: start without.
+=======
+    """One ahead-of-time cache file with a stamp beside it; a file that differs from its stamp is not used.
+>>>>>>> w-cluster
 
     The JVM maps the file as code and checks no hash, so each start holds it against the SHA-256 in its stamp: 66 MB
     take 0.05 s of CPU (0.2 s on a CPU without SHA instructions), which pass while the supervisor's Python starts.
@@ -79,12 +83,12 @@ class StartCache:
 
     @classmethod
     def of(cls, jvm: Jvm, folder: Path, digest: str = "") -> "StartCache":
-        """The cache of this JVM, which may not exist yet."""
+        """The cache of this JVM; the file may not exist yet."""
         return cls(folder / f"{jvm.profile}-{jvm.key()}.aot", digest)
 
     @property
     def stamp(self) -> Path:
-        """Size, modification time and SHA-256 as they were after the training."""
+        """The file with size, modification time and SHA-256 after the training."""
         return self.file.with_suffix(".json")
 
     def usable(self) -> bool:
@@ -162,7 +166,11 @@ SNAPSHOT = "__cluster_metadata-0/00000000000000000000-0000000000.checkpoint"
 
 @dataclass(frozen=True)
 class FormatCache:
+<<<<<<< HEAD
     """A kept snapshot, for one set of jars, with its SHA-256 in a file beside it; each use compares them."""
+=======
+    """The snapshot that Kafka's StorageTool wrote, kept for one set of jars, with its SHA-256 in a file beside it."""
+>>>>>>> w-cluster
 
     file: Path
 
