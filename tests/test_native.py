@@ -57,7 +57,7 @@ def test_codecs(codec: int) -> None:
 @pytest.mark.parametrize("codec", [1, 2, 3, 4], ids=["gzip", "snappy", "lz4", "zstd"])
 def test_compressed_batches_stay_native(codec: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The core has them inflated and reads on, odd rows of memory that is gone by then included."""
-    monkeypatch.setattr(native.python, "decode_chunk", lambda *_: pytest.fail("handed to the pure-Python decoder"))
+    monkeypatch.setattr(native.python, "decode_pieces", lambda *_: pytest.fail("handed to the pure-Python decoder"))
     data = batch([with_(), b"{", with_(id="é")], codec=codec) + batch([None, with_()], base=3, codec=codec)
     found = native.decode_chunk_native(PLAN, chunk(data))
     assert (found.table["offset"].to_pylist(), found.table["id"].to_pylist()) == ([0, 2, 4], ["e-1", "é", "e-1"])
@@ -281,7 +281,7 @@ def test_a_limit_of_memory_is_no_reason_to_give_up(monkeypatch: pytest.MonkeyPat
     resource, status = pytest.importorskip("resource"), Path("/proc/self/statm")
     if not status.exists():
         pytest.skip("needs /proc, which tells how much memory a process has")
-    monkeypatch.setattr(native.python, "decode_chunk", lambda *_: pytest.fail("handed to the pure-Python decoder"))
+    monkeypatch.setattr(native.python, "decode_pieces", lambda *_: pytest.fail("handed to the pure-Python decoder"))
     plain = [batch([b'{"a": "%s"}' % os.urandom(32 << 10).hex().encode()], base=base) for base in range(1, 33)]
     data = batch([b'{"a": "%s"}' % (b"x" * (256 << 10))], codec=4) + b"".join(plain)
     before = resource.getrlimit(resource.RLIMIT_AS)

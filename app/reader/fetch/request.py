@@ -16,6 +16,7 @@ from streaming_lab.client.metadata import EARLIEST, LATEST
 from streaming_lab.client.topics import Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.reader.decode.batches import OldFormat
+from streaming_lab.reader.decode.codecs import INFLATED_LIMIT, Bounds
 from streaming_lab.reader.fetch.consumer import ConsumerSource, PolledBatch
 from streaming_lab.reader.fetch.fetcher import FetchedChunks, Fetcher
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 OffsetSpec: TypeAlias = int | Mapping[int, int] | datetime | None  # an offset, one per partition, or a moment
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISOLATION = ("read_uncommitted", "read_committed")
+_OVERSIZED = ("error", "reject")
 
 
 class OffsetLookup(Protocol):
@@ -45,10 +47,16 @@ class ReadRequest:
     end: OffsetSpec = None
     isolation: str = "read_uncommitted"
     timeout: float = 60.0
+    batch_limit: int = INFLATED_LIMIT  # bytes that a record batch may inflate to
+    oversized: str = "error"  # what a batch beyond that is: an error or a reject
 
     def __post_init__(self) -> None:
         if self.isolation not in _ISOLATION:
             raise LabError(f"isolation {self.isolation!r} is unknown", f"Use one of: {', '.join(_ISOLATION)}.")
+        if self.oversized not in _OVERSIZED:
+            raise LabError(f"oversized {self.oversized!r} is unknown", f"Use one of: {', '.join(_OVERSIZED)}.")
+        if self.batch_limit < 1:
+            raise LabError(f"batch_limit {self.batch_limit} is no number of bytes", "Use 1 or more.")
 
     def resolve_offsets(self, source: OffsetLookup) -> Ranges:
         """The offsets of this request now, none of them outside the log unless `ranges` names them.
@@ -115,8 +123,12 @@ class RecordSource:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def responses(self, ranges: Ranges, **settings: Any) -> Generator[Response, None, None]:
-        """The responses for these ranges; where plain fetching cannot go on, the consumer takes over."""
+    def responses(self, ranges: Ranges, piece: int | None = None, **settings: Any) -> Generator[Response, None, None]:
+        """The responses for these ranges; where plain fetching cannot go on, the consumer takes over.
+
+        `piece` is about how many decompressed bytes are decoded at a time (None: a whole answer).
+        """
+        settings["bounds"] = Bounds(self._request.batch_limit, self._request.oversized == "reject", piece)
         try:
             yield from self._source.read(ranges, **settings)
         except (Unsupported, OldFormat) as reason:
