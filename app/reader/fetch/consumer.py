@@ -1,8 +1,9 @@
 """The same ranges through kafka-python's KafkaConsumer: for TLS, SASL, old brokers and old message formats."""
 
+import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -13,18 +14,21 @@ from kafka.record.default_records import DefaultRecordBatch
 
 from streaming_lab.client import preflight, topics
 from streaming_lab.client.connection import Connection, addresses, kafka_python_settings
-from streaming_lab.client.errors import BrokerUnavailable, OffsetOutOfRange, ReadTimeout
+from streaming_lab.client.errors import AccessDenied, BrokerUnavailable, OffsetOutOfRange, ReadTimeout
 from streaming_lab.client.metadata import EARLIEST, LATEST
 from streaming_lab.client.topics import ADMIN_TIMEOUT, Ranges
 from streaming_lab.errors import LabError
-from streaming_lab.reader.decode.batches import BatchTooLarge, Decode, Decoded, Reject, Segment
+from streaming_lab.reader.decode.batches import BatchTooLarge, CorruptBatch, Decode, Decoded, Reject, Segment
 from streaming_lab.reader.decode.codecs import NO_PIECES, Bounds
 from streaming_lab.reader.decode.python import decode_records
 from streaming_lab.reader.decode.records import IndexedRecords, RecordIndex, index_values
 from streaming_lab.reader.decode.schema import Plan
+from streaming_lab.reader.fetch.leaders import request_timeout
 
 _POLL_MS = 500
+_CLOSE_MS = 1000
 _BYTES = 4 << 20
+_CURE = "Let this user read the topic, or look for that error in the brokers' own logs."
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,9 @@ class ConsumerSource:
                 bootstrap_timeout_ms=int(1000 * min(ADMIN_TIMEOUT, max(0.1, deadline - time.monotonic()))),
             )
             self._consumer._fetcher.PartitionRecords = partial(_BoundedRecords, self)
-        except (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError) as error:
+        except LabError:
+            raise
+        except Exception as error:  # time-outs, and whatever kafka-python raises on bytes that are no answer
             raise BrokerUnavailable(
                 f"no broker answers at {addresses(connection)}: {error}", "Start one, or correct the address."
             ) from error
@@ -85,11 +91,15 @@ class ConsumerSource:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._consumer.close()
+        with suppress(Exception):  # kafka-python's, on whatever a broker says
+            self._consumer.close(timeout_ms=_CLOSE_MS)
 
     def partitions(self) -> list[int]:
         """The topic's partitions; raises `UnknownTopic`."""
-        return sorted(partition.id for partition in topics.describe_topic(self._connection, self.topic).partitions)
+        with self._translating_errors():
+            timeout = request_timeout(self._deadline - time.monotonic())
+            described = topics.describe_topic(self._connection, self.topic, timeout)
+        return sorted(partition.id for partition in described.partitions)
 
     def offsets(self, when: int, partitions: list[int] | None = None) -> dict[int, int]:
         """As `Fetcher.offsets`."""
@@ -148,11 +158,12 @@ class ConsumerSource:
                 f"topic {self.topic!r}: no answer from {addresses(self._connection)}: {error}",
                 "See whether the brokers are well, or give the read a longer `timeout`.",
             ) from error
-        except kafka_errors.KafkaError as error:
-            raise LabError(
-                f"topic {self.topic!r}: KafkaConsumer gave up: {error}",
-                "Let this user read the topic, or look for that error in the brokers' own logs.",
-            ) from error
+        except (kafka_errors.AuthorizationError, kafka_errors.SaslAuthenticationFailedError) as error:
+            raise AccessDenied(f"topic {self.topic!r}: KafkaConsumer gave up: {error}", _CURE) from error
+        except LabError:
+            raise
+        except Exception as error:  # kafka-python's own, and raw ones on bytes that are no answer
+            raise BrokerUnavailable(f"topic {self.topic!r}: KafkaConsumer gave up: {error!r}", _CURE) from error
 
     def _oversized(self, ends: dict[int, int]) -> Iterator[PolledBatch]:
         """The batches that inflate too far since the last poll, as rejects."""
@@ -187,7 +198,10 @@ class _BoundedRecords(KafkaFetcher.PartitionRecords):  # type: ignore[misc]
 
     def _unpack_records(self, place: TopicPartition, records: Any, *deserializers: Any) -> Any:
         bounded = _BoundedBatches(self._source, place.partition, records)
-        return super()._unpack_records(place, bounded, *deserializers)
+        try:
+            yield from super()._unpack_records(place, bounded, *deserializers)
+        except (kafka_errors.CorruptRecordError, ValueError, LookupError, struct.error) as error:
+            raise CorruptBatch(place.partition, self.next_fetch_offset, str(error)) from error
 
 
 @dataclass(frozen=True)

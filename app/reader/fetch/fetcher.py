@@ -267,12 +267,14 @@ class Fetcher(LeaderConnections):
         if found.error_code:
             return fetched, error_of(found.error_code, str(connection))
         trouble: Exception | None = None
-        parts = [part for topic in found.responses for part in topic.partitions]
+        parts = [part for topic in found.responses or () for part in topic.partitions or ()]
         for part in parts:
             try:
                 chunk = self._chunk(part)
                 if chunk is not None:
                     fetched.chunks.append(chunk)
+            except (LookupError, TypeError, ValueError) as error:  # a partition that nobody asked for, and the like
+                trouble = trouble or ConnectionBroken(f"{connection}: an answer that makes no sense ({error!r})")
             except Exception as error:  # raised by _receive, after the good chunks
                 trouble = trouble or error
         if self._inflated and fetched.chunks:

@@ -68,6 +68,11 @@ class ReadRequest:
             return {partition: (start, end) for partition, (start, end) in sorted(self.ranges.items())}
         begin, end = source.offsets(EARLIEST), source.offsets(LATEST)
         start = _resolve(source, self.start, begin, end)
+        if begin.keys() != end.keys():
+            raise BrokerUnavailable(
+                f"the brokers name partitions {sorted(begin)}, and then {sorted(end)}",
+                "Read again; look at the brokers.",
+            )
         stop = {p: max(min(at, end[p]), begin[p]) for p, at in _resolve(source, self.end, end, end).items()}
         return {p: (min(max(start[p], begin[p]), stop[p]), stop[p]) for p in sorted(begin)}
 
@@ -81,7 +86,7 @@ def _resolve(
         return dict.fromkeys(default, place)
     if isinstance(place, datetime):
         found = source.offsets(_milliseconds(place))
-        return {partition: end[partition] if at < 0 else at for partition, at in found.items()}
+        return {partition: end[partition] if at < 0 else at for partition, at in found.items() if partition in end}
     _check(place, default)
     return {**default, **place}
 
