@@ -26,7 +26,7 @@ SOURCE = os.path.join(PROJECT, "src")
 PACKAGE = os.path.join(SOURCE, "streaming_lab")  # a link to app/: the package's name, and the folder's
 NATIVE_SOURCE = "app/reader/decode/_columns.c"
 BUILT_FROM = ("requirements.txt", "pyproject.toml", "setup.py", NATIVE_SOURCE)
-PRODUCTS = (".pyc", ".so", ".pyd")
+PRODUCTS = (".pyc", ".so", ".pyd", ".sha256")
 
 
 def enter():

@@ -17,6 +17,7 @@ INFLATED_LIMIT = 256 << 20  # bytes of a decompressed batch; the default of `bat
 NOT_INFLATED = (cramjam.DecompressionError, struct.error, ValueError)
 _XERIAL = b"\x82SNAPPY\x00"  # the Java client's framing of snappy blocks
 _USUAL_RATIO, _USUAL_BYTES = 16, 64 << 10  # room of the first attempt: lines of JSON shrink to a 5th or a 20th
+_MORE = 8  # times the room of the attempt before: an attempt that fails has cost an eighth of the next
 _NO_ROOM = "failed to write whole buffer"  # cramjam's words when the memory ends before the data
 _INTO: dict[int, Callable[[Any, Any], int]] = {
     1: cramjam.gzip.decompress_into,
@@ -63,15 +64,17 @@ def inflate(codec: int, data: memoryview, limit: int = INFLATED_LIMIT) -> memory
         return memoryview(_snappy(data, limit))
     if codec not in _INTO:
         raise ValueError(f"unknown codec {codec}")
-    usual = _USUAL_RATIO * len(data) + _USUAL_BYTES
-    for room in (usual, limit) if usual < limit else (limit,):
-        memory = np.empty(room, np.uint8)
+    room = _USUAL_RATIO * len(data) + _USUAL_BYTES
+    while True:
+        memory = np.empty(min(room, limit), np.uint8)
         try:
             return memory.data[: _INTO[codec](data, memory)]
         except cramjam.DecompressionError as error:
             if _NO_ROOM not in str(error):
                 raise
-    raise InflatesTooFar(limit)
+            if room >= limit:
+                raise InflatesTooFar(limit) from error
+        room *= _MORE
 
 
 def _snappy(data: memoryview, limit: int) -> bytes:
