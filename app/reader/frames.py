@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from streaming_lab.client.connection import Connection
 from streaming_lab.client.topics import Ranges
+from streaming_lab.reader.causes import group_by_cause
 from streaming_lab.reader.decode import infer
 from streaming_lab.reader.decode.batches import Reject
 from streaming_lab.reader.decode.codecs import INFLATED_LIMIT
@@ -46,7 +47,8 @@ class TopicFrame:
     `rejects`: partition, offset, reason, raw (the first 64 KiB of the value; the reason says when there is more).
     A batch that inflates beyond `batch_limit` is one reject at its first offset, without bytes.
     `tombstones`: partition, offset, key. `mixed`: column -> kind of JSON value -> count, where there are several kinds.
-    `decoder` names the decoder (native, python or consumer) and the reason for it.
+    `decoder` names the decoder (native, python or consumer) and the reason for it. `notes` are sentences about what the
+    frames do not show: a partition that begins above offset 0, when the read began at the beginning.
     """
 
     events: pd.DataFrame
@@ -56,10 +58,29 @@ class TopicFrame:
     mixed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     aborted: int = 0
     decoder: str = "python"
+    notes: tuple[str, ...] = ()
+
+    def causes(self) -> pd.DataFrame:
+        """The rejects in bulk: count, cause and hint of each cause, the most frequent first, and its first place."""
+        return reject_causes(self.rejects)
+
+
+def reject_causes(rejects: pd.DataFrame) -> pd.DataFrame:
+    """A row for each cause of these rejects: count, cause, hint ("" where there is none), and its first place."""
+    names = ["count", "cause", "hint", "partition", "offset"]
+    places = rejects[["partition", "offset", "reason", "raw"]].itertuples(index=False, name=None)
+    found = [[getattr(cause, name) for name in names] for cause in group_by_cause(places)]
+    kinds = {"count": "int64", "cause": "str", "hint": "str", "partition": "int32", "offset": "int64"}
+    return pd.DataFrame(found, columns=names).astype(kinds)
 
 
 def build_frames(
-    gathered: ResultBuilder, plan: Plan, ranges: Ranges, decoder: str, columns: Iterable[str] | None
+    gathered: ResultBuilder,
+    plan: Plan,
+    ranges: Ranges,
+    decoder: str,
+    columns: Iterable[str] | None,
+    notes: tuple[str, ...] = (),
 ) -> TopicFrame:
     """The frames of a finished read; `gathered` is empty afterwards."""
     table = gathered.table(plan)
@@ -75,6 +96,7 @@ def build_frames(
         {name: kinds for name, kinds in counts.items() if len(kinds.keys() - {"missing"}) > 1},
         gathered.aborted,
         decoder,
+        notes,
     )
 
 
@@ -165,7 +187,9 @@ def read_topic(
                 gathered.add(part)
         else:
             ranges = _LimitedRead(source, pipeline, gathered, limit).read()
-        return build_frames(gathered, pipeline.planner.plan, ranges, source.decoder or chosen.name, columns)
+        return build_frames(
+            gathered, pipeline.planner.plan, ranges, source.decoder or chosen.name, columns, source.notes
+        )
 
 
 def read_text(

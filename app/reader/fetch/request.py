@@ -76,6 +76,19 @@ class ReadRequest:
         stop = {p: max(min(at, end[p]), begin[p]) for p, at in _resolve(source, self.end, end, end).items()}
         return {p: (min(max(start[p], begin[p]), stop[p]), stop[p]) for p in sorted(begin)}
 
+    def notes_on(self, ranges: Ranges) -> tuple[str, ...]:
+        """Sentences about partitions that begin above offset 0, which nobody asked for by `start` or `ranges`."""
+        if self.ranges is not None or self.start is not None:
+            return ()
+        notes = tuple(
+            f"partition {partition} begins at offset {start}: the records before it are gone (retention, or deleted)"
+            for partition, (start, _) in ranges.items()
+            if start > 0
+        )
+        for note in notes:
+            logger.warning("topic %s, %s", self.topic, note)
+        return notes
+
 
 def _resolve(
     source: OffsetLookup, place: OffsetSpec, default: Mapping[int, int], end: Mapping[int, int]
@@ -109,7 +122,10 @@ Source = TypeVar("Source", Fetcher, ConsumerSource)
 
 
 class RecordSource:
-    """An open read: its `ranges` are fixed; `decoder` is empty, or names the consumer and the reason for it."""
+    """An open read: its `ranges` are fixed; `decoder` is empty, or names the consumer and the reason for it.
+
+    `notes` name the partitions whose first records are gone, when the read begins at the beginning.
+    """
 
     def __init__(self, request: ReadRequest) -> None:
         self._request = request
@@ -118,6 +134,7 @@ class RecordSource:
         self.decoder = ""
         try:
             self._source, self.ranges = self._begin()
+            self.notes = request.notes_on(self.ranges)
         except BaseException:
             self._stack.close()
             raise
