@@ -116,13 +116,8 @@ def _address(options: argparse.Namespace) -> int:
 
 def _status() -> int:
     files = [state.state_file(name) for name in state.instance_names()]
-<<<<<<< HEAD
-    told = [text for file in files if (text := describe_cluster(file))]
-    for text in told or ["no cluster runs; start one: python3 scripts/cluster.py start"]:
-=======
     texts = [text for file in files if (text := describe_cluster(file))]
     for text in texts or ["no cluster runs; start one: python3 scripts/cluster.py start"]:
->>>>>>> w-cluster
         _say(text)
     return 0 if texts else 1
 
@@ -182,13 +177,8 @@ def _stop() -> int:
     ended, elsewhere = 0, None
     for name in list(state.instance_names()):
         file = state.state_file(name)
-<<<<<<< HEAD
         try:
             found = state.read_state(file)
-=======
-        found = state.read_state(file)
-        try:
->>>>>>> w-cluster
             end = stop_cluster(file, _say)
         except ClusterError as error:
             elsewhere = error  # raised after the others have been stopped

@@ -4,7 +4,8 @@ python3 scripts/bench.py memory [--events 1000000] [--memory 32] [--json FILE]
 
 Each way in a process of its own: it connects and delivers one event, the broker is killed, eight threads append the
 rest (SIZE bytes each). Stated: the log's `memory` and ROOM for what does not grow with it; the outbox's file its
-quota and its write-ahead log. Exit code 1 when the process or the file grew beyond that. `confirmed` waits
+quota and its write-ahead log. Then two reads of batches that
+inflate by thousands (see `bombs`). Exit code 1 when a process or the file grew beyond what is stated. `confirmed` waits
 milliseconds here, not seconds: how long an append waits changes nothing of what is kept. Run as a program, it is one
 such process: memory.py WAY SERVERS TOPIC FOLDER EVENTS MEMORY
 """
@@ -21,11 +22,9 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import psutil
-
-from benchmarks import environment
+from benchmarks import bombs, environment
 from streaming_lab.cli import whole
 from streaming_lab.client import topics
 from streaming_lab.client.connection import addresses, connection_for
@@ -45,17 +44,19 @@ LOOK = 0.02  # seconds between two looks at the memory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure each way and print a table; returns 1 when one outgrew what it states."""
+    """Measure each way to deliver and two reads, print tables; returns 1 when one outgrew what it states."""
     options = _options(argv)
     with (
         attach("embedded", instance="memory", user="bench memory") as cluster,
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
     ):
+        reads = bombs.measure(cluster.connection)
         found = {way: _measure_outage(cluster, way, Path(folder) / way, options) for way in DELIVERING}
     print(table(found, options.events, options.memory))
+    print(f"\nReads of batches that inflate by thousands. Sizes in MB.\n{bombs.table(reads)}")
     if options.json:
-        options.json.write_text(json.dumps({"memory": found}, indent=1) + "\n")
-    return 0 if all(holds(one) for one in found.values()) else 1
+        options.json.write_text(json.dumps({"memory": found, "reads": reads}, indent=1) + "\n")
+    return 0 if all(map(holds, found.values())) and all(map(bombs.holds, reads.values())) else 1
 
 
 def holds(one: dict[str, Any]) -> bool:
@@ -106,29 +107,6 @@ def _measure_outage(cluster: Cluster, way: str, folder: Path, options: argparse.
     return dict(json.loads(line))
 
 
-class Peak:
-    """The largest resident memory of this process while the block runs, and what it was before."""
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self.before = self.highest = self._process.memory_info().rss
-
-    def _watch(self) -> None:
-        while not self._ended.wait(LOOK):
-            self.highest = max(self.highest, self._process.memory_info().rss)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        self.highest = max(self.highest, self._process.memory_info().rss)
-
-
 def _append(log: EventLog, numbers: "count[int]", events: int, answers: "Counter[str]") -> None:
     while (number := next(numbers)) < events:  # next() of a count is one step: no number comes twice
         event_id = f"{number:032d}"
@@ -154,7 +132,7 @@ def _fill_log(way: str, servers: str, topic: str, folder: str, events: int, memo
         log.timeout = WAIT
     answers = [Counter[str]() for _ in range(THREADS)]
     numbers, began = count(), time.monotonic()
-    with Peak() as peak:
+    with environment.Peak(LOOK) as peak:
         threads = [threading.Thread(target=_append, args=(log, numbers, events, mine)) for mine in answers]
         for thread in threads:
             thread.start()

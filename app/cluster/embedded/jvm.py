@@ -68,11 +68,7 @@ class Jvm:
 
 @dataclass(frozen=True)
 class StartCache:
-<<<<<<< HEAD
-    """One ahead-of-time cache file with a stamp beside it; anything unexpected about it means: start without.
-=======
     """One ahead-of-time cache file with a stamp beside it; a file that differs from its stamp is not used.
->>>>>>> w-cluster
 
     The JVM maps the file as code and checks no hash, so each start holds it against the SHA-256 in its stamp: 66 MB
     take 0.05 s of CPU (0.2 s on a CPU without SHA instructions), which pass while the supervisor's Python starts.
@@ -166,11 +162,7 @@ SNAPSHOT = "__cluster_metadata-0/00000000000000000000-0000000000.checkpoint"
 
 @dataclass(frozen=True)
 class FormatCache:
-<<<<<<< HEAD
-    """A kept snapshot, for one set of jars, with its SHA-256 in a file beside it; each use compares them."""
-=======
     """The snapshot that Kafka's StorageTool wrote, kept for one set of jars, with its SHA-256 in a file beside it."""
->>>>>>> w-cluster
 
     file: Path
 

@@ -107,15 +107,9 @@ def _read_kind(kind: Any, data: Any) -> Any:
     """`data`, as JSON gave it, as a value of a type: a record, an optional, a tuple, a literal or a plain one."""
     if is_dataclass(kind) and isinstance(kind, type) and isinstance(data, dict):
         hints = get_type_hints(kind)
-<<<<<<< HEAD
         known = {field.name: field.default for field in fields(kind)}
         if all(name in data or default is not MISSING for name, default in known.items()):
             return kind(**{name: _read_kind(hints[name], data[name]) for name in known if name in data})
-=======
-        there = [field.name for field in fields(kind) if field.default is MISSING or field.name in data]
-        if all(name in data for name in there):
-            return kind(**{name: _read_kind(hints[name], data[name]) for name in there})
->>>>>>> w-cluster
     elif isinstance(kind, types.UnionType):
         for one in get_args(kind):
             with contextlib.suppress(ValueError):
