@@ -2,8 +2,9 @@
 
 import json
 import threading
+import time
 import uuid
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,8 @@ from streaming_lab.delivery.confirmed import Confirmed, find_event_ids
 from streaming_lab.delivery.event_log import OVERHEAD
 from streaming_lab.delivery.outcome import Counts, DeliveryFuture, Refused, Undecided
 from streaming_lab.delivery.producer import IdempotentProducer
-from streaming_lab.delivery.ways import open_log
+from streaming_lab.delivery.ways import DELIVERING, log_class, open_log
+from streaming_lab.reader import read_text
 
 
 @pytest.fixture
@@ -248,3 +250,31 @@ def test_why_fire_and_forget_is_not_idempotent(
         goes_on = eventually(lambda: log.append(*event(next(numbers))) or log.counts.acknowledged > 1, 5.0)
         assert goes_on is not idempotent
         log.close(timeout=1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", DELIVERING)
+def test_one_player_s_events_keep_their_order_when_the_broker_restarts(
+    broker: Any, topic: str, way: str, tmp_path: Path
+) -> None:
+    """One client, one player, the broker killed twice: first occurrences stand in the requests' order."""
+    names: list[str] = []
+
+    def outages() -> None:
+        for _ in range(2):
+            broker.kill()
+            broker.restart()
+
+    with open_log(way, broker.connection, topic, timeout=0.05, **log_class(way).settings_in(tmp_path)) as log:
+        log.connect()
+        trouble = threading.Thread(target=outages)
+        trouble.start()
+        while trouble.is_alive() and len(names) < 15_000:
+            names.append(f"e{len(names)}")
+            with suppress(Undecided):
+                log.append("ann", json.dumps({"event_id": names[-1]}).encode(), names[-1])
+            time.sleep(0.001)
+        trouble.join()
+        assert log.close(timeout=60.0) == 0
+    found = [json.loads(line)["event_id"] for line in read_text(broker.connection, topic)]
+    assert list(dict.fromkeys(found)) == names

@@ -68,11 +68,11 @@ def _topic_metadata(topic: str, connection: BrokerConnection) -> TopicMetadata:
     answer = connection.request(
         MetadataRequest(version=version, topics=[asked], allow_auto_topic_creation=False), MetadataResponse
     )
-    (found,) = answer.topics
+    found = _only(answer.topics, connection)
     if found.error_code:
         raise error_of(found.error_code, f"topic {topic!r}")
-    brokers = {broker.node_id: (broker.host, broker.port) for broker in answer.brokers}
-    leaders = {p.partition_index: brokers.get(p.leader_id) for p in found.partitions}
+    brokers = {broker.node_id: (broker.host, broker.port) for broker in answer.brokers or ()}
+    leaders = {p.partition_index: brokers.get(p.leader_id) for p in found.partitions or ()}
     topic_id = (found.topic_id if version >= 10 else None) or _NO_ID
     return TopicMetadata(topic, topic_id, dict(sorted(leaders.items())), tuple(brokers.values()))
 
@@ -105,11 +105,21 @@ def list_offsets(
             topics=[ListOffsetsRequest.ListOffsetsTopic(version=version, name=metadata.topic, partitions=places)],
             timeout_ms=2000,
         )
-        for place in connection.request(request, ListOffsetsResponse).topics[0].partitions:
+        asked = _only(connection.request(request, ListOffsetsResponse).topics, connection).partitions or ()
+        if {place.partition_index for place in asked} != set(led):
+            raise ConnectionBroken(f"{connection}: an answer about other partitions than those that were asked about")
+        for place in asked:
             if place.error_code:
                 raise error_of(place.error_code, f"partition {place.partition_index}")
             found[place.partition_index] = int(place.offset)
     return found
+
+
+def _only(topics: Any, connection: BrokerConnection) -> Any:
+    """The one topic of an answer about one topic."""
+    if topics is None or len(topics) != 1:
+        raise ConnectionBroken(f"{connection}: an answer about other topics than the one that was asked about")
+    return topics[0]
 
 
 def by_leader(metadata: TopicMetadata, partitions: Iterable[int]) -> dict[Address, list[int]]:

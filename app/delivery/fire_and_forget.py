@@ -9,9 +9,9 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 
 from streaming_lab.cli import positive
 from streaming_lab.client import topics
+from streaming_lab.client.admin import ADMIN_TIMEOUT
 from streaming_lab.client.connection import kafka_python_settings
 from streaming_lab.client.errors import BrokerUnavailable
-from streaming_lab.client.topics import ADMIN_TIMEOUT
 from streaming_lab.delivery.event_log import EventLog, Option
 from streaming_lab.delivery.outcome import Refused
 
@@ -55,6 +55,8 @@ class FireAndForget(EventLog):
             # kafka-python 3's default is True, but such a producer stands still once an event in flight was given up
             # while others keep coming (measured with 3.0.12).
             enable_idempotence=False,
+            # With several requests in flight and no idempotence, a broker's restart reverses one player's events.
+            max_in_flight_requests_per_connection=1,
         )
         self._warm(producer, time.monotonic() + ADMIN_TIMEOUT)
         self._producer = producer

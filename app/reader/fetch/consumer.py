@@ -9,10 +9,11 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition, errors as kafka_errors
 
 from streaming_lab.client import preflight, topics
+from streaming_lab.client.admin import ADMIN_TIMEOUT
 from streaming_lab.client.connection import Connection, addresses, kafka_python_settings
 from streaming_lab.client.errors import BrokerUnavailable, OffsetOutOfRange, ReadTimeout
 from streaming_lab.client.metadata import EARLIEST, LATEST
-from streaming_lab.client.topics import ADMIN_TIMEOUT, Ranges
+from streaming_lab.client.topics import Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.reader.decode.batches import Decode, Decoded
 from streaming_lab.reader.decode.python import decode_records
