@@ -21,7 +21,7 @@ from streaming_lab.paths import PROJECT, build_folder, cache_folder, lab_home
 
 TOOLS = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")
 SOURCES = ("app", "scripts", "tests", "notebooks")
-REPORT = ("report.html", "run.json", "kernel.log", "kept", "*.parquet", "[0-9]*-*.ipynb")
+REPORT = ("report.html", "report.pdf", "run.json", "kernel.log", "kept", "*.parquet", "[0-9]*-*.ipynb", ".report.lock")
 HALF_WRITTEN = (".report.html.*", ".run.json.*", ".*.parquet.*", "kept/.*.json.*")
 
 
@@ -67,17 +67,27 @@ def find_heaps(everything: bool) -> list[Heap]:
     heaps.append(Heap("built native cores", tuple(find_native_cores(everything and idle))))
     heaps.append(Heap("caches of Python and the checks", tuple(find_tool_caches())))
     if idle:
-        heaps.append(Heap("half-written results", below(build, HALF_WRITTEN)))
+        heaps.append(Heap("half-written results", (*below(build, HALF_WRITTEN), *ended_runs(build))))
         heaps.append(Heap("fault experiments", below(home, ("faults/*",))))
     if idle and not has_shared_cache():
         heaps.append(Heap("Kafka's jars, start-up caches, environments of benchmarks", below(cache_folder(), ("*",))))
     if everything and idle:
-        heaps.append(Heap("the last report and its data", below(build, REPORT)))
+        heaps.append(Heap("the last report and its data, and earlier ones", below(build, (*REPORT, "runs"))))
+        heaps.append(Heap("data of clusters that were started with --keep", below(home, ("kept/*",))))
         heaps.append(Heap("outboxes, with what they have not delivered", below(home, ("outbox/*",))))
         heaps.append(Heap("the kernel's description for JupyterLab", below(home, ("jupyter",))))
         own = (".venv", ".venv.lock", "*.egg-info", ".lab/python")
         heaps.append(Heap("the project's own environment", below(PROJECT, own)))
     return heaps
+
+
+def ended_runs(build: Path) -> Iterator[Path]:
+    """Folders of runs that were killed: their names end in a pid that is not in use."""
+    return (
+        path
+        for path in sorted(build.glob(".run-*"))
+        if not (pid := path.name.rpartition("-")[2]).isdecimal() or not pid_exists(int(pid))
+    )
 
 
 def describe_kept() -> list[str]:

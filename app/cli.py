@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from streaming_lab import __version__, settings
@@ -16,22 +17,36 @@ LONGEST = 1e9  # seconds, thirty years; Python's locks do not wait longer than 2
 def run(main: Callable[[], int]) -> int:
     """Check the settings, call `main` and return the exit code.
 
-    A `LabError` becomes two plain lines and 2, Ctrl-C and SIGTERM become 130; a bug keeps its traceback.
+    A `LabError` becomes two plain lines and 2, Ctrl-C, SIGTERM and SIGHUP become 130; a bug keeps its traceback.
     `--version` is answered here.
     """
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"{VERSION}\n")
         return 0
     signal.signal(signal.SIGTERM, _interrupt)  # Python's default ends the process without its `finally` blocks
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it: a closed terminal ends nothing there
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         settings.check()
         return main()
     except LabError as error:
-        sys.stderr.write(f"{error}\n")
+        write_error(str(error))
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        write_error("interrupted")
         return 130
+
+
+def write_error(text: str) -> None:
+    """Write lines to stderr; a terminal that was closed can't take them."""
+    with suppress(OSError):
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()
+
+
+def printable(text: str) -> str:
+    """`text` with each control character but the line's end escaped: a record's escape sequence steers no terminal."""
+    return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

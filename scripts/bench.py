@@ -9,12 +9,12 @@ python3 scripts/bench.py memory     what each way keeps while the broker is down
 Each has its own options: python3 scripts/bench.py read --help
 """
 
-import importlib
-import sys
-
 import bootstrap
 
 bootstrap.enter()
+
+import importlib
+import sys
 
 from streaming_lab.cli import run
 from streaming_lab.errors import LabError

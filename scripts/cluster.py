@@ -1,8 +1,9 @@
 """A real Kafka on a laptop, for anything.
 
-python3 scripts/cluster.py start [--port N] [--brokers N]     start it, until stop
-python3 scripts/cluster.py status                             what runs, and who uses it
-python3 scripts/cluster.py stop                               end it
+python3 scripts/cluster.py start [--port N] [--brokers N] [--auto-create] [--keep]     start it, until stop
+python3 scripts/cluster.py status                                                      what runs, and its users
+python3 scripts/cluster.py address [--json | --shell]                                  its host:port
+python3 scripts/cluster.py stop                                                        end it
 """
 
 import bootstrap

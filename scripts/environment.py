@@ -8,41 +8,68 @@ source renews it. An unsupported Python looks for a supported one, and runs the 
 
 import contextlib
 import hashlib
-import importlib.util
 import os
-import re
 import shlex
 import shutil
-import subprocess
 import sys
 
 import pythons
 import requirements_lock
+import set_up
+from set_up import PROJECT, VENV, remove, say, stop
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-VENV = os.path.join(PROJECT, ".venv")
 STAMP = os.path.join(VENV, "lab-stamp")
+CHECK_STAMP = os.path.join(VENV, "lab-stamp-check")
 SOURCE = os.path.join(PROJECT, "src")
 PACKAGE = os.path.join(SOURCE, "streaming_lab")  # a link to app/: the name of the package is not that of the folder
 NATIVE_SOURCE = "app/reader/decode/_columns.c"
-BUILT_FROM = ("requirements.txt", "pyproject.toml", "setup.py", NATIVE_SOURCE)
+PACKAGES_FROM = ("requirements.txt", "scripts/set_up.py")  # what decides on the packages in .venv
+BUILT_FROM = (*PACKAGES_FROM, "pyproject.toml", "setup.py", NATIVE_SOURCE)  # and what decides on the project there
+CHECKS_FROM = ("requirements.txt", "requirements-check.txt")
 PRODUCTS = (".pyc", ".so", ".pyd")
+READ_ONLY = "Copy the project to a folder of your own, or let its owner type there: python3 scripts/report.py --help"
 
 
-def enter():
-    """Return inside an environment that holds the lock; elsewhere run the calling script again, in such a one."""
+def enter(checks=False):
+    """Return inside an environment that holds the lock; elsewhere run the calling script again, in such a one.
+
+    With `checks` the environment also holds the lock of the checks.
+    """
     bare()
     ours = os.path.realpath(sys.prefix) == os.path.realpath(VENV)
-    if ours and fresh():
+    if ours and complete(checks):
         return say_once("project's .venv")
-    if not ours and requirements_lock.held():
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
+    files = [requirements_lock.FILE] + [requirements_lock.CHECK_FILE] * checks
+    if not ours and all(map(requirements_lock.held, files)):
+        os.environ["PYTHONPATH"] = SOURCE
         return say_once("running one, " + sys.prefix)
-    if not fresh():
+    if not complete(checks):
         with one_at_a_time():
-            if not fresh():
-                make()
-    return run_with(python())
+            renew(checks)
+    return run_with(set_up.python())
+
+
+def renew(checks):
+    """Make what is missing of `.venv`; each stamp is written last, so that an interrupted set-up starts again.
+
+    The tools of the checks stay where they were once added.
+    """
+    checks = checks or read(CHECK_STAMP) is not None
+    try:
+        if not fresh():
+            packages, before = fingerprint(PACKAGES_FROM), (read(STAMP) or "").split()
+            remove(STAMP)
+            if before[:1] == [packages] and set_up.works():
+                set_up.add_project()
+            else:
+                write(CHECK_STAMP, "") if checks and os.path.isdir(VENV) else remove(CHECK_STAMP)
+                set_up.make()
+            write(STAMP, f"{packages}\n{fingerprint(BUILT_FROM)}\n")
+        if not complete(checks):
+            set_up.add_checks()
+            write(CHECK_STAMP, fingerprint(CHECKS_FROM))
+    except OSError as error:
+        stop(f"Could not set up the environment: {error}", set_up.CURE)
 
 
 def bare():
@@ -58,10 +85,12 @@ def bare():
 def link_package():
     """Restore the link src/streaming_lab: some programs unpack an archive's links as small files."""
     if not os.path.isdir(PACKAGE):
-        os.makedirs(SOURCE, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(PACKAGE)
-        os.symlink(os.path.join("..", "app"), PACKAGE)
+        remove(PACKAGE)
+        try:
+            os.makedirs(SOURCE, exist_ok=True)
+            os.symlink(os.path.join("..", "app"), PACKAGE)
+        except OSError as error:
+            stop(f"{PACKAGE} must be a link to app/, and can't be made one: {error}", READ_ONLY)
 
 
 def another_python():
@@ -97,24 +126,20 @@ def remove_leftovers():
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove(path):
-    with contextlib.suppress(OSError):
-        os.remove(path)
+def complete(checks):
+    """Tell whether `.venv` is finished; with `checks` it must have the tools of the checks as well."""
+    return fresh() and (not checks or read(CHECK_STAMP) == fingerprint(CHECKS_FROM))
 
 
 def fresh():
     """Tell whether `.venv` was completed from the files as they are now, by this Python version."""
-    try:
-        with open(STAMP, encoding="utf8") as file:
-            return file.read() == fingerprint()
-    except OSError:
-        return False
+    return (read(STAMP) or "").split() == [fingerprint(PACKAGES_FROM), fingerprint(BUILT_FROM)]
 
 
-def fingerprint():
-    """Return the hash of all files that `.venv` is made from, and of the Python version."""
+def fingerprint(names):
+    """Return the hash of files of the project, and of the Python version."""
     digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
-    for name in BUILT_FROM:
+    for name in names:
         path = os.path.join(PROJECT, *name.split("/"))
         if os.path.exists(path):
             with open(path, "rb") as file:
@@ -122,85 +147,40 @@ def fingerprint():
     return digest.hexdigest()
 
 
-def make():
-    """Make `.venv` from the lock: pip installs the locked uv, uv installs the rest and checks every hash."""
-    if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
-        stop(
-            f"This Python ({sys.executable}) has no venv module, so the lab can't make its environment.",
-            "Install it (Debian and Ubuntu: sudo apt install python3-venv) and run the same command again.",
-        )
-    begun = has_uv()
-    say("Renewing .venv." if begun else "Setting up .venv from requirements.txt, once; this takes about half a minute.")
-    remove(STAMP)
-    if not begun:
-        step("make a virtual environment in .venv", [sys.executable, "-m", "venv", "--clear", VENV])
-        with requirements_lock.uv_alone() as requirement:
-            pip = [python(), "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes"]
-            step("download uv", [*pip, "-r", requirement])
-    uv = [python(), "-m", "uv", "--quiet", "pip"]
-    index = pip_index()
-    step("download the lock's packages", [*uv, "sync", "--python", python(), requirements_lock.FILE], index)
-    step(
-        "add the project",
-        [*uv, "install", "--python", python(), "--no-deps", "--no-build-isolation", "-e", PROJECT],
-        index,
-    )
-    with open(STAMP, "w", encoding="utf8") as file:
-        file.write(fingerprint())
-
-
-def has_uv():
-    """Tell whether `.venv` has this Python version and got as far as uv: then the set-up need not start over."""
-    program = f"import sys, uv; raise SystemExit(sys.version_info[:2] != {sys.version_info[:2]})"
+def read(path):
+    """Return the text of a file, or None where there is none."""
     try:
-        return subprocess.run([python(), "-c", program], stderr=subprocess.DEVNULL, check=False).returncode == 0
+        with open(path, encoding="utf8") as file:
+            return file.read()
     except OSError:
-        return False
+        return None
 
 
-def pip_index():
-    """Return the environment with pip's configured indexes as uv's variables (a variable that is set wins)."""
-    answer = subprocess.run([python(), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
-    settings = dict(re.findall(r"\.([a-z-]+)='(.*)'", answer.stdout))
-    names = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "cert": "SSL_CERT_FILE"}
-    given = {variable: settings[name] for name, variable in names.items() if name in settings}
-    return {**given, **os.environ}
-
-
-def step(what, command, environment=None):
-    """Run one step of the set-up; on failure stop with the step, the last lines of its output and the cure."""
-    run = subprocess.run(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    if run.returncode:
-        lines = [line for line in run.stdout.splitlines() if line.strip()][-4:]
-        stop(
-            f"Could not {what}: {' / '.join(lines) or f'exit code {run.returncode}'}",
-            "Check the network (a proxy: HTTPS_PROXY; another index: PIP_INDEX_URL) and run the same command again.",
-        )
+def write(path, text):
+    """Write a small file."""
+    with open(path, "w", encoding="utf8") as file:
+        file.write(text)
 
 
 def run_with(path):
     """Run the calling script with the Python at `path`."""
+    os.environ.pop("PYTHONHOME", None)
     command = [path, *sys.argv]
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606  (the same process: signals and exit code stay true)
 
 
-def python():
-    return os.path.join(VENV, "bin", "python")
-
-
 @contextlib.contextmanager
 def one_at_a_time():
     """Hold the lock file of the set-up: of two first runs the second waits for the first."""
-    with open(os.path.join(PROJECT, ".venv.lock"), "w") as file:
+    try:
+        file = open(os.path.join(PROJECT, ".venv.lock"), "w")  # noqa: SIM115 - closed below
+    except OSError as error:
+        stop(
+            f"{PROJECT} has no complete environment, and none can be made there: {error.strerror}.",
+            READ_ONLY,
+        )
+    with file:
         with contextlib.suppress(ImportError):
             import fcntl
 
@@ -213,13 +193,3 @@ def say_once(which):
     if os.environ.setdefault("LAB_ENVIRONMENT", which) == which and "LAB_SAID" not in os.environ:
         os.environ["LAB_SAID"] = "1"
         say("Environment: the " + which)
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def stop(problem, cure):
-    say(problem)
-    say(cure)
-    raise SystemExit(2)

@@ -5,6 +5,10 @@ python3 scripts/fuzz.py --minutes 60         a long one
 python3 scripts/fuzz.py --seed 7 --case 123  one case of a run again
 """
 
+import bootstrap
+
+bootstrap.enter()
+
 import argparse
 import ctypes
 import faulthandler
@@ -18,10 +22,6 @@ import sysconfig
 import tempfile
 import time
 from pathlib import Path
-
-import bootstrap
-
-bootstrap.enter()
 
 from streaming_lab.cli import positive, run, whole
 from streaming_lab.errors import LabError

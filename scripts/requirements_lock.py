@@ -7,16 +7,19 @@ import re
 import sys
 import tempfile
 
-FILE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "requirements.txt")
+PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+FILE = os.path.join(PROJECT, "requirements.txt")  # what a run needs
+CHECK_FILE = os.path.join(PROJECT, "requirements-check.txt")  # what only the checks need
+UV = re.compile(r"^uv==.*\\\n(?:\s+--hash=.*\n)+", re.MULTILINE)
 
 
-def held():
-    """Tell whether the running environment has every version that the lock names for this platform.
+def held(path=FILE):
+    """Tell whether the running environment has every version that a lock names for this platform.
 
     Only names of folders are read: 20 ms.
     """
     found = installed()
-    wanted = list(locked())
+    wanted = [entry for entry in locked(path) if entry[0] != "uv"]  # the set-up brings its own
     if not found or any(name not in found for name, _, marker in wanted if not marker):
         return False  # the usual case, a bare Python: answered without evaluating one marker
     if not importlib.util.find_spec("packaging"):
@@ -40,9 +43,9 @@ def installed():
     return found
 
 
-def locked():
-    """Yield (name, version, marker or '') of every package in the lock."""
-    with open(FILE, encoding="utf8") as file:
+def locked(path=FILE):
+    """Yield (name, version, marker or '') of every package in a lock."""
+    with open(path, encoding="utf8") as file:
         for line in file:
             match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)(?: *; *([^\\]+))?", line)
             if match:
@@ -57,10 +60,28 @@ def plain(name):
 @contextlib.contextmanager
 def uv_alone():
     """Yield the path of a requirements file with uv's own entry of the lock, hashes included."""
-    with open(FILE, encoding="utf8") as file:
-        entry = re.search(r"^uv==.*\\\n(?:\s+--hash=.*\n)+", file.read(), re.MULTILINE)
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "uv.txt")
-        with open(path, "w", encoding="utf8") as file:
-            file.write(entry.group(0).rstrip().rstrip("\\") + "\n")
+    with temporary(UV.search(read_lock()).group(0).rstrip().rstrip("\\") + "\n") as path:
         yield path
+
+
+@contextlib.contextmanager
+def without_uv():
+    """Yield the path of the lock without uv, which no run needs."""
+    with temporary(UV.sub("", read_lock())) as path:
+        yield path
+
+
+@contextlib.contextmanager
+def temporary(text):
+    """Yield the path of a requirements file with that text."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "requirements.txt")
+        with open(path, "w", encoding="utf8") as file:
+            file.write(text)
+        yield path
+
+
+def read_lock():
+    """Return the text of the lock."""
+    with open(FILE, encoding="utf8") as file:
+        return file.read()

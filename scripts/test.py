@@ -12,6 +12,10 @@ A tool that is missing here (kcat, Docker ...) is named with the number of tests
 environment it is a failure.
 """
 
+import bootstrap
+
+bootstrap.enter(checks=True)
+
 import argparse
 import os
 import subprocess
@@ -21,10 +25,6 @@ import time
 from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
-
-import bootstrap
-
-bootstrap.enter()
 
 from streaming_lab.cli import positive, run
 

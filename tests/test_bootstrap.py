@@ -16,7 +16,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-FIRST = ("bootstrap", "environment", "pythons", "requirements_lock")  # run before there is an environment
+FIRST = ("bootstrap", "environment", "set_up", "pythons", "requirements_lock")  # run before there is an environment
 OTHERS = sorted((Path.home() / ".pyenv" / "versions").glob("*/bin/python"))  # other Pythons of this machine, if any
 
 
@@ -37,7 +37,7 @@ def bootstrap(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def script(tmp_path: Path, body: str = "print('ran')") -> Path:
     """A script beside a copy of the bootstrap, in an otherwise empty project."""
     (tmp_path / "scripts").mkdir()
-    for name in (*(f"scripts/{name}.py" for name in FIRST), "requirements.txt"):
+    for name in (*(f"scripts/{name}.py" for name in FIRST), "requirements.txt", "requirements-check.txt"):
         (tmp_path / name).write_bytes((PROJECT / name).read_bytes())
     path = tmp_path / "scripts" / "hello.py"
     path.write_text(f"import bootstrap\nbootstrap.enter()\n{body}\n")
@@ -184,9 +184,9 @@ def test_no_venv_module_is_named_with_the_cure(
     bootstrap: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Debian ships Python without venv: the error names the package."""
-    monkeypatch.setattr(bootstrap.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(bootstrap.set_up.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match="2"):
-        bootstrap.make()
+        bootstrap.set_up.make()
     assert "apt install python3-venv" in capsys.readouterr().err
 
 
@@ -239,27 +239,62 @@ def test_the_stamp_changes_with_the_lock(
     """A pulled lock renews the .venv."""
     monkeypatch.setattr(bootstrap, "PROJECT", str(tmp_path))
     (tmp_path / "requirements.txt").write_text("a==1\n")
-    before = bootstrap.fingerprint()
+    before = bootstrap.fingerprint(bootstrap.BUILT_FROM)
     (tmp_path / "requirements.txt").write_text("a==2\n")
-    assert bootstrap.fingerprint() != before
+    assert bootstrap.fingerprint(bootstrap.BUILT_FROM) != before
 
 
-def test_every_dependency_carries_its_reason() -> None:
-    """requirements.in: a reason behind each name."""
-    lines = [line for line in (PROJECT / "requirements.in").read_text().splitlines() if line and line[0] != "#"]
-    assert [line for line in lines if not re.fullmatch(r"\S+\s+# \S.*", line)] == []
+LISTS = {"requirements.in": "requirements.txt", "requirements-check.in": "requirements-check.txt"}
 
 
-def test_the_lock_holds_every_direct_dependency_with_hashes(bootstrap: ModuleType) -> None:
-    """requirements.txt is compiled from requirements.in; each entry is hashed."""
+def direct(name: str) -> list[str]:
+    """The lines of a list that name a dependency."""
+    return [line for line in (PROJECT / name).read_text().splitlines() if line and line[0] not in "#-"]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_dependency_carries_its_reason(name: str) -> None:
+    """A reason behind each name."""
+    assert [line for line in direct(name) if not re.fullmatch(r"\S+\s+# \S.*", line)] == []
+
+
+@pytest.mark.parametrize(("name", "compiled"), LISTS.items())
+def test_the_lock_holds_every_direct_dependency_with_hashes(bootstrap: ModuleType, name: str, compiled: str) -> None:
+    """Each lock is compiled from its list; each entry is hashed."""
     lock = bootstrap.requirements_lock
-    text = (PROJECT / "requirements.txt").read_text()
-    lines = [line for line in (PROJECT / "requirements.in").read_text().splitlines() if line and line[0] != "#"]
-    names = {lock.plain(re.match(r"[A-Za-z0-9._-]+", line).group(0)) for line in lines}  # type: ignore[union-attr]
-    assert names - {name for name, _, _ in lock.locked()} == set()
+    text = (PROJECT / compiled).read_text()
+    assert f" {name} -o {compiled}\n" in text
+    names = {lock.plain(re.match(r"[A-Za-z0-9._-]+", line).group(0)) for line in direct(name)}  # type: ignore[union-attr]
+    locked = list(lock.locked(str(PROJECT / compiled)))
+    assert names - {name for name, _, _ in locked} == set()
     entries = re.findall(r"^[A-Za-z0-9._-]+(?:\[.*?\])?==.*\n(?:    .*\n)*", text, re.MULTILINE)
-    assert len(entries) == len(list(lock.locked()))
+    assert len(entries) == len(locked)
     assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+
+
+def test_the_two_locks_agree(bootstrap: ModuleType) -> None:
+    """A package of both has one version in both, and no direct dependency of the checks is one of a run's."""
+    lock = bootstrap.requirements_lock
+    run, check = ({name: (version, marker) for name, version, marker in lock.locked(path)} for path in both(lock))
+    common = run.keys() & check.keys()
+    assert {"packaging", "pygments"} <= common
+    assert {name: run[name][0] for name in common} == {name: check[name][0] for name in common}
+    assert {line.split()[0] for line in direct("requirements.in")} & {
+        line.split()[0] for line in direct("requirements-check.in")
+    } == set()
+
+
+def both(lock: ModuleType) -> list[str]:
+    return [lock.FILE, lock.CHECK_FILE]
+
+
+def test_a_run_imports_no_tool_of_the_checks() -> None:
+    """Nothing in app/, the notebooks or the scripts but test.py needs requirements-check.txt."""
+    tools = {re.split(r"[\[>= ]", line)[0].replace("-", "_") for line in direct("requirements-check.in")}
+    sources = [*(PROJECT / "app").rglob("*.py"), *(PROJECT / "scripts").rglob("*.py")]
+    imported = re.compile(rf"^\s*(?:import|from) ({'|'.join(sorted(tools))}|axe_playwright_python)\b", re.MULTILINE)
+    assert len(sources) > 100
+    assert [path for path in sources if imported.search(path.read_text(encoding="utf8"))] == []
 
 
 def test_conda_users_get_python_and_the_same_lock() -> None:
@@ -274,3 +309,136 @@ def test_conda_users_get_python_and_the_same_lock() -> None:
         "  - pip:",
         "      - -r requirements.txt",
     ]
+
+
+def broken(folder: Path) -> Path:
+    """A folder with files that hide libraries, Python's own among them, and fail."""
+    folder.mkdir()
+    for name in ("requests", "kafka", "select", "subprocess", "contextlib", "hashlib"):
+        (folder / f"{name}.py").write_text("raise RuntimeError('this file hides a library')")
+    return folder
+
+
+def test_a_pythonpath_of_ones_own_hides_no_library(tmp_path: Path) -> None:
+    """One line names it; the script and the programs that it starts run without it."""
+    body = "import os, subprocess, requests, kafka; print(requests.get.__name__, os.environ['PYTHONPATH'][-3:])"
+    ran = call(script(tmp_path, body), PYTHONPATH=f"{broken(tmp_path / 'mine')}{os.pathsep}")
+    assert (ran.stdout, ran.returncode) == ("get src\n", 0)
+    assert ran.stderr.splitlines()[0] == (
+        f"PYTHONPATH is not used here, since a file there could hide a library: {tmp_path / 'mine'}"
+    )
+
+
+def test_the_folder_of_the_command_hides_no_library(tmp_path: Path) -> None:
+    """Files of one's own where the command is typed have no effect."""
+    path = script(tmp_path, "import requests, kafka; print(requests.get.__name__)")
+    ran = subprocess.run([sys.executable, path], cwd=broken(tmp_path / "mine"), capture_output=True, text=True)
+    assert (ran.stdout, ran.returncode) == ("get\n", 0)
+
+
+def test_the_set_up_has_its_own_settings(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of what a person sets for pip, uv and Python only the way to the network stays."""
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_", "PYTHON"))]:
+        monkeypatch.delenv(name)
+    mine = {"PIP_USER": "1", "PIP_TARGET": "/t", "PIP_PREFIX": "/t", "PIP_REQUIRE_VIRTUALENV": "1", "UV_TARGET": "/t"}
+    mine |= {"PYTHONPATH": "/t", "PYTHONHOME": "/t", "UV_SYSTEM_PYTHON": "1", "VIRTUAL_ENV": "/t"}
+    network = {
+        "PIP_INDEX_URL": "https://a/simple",
+        "PIP_PROXY": "http://p:1",
+        "UV_OFFLINE": "1",
+        "HTTPS_PROXY": "http://p",
+    }
+    for name, value in {**mine, **network}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(
+        bootstrap.set_up, "pip_settings", lambda: {"user": "true", "cert": "/c", "index-url": "https://a"}
+    )
+    found = bootstrap.set_up.uv_environment()
+    assert set(mine) & set(found) == set()
+    assert network.items() <= found.items()
+    assert (found["PIP_CONFIG_FILE"], found["UV_DEFAULT_INDEX"], found["SSL_CERT_FILE"]) == (
+        os.devnull,
+        "https://a",
+        os.environ.get("SSL_CERT_FILE", "/c"),
+    )
+
+
+@pytest.mark.slow
+def test_pip_puts_uv_where_the_set_up_wants_it(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever a person has told pip about users, targets and environments, in variables or in a file."""
+    (tmp_path / "pip.conf").write_text("[install]\nuser = true\ntarget = /nowhere\n[global]\nprefer-binary = true\n")
+    for name, value in {
+        "PIP_USER": "1",
+        "PIP_TARGET": str(tmp_path / "t"),
+        "PYTHONPATH": str(broken(tmp_path / "m")),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    assert bootstrap.set_up.pip_settings(sys.executable)["target"] in (str(tmp_path / "t"), "/nowhere")
+    with bootstrap.set_up.locked_uv(sys.executable) as uv:
+        version = subprocess.run([uv, "--version"], capture_output=True, text=True, check=True).stdout
+    assert version.split()[1] == next(v for name, v, _ in bootstrap.requirements_lock.locked() if name == "uv")
+    assert not (tmp_path / "t").exists()
+
+
+def test_an_unwritable_home_gives_uv_a_cache_in_the_project(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """uv's own place where it can be written; else the lab's cache."""
+    for name in ("UV_CACHE_DIR", "XDG_CACHE_HOME", "LAB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(bootstrap.set_up, "pip_settings", dict)
+    monkeypatch.setattr(bootstrap.set_up, "PROJECT", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "me"))
+    assert "UV_CACHE_DIR" not in bootstrap.set_up.uv_environment()
+    (tmp_path / "home").touch()
+    assert bootstrap.set_up.uv_environment()["UV_CACHE_DIR"] == str(tmp_path / ".lab" / "cache" / "uv")
+
+
+def test_a_read_only_checkout_without_an_environment_is_one_error(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The problem and the cure, exit code 2."""
+    monkeypatch.setattr(bootstrap, "PROJECT", str(tmp_path / "missing"))
+    with pytest.raises(SystemExit, match="2"), bootstrap.one_at_a_time():
+        pass
+    problem, cure = capsys.readouterr().err.splitlines()
+    assert problem.endswith("has no complete environment, and none can be made there: No such file or directory.")
+    assert (
+        cure
+        == "Copy the project to a folder of your own, or let its owner type there: python3 scripts/report.py --help"
+    )
+
+
+def test_a_log_says_how_much_of_how_much(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """uv's announcements become a line every few seconds."""
+    monkeypatch.setattr(bootstrap.set_up, "REPORT_INTERVAL", 0.2)
+    says = "echo ' Downloading a (10.0MiB)'; echo 'Downloading b (512.0KiB)'; echo ' Downloaded a'; sleep 1; echo end"
+    bootstrap.set_up.step("download", ["/bin/sh", "-c", says], dict(os.environ), shown=True)
+    assert re.match(r"(  \d s: the index .*\n)*  \d s: 10 of 10 MB have arrived\.\n", capsys.readouterr().err)
+
+
+def test_files_that_no_run_reads_go(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And nothing else of these packages."""
+    packages = tmp_path / "lib" / "python3.12" / "site-packages"
+    gone = [
+        "pandas/tests/a.py",
+        "pyarrow/libarrow_flight.so.1",
+        "babel/locale-data/sw_KE.dat",
+        "pyarrow/libarrow_python.so",
+    ]
+    kept = ["pandas/core.py", "pyarrow/libarrow.so.1", "babel/locale-data/de_AT.dat", "pyarrow/libarrow_python.so.1"]
+    for name in [*gone, *kept]:
+        (packages / name).parent.mkdir(parents=True, exist_ok=True)
+        (packages / name).touch()
+    monkeypatch.setattr(bootstrap.set_up, "VENV", str(tmp_path))
+    bootstrap.set_up.remove_unused()
+    assert sorted(path.relative_to(packages).as_posix() for path in packages.rglob("*") if path.is_file()) == sorted(
+        kept
+    )

@@ -120,13 +120,13 @@ def test_a_type_has_one_colour_everywhere() -> None:
 def test_readings_are_computed() -> None:
     """Numbers in the words are those of the frame."""
     assert charts.events_by_player_chart(TOPIC.events).reading == (
-        "The median player caused 30.0 events; the 4 busiest of 4 caused 100% of all, and player-00 alone 30."
+        "The median player caused 30 events; the 4 busiest of 4 players caused 100% of all, and player-00 alone 30."
     )
     assert charts.events_by_partition_chart(TOPIC.events).reading == (
         "Partition 0 holds 50% of the events, 1.00 times its even share: 2 of 4 keys hash to it."
     )
     assert charts.guild_chart(WORLD).reading == (
-        "3 players hold 5 swords; red has 60% of them, and 1 of the players joined no guild."
+        "3 players hold 5 swords, 60% of them in red; 1 of the players joined no guild."
     )
 
 
@@ -209,3 +209,48 @@ def test_the_ribbon_keeps_its_breadth() -> None:
 def test_the_pages_extra_rules_are_css() -> None:
     """The rules that the drawings add close what they open."""
     assert CSS.count("{") == CSS.count("}") > 0
+
+
+def stamped(requests: pd.DataFrame, events: pd.DataFrame, shift_ms: float) -> Figure:
+    """The latency chart of a broker whose clock is this far from the players'."""
+    stamps = (events["timestamp"] + pd.Timedelta(shift_ms, unit="ms")).dt.as_unit("ms")
+    return charts.latency_chart(requests, events.assign(timestamp=stamps), acknowledged=True)
+
+
+@pytest.mark.parametrize(
+    ("shift_ms", "apart"),
+    [
+        (-35_200, "up to 35.2 s before their requests"),
+        (-2, "up to 1.0 ms before their requests"),
+        (-7 * 365 * 24 * 3.6e6, "up to 2,555 days before their requests"),
+        (9_000, "up to 9.0 s after the answers that followed them"),
+    ],
+)
+def test_two_clocks_are_said_in_place_of_a_time_between_them(shift_ms: float, apart: str) -> None:
+    """A stamp before its request, or after its answer, can't be: the offset is told, and no time to the broker."""
+    figure = stamped(REQUESTS, TOPIC.events, shift_ms)
+    assert apart in figure.reading
+    assert "on the broker within" not in figure.alt + figure.reading
+    assert [column.name for column in figure.data.columns] == ["share", "answered (ms)"]  # type: ignore[union-attr]
+
+
+def test_one_clock_gives_the_times_to_the_broker() -> None:
+    """Stamps between request and answer, cut to the millisecond: an upper bound for each event."""
+    assert stamped(REQUESTS, TOPIC.events, 0).reading.startswith("Half of the events were on the broker within 1.0 ms")
+    assert stamped(REQUESTS, TOPIC.events, 2).reading.startswith("Half of the events were on the broker within 3.0 ms")
+
+
+def test_a_single_player_and_a_single_event_are_no_plurals() -> None:
+    """Readings, notes and alt texts of the smallest run."""
+    _, topic = run_of(1)
+    figures = [chart(topic.events) for name, chart in DRAWN.items() if name != "latency"]
+    told = " ".join(f"{one.note} {one.alt} {one.reading}" for one in figures)
+    told += charts.guild_chart(World({"ann": Player(1, "red")})).reading
+    assert not re.search(r"\b1 (?!events per|of the players)\w{2,}s\b", told), told
+    assert "player-00 alone caused all 1 event." in told
+    assert "1 player holds 1 sword, 100% of them in red" in told
+
+
+def test_no_rows_have_no_quickest_way() -> None:
+    """Reading nothing measures nothing."""
+    assert charts.ways_to_read({"a": 0.1, "b": 0.2}, 0).reading == "No events."

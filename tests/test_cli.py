@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from streaming_lab import cli
 from streaming_lab.cli import positive, whole
+from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
 
 IGNORING = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")  # as under nohup; the command comes behind it
@@ -75,9 +77,20 @@ def test_no_option_takes_just_any_number(path: Path) -> None:
     assert [ast.unparse(kind) for kind in kinds if ast.unparse(kind) in ("int", "float")] == []
 
 
-@pytest.mark.parametrize(("number", "under"), [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGTERM, IGNORING)])
+def test_an_error_is_shown_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    """A `LabError` may carry a record's bytes: escaped, and its lines stay lines."""
+
+    def main() -> int:
+        raise LabError("topic '\x1b]0;x\x07' is no topic", "a cure")
+
+    assert (cli.run(main), capsys.readouterr().err) == (2, "topic '\\x1b]0;x\\x07' is no topic\na cure\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "under"), [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGTERM, IGNORING), (signal.SIGHUP, ())]
+)
 def test_a_signal_ends_a_script_by_way_of_its_cleaning_up(number: int, under: tuple[str, ...]) -> None:
-    """SIGINT, SIGTERM, and SIGTERM where SIGINT is ignored: one word, exit code 130."""
+    """SIGINT, SIGHUP, SIGTERM, and SIGTERM where SIGINT is ignored: one word, exit code 130."""
     command = [*under, sys.executable, "-c", PROGRAM]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

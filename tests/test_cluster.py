@@ -75,7 +75,7 @@ def test_without_a_network_there_is_one_error_with_the_cure(tmp_path: Path, monk
 def test_the_properties_never_name_anything_but_loopback() -> None:
     """The own cluster advertises 127.0.0.1 whatever the host name is, and never says localhost."""
     quorum = (BrokerPorts(1, 1001, 2001), BrokerPorts(2, 1002, 2002), BrokerPorts(3, 1003, 2003))
-    found = server_properties(quorum[1], quorum, Path("/data"))
+    found = server_properties(quorum[1], quorum)
     assert found["advertised.listeners"] == "PLAINTEXT://127.0.0.1:1002"
     assert found["controller.quorum.voters"] == "1@127.0.0.1:2001,2@127.0.0.1:2002,3@127.0.0.1:2003"
     assert (found["offsets.topic.replication.factor"], found["transaction.state.log.min.isr"]) == (3, 2)

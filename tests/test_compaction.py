@@ -45,20 +45,21 @@ def compacted() -> Iterator[Compacted]:
     """A cluster of this module's own, whose cleaner looks often; the topics, when they have been cleaned."""
     with attach("embedded", instance="compacted") as cluster:
         connection = cluster.connection
+        look_every(connection, "600000")  # not before the stories are whole, however slow the machine
         topics = {name: story(connection) for name, story in STORIES.items()}
         for topic in topics.values():  # what is in the active segment is never cleaned
             for _ in range(2):
                 write(connection, topic, {0: [(b"last", b'{"n": -1, "pad": "%s"}' % (b"x" * 4000))]})
         before = {name: oracle(connection, topic) for name, topic in topics.items()}
         assert min(map(len, before.values())) > 20
-        look_often(connection)
+        look_every(connection, "100")
         assert eventually(lambda: settled(connection, topics, before), 60)
         yield Compacted(connection, topics)
 
 
-def look_often(connection: Connection) -> None:
-    """Wake the cleaner up, and let it pause for 0.1 s instead of 15 s: a broker takes that change while it runs."""
-    entry = ConfigEntry("log.cleaner.backoff.ms", "100", incremental_operation=AlterConfigOpType.SET)
+def look_every(connection: Connection, milliseconds: str) -> None:
+    """Wake the cleaner up, and let it pause for so long instead of 15 s: a broker takes that change while it runs."""
+    entry = ConfigEntry("log.cleaner.backoff.ms", milliseconds, incremental_operation=AlterConfigOpType.SET)
     broker = ConfigResource(ConfigResource.Type.BROKER, "1", incremental_configs=[entry])
     admin = AdminClient({**librdkafka_settings(connection), "log_level": 0})
     for done in admin.incremental_alter_configs([broker]).values():

@@ -48,8 +48,8 @@ def test_repetitions_are_one_row() -> None:
     table = deliveries.outcome(COUNTS)
     lines = [[str(getattr(cell, "text", cell)) for cell in line] for line in table.rows]
     assert lines == [
-        ["forget", "20", "0", "0", "0", "0", "16", "4", "0", "2", "0", "0", "0.70"],
-        ["confirmed", "18", "0", "0", "2", "0", "19", "0", "1", "0", "0", "0", "2.00"],
+        ["forget", "20", "4", "0", "0", "0", "0", "16", "0", "2", "0", "0", "0.70"],
+        ["confirmed", "18", "0", "0", "0", "2", "0", "19", "1", "0", "0", "0", "2.00"],
     ]
     assert table.note == "20 requests to each game, in 2 experiments; then in events"
 
@@ -57,7 +57,7 @@ def test_repetitions_are_one_row() -> None:
 def test_only_promises_are_not_measured() -> None:
     """A zero that was promised must repeat from run to run; what fire-and-forget lost need not."""
     html = deliveries.lost_table(COUNTS)._repr_html_()
-    assert '<th scope="row">forget</th><td class=n><span class="measured">4</span></td>' in html
+    assert '<th scope="row">forget</th><td class=n><b class="bad"><span class="measured">4</span></b></td>' in html
     assert '<th scope="row">confirmed</th><td class=n>0</td>' in html
     n = deliveries.count_formatter(COUNTS)
     assert (f"{n('confirmed', 'lost')}", f"{n('forget', 'lost')}") == ("0", '<span class="measured">4</span>')

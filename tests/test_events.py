@@ -82,6 +82,10 @@ def test_every_event_comes_back_as_it_was(
         ),
         (b'{"event_type": "default", "event_id": "1", "player": "a", "at": "2019-03-16T05:08:40"}', "has no time zone"),
         (
+            b'{"event_type": "default", "event_id": "1", "player": "a", "at": "0001-01-01T00:00:00+01:00"}',
+            "out of range in UTC",
+        ),
+        (
             b'{"event_type": "joined_guild", "event_id": "1", "player": "a", "at": "2019-03-16T05:08:40Z"}',
             "guild: missing",
         ),

@@ -320,7 +320,7 @@ def test_a_connection_that_is_closed_while_idle(monkeypatch: pytest.MonkeyPatch)
         lines[2].close()
         assert fetcher._answering() == []
         lines[1].send(b"something")
-        assert fetcher._answering() == [connections[1]]
+        assert eventually(lambda: fetcher._answering() == [connections[1]])
         assert list(fetcher._connections.values()) == connections[:2]
 
 

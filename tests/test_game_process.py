@@ -1,6 +1,7 @@
 """The game in a process of its own: it says when it is ready, what it left behind, and comes back knowing its past."""
 
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -8,7 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -19,6 +22,8 @@ from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.cluster import attach
 from streaming_lab.cluster.base import Cluster
+from streaming_lab.game import history
+from streaming_lab.game.events import Event
 from streaming_lab.reader import read_text
 
 
@@ -164,7 +169,7 @@ def test_what_cannot_be_delivered_is_named(kafka: Connection, topic: str, broker
         running.ask("/")
         broker.pause()
         assert running.ask("/purchase_a_sword", "r-1") == (503, "unknown")
-        assert running.stop() == (1, "1 event(s) were not delivered:\n  r-1\n")
+        assert running.stop() == (1, "1 event not delivered:\n  r-1\n")
 
 
 def test_why_an_event_failed_is_said_at_the_end(kafka: Connection, topic: str, broker: Cluster) -> None:
@@ -181,7 +186,7 @@ def test_why_an_event_failed_is_said_at_the_end(kafka: Connection, topic: str, b
         broker.resume()
         code, errors = running.stop()
     assert code == 0
-    (line,) = [line for line in errors.splitlines() if line.startswith("failed: 1 event(s); the last reason: ")]
+    (line,) = [line for line in errors.splitlines() if line.startswith("failed: 1 event; the last reason: ")]
     assert "Error: " in line
 
 
@@ -264,3 +269,31 @@ def test_a_place_that_cannot_be_is_two_lines_and_exit_code_2(
     ran = subprocess.run([*command, "--way", "outbox"], capture_output=True, text=True, timeout=30)
     assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 2)
     assert option[1] in ran.stderr
+
+
+def test_a_waiting_row_that_is_no_event_is_skipped_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No value, a number, broken or deeply nested JSON in an outbox's file: the events around it count."""
+    event = Event("r-1", "purchased_sword", "ann", datetime(2019, 3, 16, 5, 8, 40, tzinfo=UTC))
+    odd = [b"hello", b"\xff", None, 7, 1.5, b"[" * 100_000, b"[1]", "text", json.dumps({"event_type": "rode"}).encode()]
+    rows = [("r-1", "ann", event.to_bytes()), *((f"odd-{n}", "k", value) for n, value in enumerate(odd))]
+    monkeypatch.setattr(history, "read_batches", lambda *_, **__: iter(()))
+    log = SimpleNamespace(pending=lambda: rows)
+    with caplog.at_level(logging.WARNING):
+        assert list(history.read_history({}, "events", log)) == [event]  # type: ignore[arg-type]
+    assert [record.args[0] for record in caplog.records] == [f"odd-{n}" for n in range(len(odd))]  # type: ignore[index]
+
+
+BROKEN = "from streaming_lab.game import __main__, game; game.Game.answer = None; __main__.main()"
+
+
+def test_a_bugs_traceback_is_on_the_processs_standard_error(kafka: Connection, topic: str) -> None:
+    """A 500 says where its traceback is, and there it is."""
+    command = [sys.executable, "-c", BROKEN, "--bootstrap", addresses(kafka), "--topic", topic]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        running = Running(process, process.stdout.readline().split()[1])
+        assert running.ask("/") == (500, "error")
+        code, errors = running.stop()
+    assert (code, errors.splitlines()[-1]) == (0, "TypeError: 'NoneType' object is not callable")

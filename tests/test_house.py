@@ -25,6 +25,7 @@ FOUNDATION = {
     "waiting",
     "ports",
     "skipped_imports",
+    "wording",
 }  # "": the version
 LONGEST = 320  # lines of a module
 

@@ -1,8 +1,10 @@
 """JupyterLab opens on the notebooks with this environment's kernel, on this machine only, and one Ctrl-C ends it."""
 
+import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +20,12 @@ from typing import Any
 import book
 import psutil
 import pytest
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
+
+from streaming_lab.errors import LabError
+from streaming_lab.report.jupyterlab import KERNEL, jupyter_folder, lab_options
+from streaming_lab.report.kernels import kernel_command, kernel_environment
 
 COMMAND = (
     "from streaming_lab.cli import run; from streaming_lab.report.jupyterlab import main; raise SystemExit(run(main))"
@@ -78,6 +86,102 @@ def wait_for(url: str, seconds: float = 60.0) -> None:
         except ConnectionRefusedError:
             assert time.monotonic() < deadline, f"nobody listens at {url}"
             time.sleep(0.05)
+
+
+def committed(tmp_path: Path) -> tuple[Any, Path]:
+    """JupyterLab's files on a copy of a chapter that git has, and the copy."""
+    from streaming_lab.report.chapter_contents import ChapterContents
+
+    (source,) = (book.PROJECT / "notebooks").glob("01-*.ipynb")
+    chapter = Path(shutil.copy(source, tmp_path))
+    for arguments in (["init", "-q"], ["add", chapter.name]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    return ChapterContents(root_dir=str(tmp_path)), chapter
+
+
+def as_jupyterlab_saves(notebook: dict[str, Any]) -> dict[str, Any]:
+    """The notebook after it was opened, unfolded and run: the kernel's metadata, outputs, counts, view."""
+    notebook["metadata"]["kernelspec"]["display_name"] = "Python 3 (ipykernel)"
+    notebook["metadata"]["language_info"] |= {"version": "3.11.7", "file_extension": ".py"}
+    notebook["metadata"]["widgets"] = {"state": {}}
+    for cell in notebook["cells"]:
+        cell["metadata"] |= {"jupyter": {"source_hidden": False}, "scrolled": True}
+        if cell["cell_type"] == "code":
+            output = {"output_type": "stream", "name": "stdout", "text": "shown"}
+            cell |= {"execution_count": 7, "outputs": [output]}
+            cell["metadata"]["execution"] = {"iopub.status.busy": "2026"}
+    return notebook
+
+
+def save(contents: Any, chapter: Path, notebook: dict[str, Any]) -> None:
+    asyncio.run(contents.save({"type": "notebook", "format": "json", "content": notebook}, chapter.name))
+
+
+def test_opening_and_running_a_committed_chapter_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What JupyterLab saves by itself leaves the file as it was, byte for byte; what a student types is saved."""
+    monkeypatch.setattr("streaming_lab.report.chapter_contents.PROJECT", tmp_path)
+    contents, chapter = committed(tmp_path)
+    before = chapter.read_bytes()
+    save(contents, chapter, as_jupyterlab_saves(json.loads(before)))
+    assert chapter.read_bytes() == before
+    edited = json.loads(before)
+    edited["cells"][1]["source"] += ["\n", "print('mine')"]
+    save(contents, chapter, as_jupyterlab_saves(json.loads(json.dumps(edited))))
+    assert json.loads(chapter.read_bytes()) == edited
+
+
+def test_a_notebook_of_ones_own_keeps_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """git does not have it, or it lies outside the project: JupyterLab saves it as ever."""
+    monkeypatch.setattr("streaming_lab.report.chapter_contents.PROJECT", tmp_path)
+    contents, chapter = committed(tmp_path)
+    own = as_jupyterlab_saves(json.loads(chapter.read_bytes()))
+    save(contents, tmp_path / "mine.ipynb", own)
+    assert json.loads((tmp_path / "mine.ipynb").read_bytes())["cells"][1]["execution_count"] == 7
+    monkeypatch.setattr("streaming_lab.report.chapter_contents.PROJECT", tmp_path / "elsewhere")
+    save(contents, chapter, own)
+    assert json.loads(chapter.read_bytes())["cells"][1]["execution_count"] == 7
+
+
+def test_a_given_option_takes_the_place_of_the_labs() -> None:
+    """Under its long name or its short one: JupyterLab accepts each only once."""
+    aliases = {"ip": "ServerApp.ip", "notebook-dir": "ServerApp.root_dir"}
+    names = [option.partition("=")[0] for option in lab_options(Path("/n"), [], aliases)]
+    given = ["--ServerApp.root_dir=/x", "--ip", "127.0.0.2", "--no-browser", "/LabApp.news_url"]
+    left = [option.partition("=")[0] for option in lab_options(Path("/n"), given, aliases)]
+    assert [name for name in names if name not in left] == ["--ServerApp.ip", "--ServerApp.root_dir"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """The lab home is a file: the problem and the setting that cures it."""
+    (tmp_path / "home").touch()
+    with pytest.raises(LabError, match=r"home/jupyter can't be written: .*\n.*LAB_HOME=/path/to/folder"):
+        jupyter_folder(tmp_path / "home")
+
+
+@pytest.mark.slow
+def test_a_file_beside_a_chapter_hides_no_library(tmp_path: Path) -> None:
+    """kafka.py, select.py and requests.py in the chapter's folder: both kernels import the libraries, and helper.py."""
+    for name in ("kafka", "select", "requests", "signal"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('this file hides a library')")
+    (tmp_path / "helper.py").write_text("answer = 42")
+    program = "import kafka, select, requests, signal, helper; print(kafka.KafkaProducer.__name__, helper.answer)"
+    report_kernel = KernelSpec(argv=kernel_command(), env=kernel_environment())
+    for spec in (report_kernel, KernelSpec(**KERNEL)):
+        manager = KernelManager(kernel_name="python3")
+        manager._kernel_spec = spec
+        manager.start_kernel(cwd=str(tmp_path), env={**os.environ, **spec.env})
+        client = manager.blocking_client()
+        try:
+            client.start_channels()
+            client.wait_for_ready(timeout=60)
+            messages: list[dict[str, Any]] = []
+            client.execute_interactive(program, timeout=60, output_hook=messages.append)
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+        assert [one["content"]["text"] for one in messages if one["msg_type"] == "stream"] == ["KafkaProducer 42\n"]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 from streaming_lab.analysis.measured import comparable
@@ -44,6 +45,21 @@ def test_is_committed_without_outputs(notebook: Path) -> None:
     assert [
         c["id"] for c in cells(notebook) if c["cell_type"] == "code" and (c["outputs"] or c["execution_count"])
     ] == []
+
+
+def test_is_written_as_jupyterlab_writes_it(notebook: Path) -> None:
+    """Saved without an edit it is the same file, and its metadata name no machine's kernel."""
+    text = notebook.read_text(encoding="utf8")
+    assert nbformat.writes(nbformat.reads(text, 4)) + "\n" == text
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    assert json.loads(text)["metadata"] == {"kernelspec": kernel, "language_info": {"name": "python"}}
+
+
+def test_machinery_is_folded_in_jupyterlab_as_on_the_page(notebook: Path) -> None:
+    """The cells that the page folds or leaves out, and no other."""
+    hidden = [cell["id"] for cell in cells(notebook) if cell["metadata"].get("jupyter", {}).get("source_hidden")]
+    assert hidden == [cell["id"] for cell in cells(notebook) if tagged(cell, "machinery") or tagged(cell, "test")]
+    assert hidden
 
 
 def test_has_hand_written_ids(notebook: Path) -> None:

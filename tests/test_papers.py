@@ -18,7 +18,7 @@ from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.delivery.ways import DELIVERING, log_class
 from streaming_lab.game.events import COLUMNS, EVENT_TYPES, OWN_FIELDS
 from streaming_lab.report import chapter
-from streaming_lab.report.run import FRAMES
+from streaming_lab.report.run_folder import FRAMES
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAPERS = {
@@ -187,7 +187,7 @@ def test_one_version_everywhere() -> None:
 
 def commands() -> list[str]:
     """Every `python3 scripts/...` and `python3 -m streaming_lab...` in the papers, once."""
-    found = re.findall(r"python3 (?:scripts/|-m streaming_lab)[^`\n#|]+", "\n".join(PAPERS.values()))
+    found = re.findall(r"python3 (?:scripts/|-m streaming_lab)[^`\n#|)]+", "\n".join(PAPERS.values()))
     return sorted({one.strip() for one in found})
 
 
@@ -283,9 +283,9 @@ def test_the_reader_s_example_reads(paper: str, kafka: Connection) -> None:
         return text.replace("127.0.0.1:9092", addresses(kafka)).replace("events", f"example-{Path(paper).stem}", 1)
 
     for line in code(READING, "sh")[0].splitlines():
-        if "kafka." in line:
-            line = here(line).replace("python", sys.executable, 1)
-            subprocess.run(line, shell=True, capture_output=True, timeout=60, check=True)
+        if "kafka." in line or "topic.py" in line:
+            line = re.sub(r"\bpython3?\b", sys.executable, here(line), count=1)
+            subprocess.run(line, shell=True, cwd=PROJECT, capture_output=True, timeout=60, check=True)
     names: dict[str, object] = {}
     exec(compile(here(code(PAPERS[paper], "python")[0]), paper, "exec"), names)
     assert names["topic"].events["swords"].tolist() == [1]  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ import pytest
 from streaming_lab.delivery.ways import DELIVERING
 from streaming_lab.errors import LabError
 from streaming_lab.report import parameters
+from streaming_lab.report.chapter import Chapter, select_chapters
 from streaming_lab.report.cli import main
 from streaming_lab.report.parameters import Parameter, ParameterError, check_parameters, merge_parameters
 
@@ -121,11 +122,55 @@ def test_a_declaration_that_cannot_be_checked_is_refused(source: str, said: str)
         parameters.declared(source, "x.ipynb")
 
 
-def test_a_notebook_without_a_parameters_cell_is_refused(tmp_path: Path) -> None:
-    """papermill would only warn."""
-    path = book.write(tmp_path, "01-a", book.code("1", "one"))
-    with pytest.raises(ParameterError, match=r"01-a.ipynb has no cell tagged parameters"):
+def test_a_notebook_without_a_parameters_cell_has_no_parameters(tmp_path: Path) -> None:
+    """A chapter of one's own needs none; two cells are refused, since papermill would take the first."""
+    assert parameters.read_declarations(book.write(tmp_path, "01-a", book.code("1", "one"))) == {}
+    path = book.write(tmp_path, "02-b", book.parameters(), book.code("1", "one", "parameters"))
+    with pytest.raises(ParameterError, match=r"02-b.ipynb has 2 cells tagged parameters"):
         parameters.read_declarations(path)
+
+
+NOT_CHAPTERS = (
+    "02 play the game (copy)",
+    "02b-more",
+    "3D-plots",
+    "02-play-Copy1",
+    "02-play-checkpoint",
+    "02-play (2)",
+    "untitled",
+)
+
+
+def test_a_notebook_is_a_chapter_or_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copies and other names stop nothing; a broken chapter stops only a run that it belongs to."""
+    plans: list[Any] = []
+    monkeypatch.setattr(
+        "streaming_lab.report.run.run_report",
+        lambda plan, _: plans.append(plan) or (Mock(seconds=0.0, exit_code=0, reason="x"), plan.build),
+    )
+    for name in ("10-late", "02-play", "05-öwn chapter", *NOT_CHAPTERS):
+        book.write(tmp_path, name, book.code("1", "one"))
+    (tmp_path / "07-broken.ipynb").write_text("{")
+    (tmp_path / ".hidden.ipynb").write_text("{")
+    assert main(["2", "05", "notebooks/10-late.ipynb"], tmp_path) == 0
+    assert [one.name for one in plans[0].chapters] == ["02-play", "05-öwn chapter", "10-late"]
+    assert sorted(capsys.readouterr().err.splitlines()) == sorted(
+        f"{name}.ipynb is not a chapter and does not run: a chapter is called like 05-my-chapter.ipynb"
+        for name in NOT_CHAPTERS
+    )
+    with pytest.raises(ParameterError, match=r"07-broken.ipynb is not a notebook"):
+        main([], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "word", ["3", "03", "03-read", "03-read-the-events.ipynb", "notebooks/03-read-the-events.ipynb"]
+)
+def test_a_chapter_is_named_in_many_ways(word: str) -> None:
+    """By its number however it is written, the beginning of its name, or its file."""
+    found = [Chapter(Path(f"{name}.ipynb")) for name in ("03-read-the-events", "30-later")]
+    assert [one.name for one in select_chapters(found, [word])] == ["03-read-the-events"]
 
 
 def test_one_name_has_one_meaning_in_all_chapters() -> None:
@@ -174,7 +219,8 @@ def test_a_switch_that_multiplies_the_work_moves_the_limits(
     plans: list[Any] = []
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(
-        "streaming_lab.report.run.run_report", lambda plan, _: plans.append(plan) or Mock(seconds=0.0, exit_code=0)
+        "streaming_lab.report.run.run_report",
+        lambda plan, _: plans.append(plan) or (Mock(seconds=0.0, exit_code=0, reason="x"), plan.build),
     )
     book.write(tmp_path, "01-a", book.parameters(SOURCE))
     assert main(arguments, tmp_path) == 0

@@ -1,8 +1,10 @@
 """The crowd: the same seed plays the same, every request becomes a row, and a good client asks again."""
 
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from flask import Flask, request
 
 from streaming_lab.errors import LabError
 from streaming_lab.game.events import Event
-from streaming_lab.game.players import DTYPES, run_crowd, seeded_moves
+from streaming_lab.game.players import DTYPES, is_watched, run_crowd, seeded_moves
 from streaming_lab.game.server import GameServer
 from streaming_lab.game.web import create_app
 
@@ -139,3 +141,18 @@ def test_a_crowd_can_be_stopped(game: GameServer) -> None:
     stopped = threading.Event()
     stopped.set()
     assert len(run_crowd(game.url, players=7, requests=40, stopped=stopped, progress=False)) == 0
+
+
+@pytest.mark.parametrize(
+    ("terminal", "stdin_allowed", "watched"),
+    [(True, None, True), (False, None, False), (False, True, True), (False, False, False)],
+)
+def test_progress_is_shown_where_a_person_watches(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, stdin_allowed: bool | None, watched: bool
+) -> None:
+    """On a terminal and in JupyterLab; not in a report, whose cells are sent without "stdin allowed"."""
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: terminal))
+    kernel = SimpleNamespace(_allow_stdin=stdin_allowed)
+    shell = None if stdin_allowed is None else SimpleNamespace(kernel=kernel)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert is_watched() is watched

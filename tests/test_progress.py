@@ -48,6 +48,35 @@ def test_a_terminal_sees_the_running_line_count() -> None:
     assert stream.getvalue().split("\r\x1b[K") == ["", f"{'cell':<44}    0.0 s  running", f"{'cell':<44}    1.0 s\n"]
 
 
+def test_a_narrow_terminal_keeps_no_garbage() -> None:
+    """The running line never wraps: only one row can be rewritten."""
+    stream = io.StringIO()
+    with Progress(stream, live=True, beat=60, clock=Clock(), columns=lambda: 30) as progress:
+        progress.begin("  3.2    fire-requests")
+        progress.pulse()
+    assert {len(part) for part in stream.getvalue().split("\r\x1b[K")} == {0, 29}
+
+
+def test_no_control_character_of_a_record_reaches_the_terminal() -> None:
+    """A chapter's title or an error with an escape sequence or a direction mark is shown escaped."""
+    stream = io.StringIO()
+    with Progress(stream, live=False, beat=60, clock=Clock()) as progress:
+        progress.say("a\x1b[2Jb\u202ec\rd")
+        progress.begin("\x07cell")
+        progress.end()
+    assert stream.getvalue() == "a\\x1b[2Jb\\u202ec\\rd\n" + f"{chr(92)}x07cell".ljust(44) + "    0.0 s\n"
+
+
+def test_a_long_step_tells_how_far_it_is() -> None:
+    """The detail stands where `running` does, as long as there is one."""
+    stream, details = io.StringIO(), iter(["12 of 44 jars", ""])
+    with Progress(stream, live=False, beat=60, clock=Clock()) as progress:
+        progress.begin("download", lambda: next(details))
+        progress.pulse()
+        progress.pulse()
+    assert [line[54:] for line in stream.getvalue().splitlines()] == ["12 of 44 jars", "running"]
+
+
 def test_a_sign_of_life_comes_by_itself() -> None:
     """A cell that takes long is shown as running, well within ten seconds."""
     stream = io.StringIO()

@@ -89,3 +89,10 @@ def test_every_type_has_its_rule(kind: str) -> None:
     """Each event type moves the player, but for the plain visit: a row of the table without its case in `evolve`."""
     happened = event(kind, **dict.fromkeys(EVENT_TYPES[kind].fields, "owls"))
     assert (evolve(Player(), happened) == Player()) == (kind == "default")
+
+
+@pytest.mark.parametrize("swords", [0, -1, -7])
+def test_no_sword_is_sold_that_is_not_there(swords: int) -> None:
+    """A world below zero (a topic whose purchases are gone) sells nothing, like an empty one."""
+    with pytest.raises(RuleBroken, match="only a player who has a sword can sell one"):
+        decide(World({"ann": Player(swords)}), command("sell_a_sword"))

@@ -1,7 +1,9 @@
 """A run's record tells what happened: errors, dead kernels, limits of time, Ctrl-C."""
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,7 +11,10 @@ from pathlib import Path
 import book
 import psutil
 import pytest
-from book import Report, code, parameters, prose
+from book import PROJECT, Report, code, parameters, prose
+from peers import missing
+
+from streaming_lab.report.chapter import Chapter
 
 pytestmark = pytest.mark.slow  # every test has a report in a process of its own
 
@@ -20,6 +25,9 @@ from streaming_lab.report.record import save_result
 save_result("ranges", {"events": {0: [0, 3]}})
 save_result("events", pd.DataFrame({"a": [1]}))
 """
+ESCAPE = "raise ValueError('\\x1b[2Jdrows' + chr(0x202e) + chr(10) + 'the second line')"
+CLOCK = "import os, time\nprint(time.tzname, os.getcwd())"
+CLAIM = "rows, wanted = ['a', 'b'], 3\nassert len(rows) == wanted + 1"
 THREAD = """\
 import threading
 thread = threading.Thread(target=lambda: [print("from a thread") for _ in range(100)])
@@ -45,10 +53,26 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Report:
         code(THREAD, "thread"),
         code("assert seed == 7", "guard", "test"),
     )
-    book.write(folder, "02-second", prose("# Second"), parameters(), code(KEEP, "keep"))
+    book.write(folder, "02-second", prose("# Second"), parameters(), code(KEEP, "keep"), code(CLOCK, "clock"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(folder.parent / "jupyter"))
-        return book.report(folder, "-p", "seed", "7")
+        patch.setenv("TZ", "Asia/Kolkata")
+        mask = os.umask(0o027)
+        try:
+            return book.report(folder, "-p", "seed", "7")
+        finally:
+            os.umask(mask)
+
+
+def test_a_chapter_runs_in_utc_and_in_its_own_folder(passed: Report) -> None:
+    """One clock on the page, whatever the machine's; relative paths begin beside the notebook."""
+    assert passed.cells("02-second")["clock"].outputs[0].text == f"('UTC', 'UTC') {passed.build.parent / 'nb'}\n"
+
+
+def test_results_follow_the_umask(passed: Report) -> None:
+    """With umask 027 nobody else can read page, record, tables or notebooks."""
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in passed.build.glob("*.*") if path.is_file()}
+    assert {*modes.values()} == {"0o640"}, modes
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +243,8 @@ def test_an_interruption_leaves_a_report_and_no_process(tmp_path: Path) -> None:
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
-    result = Report(process.returncode, out, err, tmp_path / "build")
+    (aside,) = (tmp_path / "build" / "runs").iterdir()
+    result = Report(process.returncode, out, err, aside)
     assert (result.exit_code, result.err) == (130, "")
     assert outcome(result) == [
         ("01-long", "failed", "interrupted (Ctrl-C)"),
@@ -230,7 +255,7 @@ def test_an_interruption_leaves_a_report_and_no_process(tmp_path: Path) -> None:
 
 
 def test_nothing_old_is_read_as_new(tmp_path: Path) -> None:
-    """A run takes away what the run before it left, and only that."""
+    """A run moves what the run before it left to build/runs, and only that."""
     build = tmp_path / "build"
     (build / "kept").mkdir(parents=True)
     (build / "kept" / "ranges.json").write_text('{"old": {}}')
@@ -242,7 +267,8 @@ def test_nothing_old_is_read_as_new(tmp_path: Path) -> None:
     result = book.report(tmp_path / "nb")
     assert (result.exit_code, result.record["ranges"]) == (0, None)
     # a kernel may say something on its way out; what an older one said is gone all the same
-    assert {*os.listdir(build)} - {"kernel.log"} == {"01-a.ipynb", "mine.txt", "report.html", "run.json"}
+    there = {name for name in os.listdir(build) if not name.startswith(".")} - {"kernel.log"}
+    assert there == {"01-a.ipynb", "mine.txt", "report.html", "run.json", "runs"}
     assert not (build / "kernel.log").exists() or "old words" not in (build / "kernel.log").read_text()
 
 
@@ -272,3 +298,120 @@ def test_a_dead_kernel_leaves_no_cluster_behind(tmp_path: Path, monkeypatch: pyt
     ]:
         assert time.monotonic() < deadline, living
         time.sleep(0.2)
+
+
+EARLY = [
+    (
+        "sys.exit()",
+        "the cell ended its chapter early (sys.exit() or SystemExit)\nLet the cell return, or raise an error.",
+    ),
+    (
+        "raise SystemExit(0)",
+        "the cell ended its chapter early (sys.exit() or SystemExit)\nLet the cell return, or raise an error.",
+    ),
+    ("import os\nos._exit(0)", "the kernel died: exit status 0"),
+    ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+]
+
+
+def test_a_chapter_that_ends_early_is_never_green(tmp_path: Path) -> None:
+    """However a cell ends its chapter, in the middle or as the last cell: red, named, and the rest is pending."""
+    for number, (source, _) in enumerate(EARLY, 1):
+        cells = [code("import sys\n1", "one"), code(source, "end"), code("2", "rest")]
+        book.write(tmp_path / "nb", f"{number:02d}-early", prose("# Early"), parameters(), *cells)
+    book.write(tmp_path / "nb", "05-last", prose("# Last"), parameters(), code("raise SystemExit", "end"))
+    book.write(tmp_path / "nb", "06-skip", prose("# Skip"), parameters(), code("1", "end", "skip-execution"))
+    result = book.report(tmp_path / "nb")
+    chapters = result.record["chapters"]
+    assert (result.exit_code, [one["status"] for one in chapters]) == (1, ["failed"] * 6)
+    assert [one["failure"]["cell"] for one in chapters] == ["end"] * 6
+    said = [one["failure"]["problem"].partition("; ")[0] for one in chapters[:4]]  # a dead kernel's log may follow
+    assert said == [problem for _, problem in EARLY]
+    assert [cell["status"] for cell in chapters[0]["cells"]] == ["passed", "passed", "failed", "pending"]
+    assert chapters[5]["failure"]["problem"] == (
+        "a cell did not run: it is tagged skip-execution\nRemove the tag, or the cell."
+    )
+
+
+def test_a_chapter_without_the_result_that_it_owes_is_red(tmp_path: Path) -> None:
+    """Metadata `lab.results`, as chapter 03's ledger; and a ledger that is none is no reason for a traceback."""
+    save = "from streaming_lab.report.record import save_result\n"
+    for number, source in enumerate(["1", save + "save_result('ledger', {'requests': 'many'})"], 1):
+        path = book.write(
+            tmp_path / "nb", f"{number:02d}-owes", prose("# Owes"), parameters(), code(source, f"c{number}")
+        )
+        path.write_text(
+            path.read_text().replace(
+                '"metadata": {\n  "kernelspec"', '"metadata": {"lab": {"results": ["ledger"]},\n  "kernelspec"'
+            )
+        )
+    result = book.report(tmp_path / "nb")
+    assert result.exit_code == 1
+    assert outcome(result) == [
+        (
+            "01-owes",
+            "failed",
+            "chapter 1 saved no ledger\n"
+            'It must call save_result("ledger", ...): see the metadata lab.results of 01-owes.ipynb.',
+        ),
+        ("02-owes", "passed", ""),
+    ]
+    assert result.record["reason"].startswith("the saved ledger can't be read: ")
+    assert Chapter(PROJECT / "notebooks" / "03-read-the-events.ipynb").results == ["ledger"]
+
+
+def test_an_error_arrives_whole(tmp_path: Path) -> None:
+    """Each line of a problem and its cure, what an assertion asserted with its values, and no raw escape sequence."""
+    book.write(tmp_path / "nb", "01-lines", prose("# Lines"), parameters(), code(ESCAPE, "lines"))
+    book.write(tmp_path / "nb", "02-claim", prose("# Claim"), parameters(), code(CLAIM, "claim"))
+    result = book.report(tmp_path / "nb")
+    assert [problem for _, _, problem in outcome(result)] == [
+        "ValueError: \x1b[2Jdrows\u202e\nthe second line",
+        "AssertionError: assert len(rows) == wanted + 1, where len(rows) = 2, wanted + 1 = 4",
+    ]
+    assert "Failed: ValueError: \\x1b[2Jdrows\\u202e" in result.out
+    assert "\n  the second line\n" in result.out
+    assert "\x1b" not in result.out
+    assert '<pre class="why">the second line</pre>' in result.page
+    assert "wanted + 1 = 4" in result.page
+
+
+def test_a_run_leaves_no_connection_file_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connection files are in the run's own folder, also after kill -9; the next run removes them."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    book.write(tmp_path / "nb", "01-long", prose("# L"), parameters(), code("import time\ntime.sleep(60)", "sleep"))
+    with book.start(tmp_path / "nb", tmp_path / "build") as process:
+        lines = iter(process.stdout.readline, "")  # type: ignore[union-attr]
+        assert any("sleep" in line and "running" in line for line in lines)
+        kernels = list(tmp_path.glob("build/.run-*/.kernel-*.json"))
+        process.kill()
+    assert (len(kernels), list((tmp_path / "tmp").rglob("*.json"))) == (1, [])
+    book.write(tmp_path / "nb", "01-long", prose("# L"), parameters())
+    assert book.report(tmp_path / "nb").exit_code == 0
+    assert list(tmp_path.rglob(".kernel-*.json")) == []
+
+
+TINY = 'mount -t tmpfs -o size=16k tmpfs "$1" && shift && exec "$@"'
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
+    """Exit code 2, reason, folder and cure; no half page or notebook, no traceback."""
+    (tmp_path / "build").mkdir()
+    private = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*private, TINY, "sh", tmp_path / "build", "true"]).returncode:
+        missing("a small file system of one's own (unshare --user --mount)")
+    book.write(tmp_path / "nb", "01-a", prose("# A"), parameters(), code("print('x' * 20_000)", "fill"))
+    inner = [sys.executable, "-c", book.COMMAND, tmp_path / "nb"]
+    listed = '"$@"; echo "exit code $?"; ls "$LAB_BUILD"'
+    ran = subprocess.run(
+        [*private, TINY, "sh", tmp_path / "build", "sh", "-c", listed, "sh", *inner],
+        env={**os.environ, "LAB_BUILD": str(tmp_path / "build"), "PYTHONPATH": str(book.SOURCE)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    problem, cure = ran.stderr.splitlines()
+    assert problem.startswith(f"the report does not fit: No space left on device in {tmp_path / 'build'} (")
+    assert "LAB_BUILD" in cure
+    assert ran.stdout.splitlines()[-1] == "exit code 2"

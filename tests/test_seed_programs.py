@@ -1,7 +1,9 @@
 """The seed's two programs: its answers byte for byte, its curl sequence, and its three lines in a real topic."""
 
+import logging
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 
@@ -10,12 +12,14 @@ import requests
 from flask import Flask
 from kafka import KafkaProducer
 from peers import needs
+from waiting import eventually
 
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, addresses
+from streaming_lab.cluster import Cluster
 from streaming_lab.errors import LabError
 from streaming_lab.game.server import GameServer
-from streaming_lab.seed import game_api, game_api_with_kafka
+from streaming_lab.seed import event_logger as event_logger_module, game_api, game_api_with_kafka
 from streaming_lab.seed.event_logger import EventLogger, broker
 
 
@@ -88,6 +92,36 @@ def test_the_stop_flushes_what_a_request_has_sent(kafka: Connection, topic: str)
         get(server.url)
         unsent = server.stop()
     assert (unsent, read(kafka, topic)) == (0, [str(number) for number in range(1000)])
+
+
+def test_a_stop_while_the_broker_is_silent_names_the_event(
+    breakable: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One event before the broker is paused, one after: no traceback, the second is named, no thread is left."""
+    topics.create_topic(breakable.connection, "silent")
+    app = Flask("student")
+    event_logger = EventLogger(KafkaProducer, app, lambda: breakable.connection)
+    app.add_url_rule("/<event>", "log", lambda event: event_logger.send("silent", event.encode()) or "sent")
+    before = threads()
+    with GameServer(app) as server:
+        get(server.url + "/first")
+        assert eventually(lambda: sum(topics.end_offsets(breakable.connection, "silent").values()) == 1)
+        breakable.pause()
+        try:
+            get(server.url + "/second")
+            assert server.stop(timeout=2) == 1
+        finally:
+            breakable.resume()
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    ours = [record.getMessage() for record in warnings if record.name == event_logger_module.__name__]
+    assert ours == ["Kafka acknowledged no delivery of 'second'"]
+    assert not [record for record in warnings if record.exc_info]
+    assert eventually(lambda: threads() <= before)
+
+
+def threads() -> set[str]:
+    """The threads of kafka-python's producers."""
+    return {thread.name for thread in threading.enumerate() if "producer" in thread.name.lower()}
 
 
 def test_the_cell_of_the_second_program_can_run_again(kafka: Connection, logging_to: str) -> None:

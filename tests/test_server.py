@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -15,7 +16,9 @@ import requests
 from flask import Flask
 from peers import needs
 
-from streaming_lab.game.server import GameServer, access_line
+from streaming_lab.game import server as server_module
+from streaming_lab.game.capture import BoundedLines
+from streaming_lab.game.server import LARGEST_UPLOAD, LONGEST_TARGET, GameServer, access_line, connection_limit
 from streaming_lab.ports import PortTaken
 from streaming_lab.seed.game_api import app as seed
 
@@ -218,3 +221,129 @@ def test_a_line_of_the_access_log_is_one_line(target: str, shown: str) -> None:
     """Whatever a client sends as its target, control characters do not reach the log as such."""
     environ = {"REQUEST_METHOD": "GET", "REQUEST_URI": target, "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": "::1"}
     assert access_line(environ, "404 NOT FOUND", AT) == f'::1 - - [16/Mar/2019 05:08:40] "GET {shown} HTTP/1.1" 404 -'
+
+
+def test_a_target_is_cut_in_the_access_log() -> None:
+    """250 KB of path are 2,000 characters of the log, and the number of the others."""
+    with GameServer(seed, lines_kept=2) as server:
+        for _ in range(3):
+            get(server.url + "/" + "a" * 10_000)
+        lines = server.access_log
+    assert len(lines) == 2
+    assert f"/{'a' * (LONGEST_TARGET - 1)}… and 8,001 characters more HTTP/1.1" in lines[0]
+
+
+def test_a_log_is_bounded_in_lines_and_in_bytes() -> None:
+    """The oldest lines go when either bound is passed, and one line alone is cut."""
+    few, small = BoundedLines(3, 1 << 20), BoundedLines(1000, 1000)
+    few.extend(map(str, range(10)))
+    small.extend("x" * 40 for _ in range(100))
+    assert (list(few), len(list(small))) == (["7", "8", "9"], 10)
+    few.append("y" * 1_000_000)
+    assert max(map(len, few)) < 10_100
+
+
+def answer_to(server: GameServer, sent: bytes) -> bytes:
+    """The first bytes that the server answers to these, within 10 s."""
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(sent)
+        return connection.recv(64)
+
+
+@pytest.mark.parametrize(
+    ("limit", "length", "status"),
+    [(None, LARGEST_UPLOAD + 1, b"413"), (4096, 4097, b"413"), (4096, 10**9, b"413")],
+)
+def test_a_large_body_is_refused_by_its_announcement(limit: int | None, length: int, status: bytes) -> None:
+    """The answer comes before a byte of the body, by the application's own limit where it has one."""
+    app = Flask("bounded")
+    app.config["MAX_CONTENT_LENGTH"] = limit
+    with GameServer(app) as server:
+        head = b"POST / HTTP/1.1\r\nHost: game\r\nContent-Length: %d\r\n\r\n" % length
+        assert answer_to(server, head).split()[1] == status
+
+
+def test_large_headers_are_refused() -> None:
+    """More than 16 KB of headers are a 431."""
+    with GameServer(seed) as server:
+        head = b"GET / HTTP/1.1\r\nHost: game\r\nX: " + b"x" * 17_000 + b"\r\n\r\n"
+        assert answer_to(server, head).split()[1] == b"431"
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "connections"), [(256, 192), (1024, 960), (65_536, 1000), (40, 16), (-1, 1000)]
+)
+def test_connections_are_limited_by_the_descriptors_there_are(
+    monkeypatch: pytest.MonkeyPatch, descriptors: int, connections: int
+) -> None:
+    """macOS gives a process 256 in all; 64 of them are kept for everything else."""
+    monkeypatch.setattr(server_module.resource, "getrlimit", lambda _: (descriptors, descriptors))
+    assert connection_limit() == connections
+
+
+FLOOD = """
+import resource, socket, sys, time
+from streaming_lab.game.server import GameServer
+from streaming_lab.seed.game_api import app
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+with GameServer(app) as server:  # its limit is made for many descriptors; now there are few
+    resource.setrlimit(resource.RLIMIT_NOFILE, (60, hard))
+    print(server.port, flush=True)
+    sys.stdin.readline()
+    began = time.process_time()
+    time.sleep(2)
+    print(time.process_time() - began, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_process_without_a_descriptor_left_waits_and_goes_on() -> None:
+    """More connections than descriptors: no spinning, one line on stderr, and an answer as soon as there is room."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", FLOOD], **pipes) as process:  # type: ignore[call-overload]
+        port = int(process.stdout.readline())
+        flood = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(80)]
+        process.stdin.write("\n")
+        process.stdin.flush()
+        busy = float(process.stdout.readline())
+        for connection in flood:
+            connection.close()
+        assert "Sword Sold!" in requests.get(f"http://127.0.0.1:{port}/sell_a_sword", timeout=20, proxies={}).text
+        _, errors = process.communicate("\n", timeout=30)
+    assert errors == "no new connection can be accepted: Too many open files\n"
+    assert busy < 0.5
+
+
+def test_silent_and_trickling_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection without a whole request in time ends, a byte now and then does not keep it."""
+    monkeypatch.setattr(server_module, "IDLE_SECONDS", 1)
+    with GameServer(seed) as server:
+        server._running._server.adj.cleanup_interval = 0.2
+        server._running._server.next_channel_cleanup = 0
+        with socket.create_connection(("127.0.0.1", server.port), 10) as trickling:
+            deadline = time.monotonic() + 20
+            with suppress(OSError):  # reset, or a broken pipe
+                while time.monotonic() < deadline:
+                    trickling.sendall(b"G")
+                    time.sleep(0.2)
+        assert time.monotonic() < deadline
+        assert "Sword Sold!" in get(server.url + "/sell_a_sword")
+
+
+@pytest.mark.parametrize("kind", ["flask", "wsgi"])
+def test_without_capture_a_traceback_is_on_standard_error(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A game in a process of its own has its log there; control characters come as escapes."""
+    app = Flask("broken, uncaptured")
+
+    @app.route("/")
+    def broken() -> str:
+        raise ZeroDivisionError("by \x1b[2J zero")
+
+    def bare(environ: object, start_response: object) -> list[bytes]:
+        raise ZeroDivisionError("by \x1b[2J zero")
+
+    logging.getLogger(app.name).propagate = False
+    with GameServer(app if kind == "flask" else bare, capture=False) as server:  # type: ignore[arg-type]
+        get(server.url)
+    errors = capsys.readouterr().err
+    assert (errors.count(r"ZeroDivisionError: by \x1b[2J zero"), "\x1b" in errors, server.printed) == (1, False, [])

@@ -78,7 +78,7 @@ def test_a_command_names_it_once_and_goes_on() -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", said)
 
 
-@pytest.mark.parametrize("script", ["report", "cluster"])
+@pytest.mark.parametrize("script", ["report", "cluster", "lab"])
 def test_help_lists_every_setting(script: str) -> None:
     """Name, meaning and default, a line each."""
     ran = subprocess.run(

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from streaming_lab.analysis import tables
-from streaming_lab.analysis.display import Figure, Table, TableColumn, number, numbered
+from streaming_lab.analysis.display import Figure, Table, TableColumn, number, numbered, prose_html
 from streaming_lab.analysis.ledger import close_ledger
 from streaming_lab.analysis.measured import measured
-from streaming_lab.analysis.theme import EVENT_COLOURS
+from streaming_lab.analysis.theme import CSS, EVENT_COLOURS
 from streaming_lab.game.events import EVENT_TYPES
 from streaming_lab.game.rules import Player, World
 
@@ -280,3 +280,22 @@ def test_nothing_to_show() -> None:
         tables.guild_table(World()),
     ]
     assert [cells(table)[1] for table in shown] == [["no requests"], ["no rejects"], ["no gaps"], ["no players"]]
+
+
+def test_the_number_that_matters_is_in_the_colour_of_failure() -> None:
+    """Above 0, measured or not; a zero beside it is as any other number."""
+    table = Table("t", (TableColumn("way"), number("lost", alarm=True)), (("a", 237), ("b", measured(3)), ("c", 0)))
+    html = table._repr_html_()
+    assert re.findall(r"<td class=n>(.*?)</td>", html) == [
+        '<b class="bad">237</b>',
+        '<b class="bad"><span class="measured">3</span></b>',
+        "0",
+    ]
+    assert ".table b.bad" in CSS
+
+
+def test_a_number_keeps_its_unit_and_a_name_its_number() -> None:
+    """No line breaks in `4 s` and `player-06`; other hyphens and code stay as they are."""
+    assert prose_html("broker down for 4 s, by player-06 (fire-and-forget)") == (
+        'broker down for 4\u00a0s, by <span class="nb">player-06</span> (fire-and-forget)'
+    )

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -13,6 +14,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from streaming_lab.game.events import Event
+from streaming_lab.game.game import Answer, IdempotencyCache, answer_size
 from streaming_lab.game.rules import NAME_RULE, Player, World
 from streaming_lab.game.web import create_app
 
@@ -323,3 +325,75 @@ def test_two_games_do_not_share_metrics(client: FlaskClient) -> None:
     client.get("/")
     other = create_app(FakeLog()).test_client().get("/metrics").text
     assert "game_events_accepted_total 0.0" in other
+
+
+LOCAL, FIREFOX = "127.0.0.1:5000", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "user1.comcast.com", "User-Agent": "ApacheBench/2.3"},
+        {"Host": "game:5000", "User-Agent": "curl/8.5.0"},
+        {"Host": "evil.example"},
+        {"Host": LOCAL, "User-Agent": FIREFOX},
+        {"Host": LOCAL, "User-Agent": FIREFOX, "Sec-Fetch-Site": "none"},
+        {"Host": LOCAL, "User-Agent": FIREFOX, "Sec-Fetch-Site": "same-origin", "Origin": f"http://{LOCAL}"},
+        {"Host": "localhost:5000", "User-Agent": FIREFOX, "Sec-Fetch-Site": "none"},
+        {"Host": "game.localhost:5000", "User-Agent": FIREFOX, "Sec-Fetch-Site": "none"},
+        {"Host": "[::1]:5000", "User-Agent": FIREFOX, "Sec-Fetch-Site": "none"},
+        {"Host": "game:5000", "User-Agent": FIREFOX},
+        {"Host": "lab.example:5000", "User-Agent": FIREFOX},
+    ],
+)
+def test_programs_and_a_browsers_own_address_line_play(log: FakeLog, headers: dict[str, str]) -> None:
+    """ab and curl under any Host, a browser by address, by local names, and by a name that the game was given."""
+    client = create_app(log, hosts=("lab.example",)).test_client()
+    assert (client.get("/purchase_a_sword", headers=headers).status_code, len(log.values)) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    ("headers", "field"),
+    [
+        ({"Host": LOCAL, "Sec-Fetch-Site": "cross-site"}, "Sec-Fetch-Site"),
+        ({"Host": LOCAL, "Sec-Fetch-Site": "same-site"}, "Sec-Fetch-Site"),
+        ({"Host": LOCAL, "Origin": "https://evil.example"}, "Origin"),
+        ({"Host": LOCAL, "Origin": "http://127.0.0.1:8888"}, "Origin"),
+        ({"Host": LOCAL, "Origin": "null"}, "Origin"),
+        ({"Host": "evil.example", "Sec-Fetch-Site": "same-origin"}, "Host"),
+        ({"Host": "evil.example:5000", "Origin": "http://evil.example:5000"}, "Host"),
+        ({"Host": "evil.example", "User-Agent": FIREFOX}, "Host"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/purchase_a_sword", "/metrics"])
+def test_a_page_of_another_site_neither_plays_nor_reads(
+    client: FlaskClient, log: FakeLog, headers: dict[str, str], field: str, path: str
+) -> None:
+    """By Sec-Fetch-Site, by Origin, or by a Host that a foreign name points here: 403, and no event."""
+    response = client.get(path, headers=headers)
+    assert (response.status_code, response.json["field"], log.values) == (403, field, [])
+
+
+def test_remembered_answers_are_bounded_in_bytes() -> None:
+    """However long the names, the estimate stays within the bound, and the estimate is not below the truth."""
+    limit = 2 << 20
+    answers = IdempotencyCache(limit_bytes=limit)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(20_000):
+        name = f"{number:05}" + "\U0001f600" * 35
+        answer = Answer(409, {"field": "player", "value": name, "rule": NAME_RULE})
+        answers.remember(f"{number:0100}", (name, "sell_a_sword", None), answer)
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert answers.bytes <= limit
+    assert taken <= 1.1 * limit
+    assert 2000 < len(answers) < 5000
+
+
+def test_what_is_forgotten_is_no_longer_counted() -> None:
+    """An answer that replaces another, and answers that go, leave an exact account."""
+    answers = IdempotencyCache(limit=2)
+    for request_id in ("a", "b", "a", "c", "d"):
+        answers.remember(request_id, ("ann", "default", None), Answer(200, ""))
+    assert answers.bytes == 2 * answer_size("c", ("ann", "default", None), Answer(200, ""))

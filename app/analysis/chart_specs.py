@@ -10,6 +10,7 @@ from streaming_lab.analysis.answer_kinds import ANSWER_KINDS
 from streaming_lab.analysis.counts import curve, rows_by_type, stack_counts
 from streaming_lab.analysis.theme import EVENT_COLOURS, OTHER, TOKENS
 from streaming_lab.skipped_imports import iri_grammar_skipped
+from streaming_lab.wording import counted, rounded, visible
 
 # Altair is imported where it is used: the import takes about a second.
 
@@ -96,6 +97,7 @@ def by_player_spec(counts: pd.DataFrame, median: float, narrow: bool) -> Any:
     alt = altair()
 
     types = rows_by_type(set(counts.columns) - {"all"})
+    counts = counts.rename(index=lambda name: visible(str(name)))  # the names stand in an expression, too
     names = list(counts.index)
     prefix = common_prefix(names)
     short = f"replace(datum.value, {json.dumps(prefix)}, '')" if prefix and not narrow else "datum.value"
@@ -117,7 +119,7 @@ def by_player_spec(counts: pd.DataFrame, median: float, narrow: bool) -> Any:
         .mark_bar(tooltip=True)
         .encode(player, count, coloured(types, columns=2 if narrow else 4), order=alt.Order("rank:Q"))
     )
-    line = alt.Chart(records(pd.DataFrame({"median": [median], "label": [f"median {median:,.1f}"]})))
+    line = alt.Chart(records(pd.DataFrame({"median": [median], "label": [f"median {rounded(median)}"]})))
     return bars + labelled_line(line, rule, text)
 
 
@@ -127,7 +129,7 @@ def by_partition_spec(counts: pd.DataFrame, even: float, narrow: bool) -> Any:
 
     types = rows_by_type(set(counts.columns) - {"all", "players"})
     keys = counts["players"].to_dict()
-    named = counts.rename(index=lambda partition: f"p{partition}, {keys[partition]:,} players")
+    named = counts.rename(index=lambda partition: f"p{partition}, {counted(keys[partition], 'player')}")
     order = list(named.index)
     width, height = (NARROW if narrow else WIDE) - 120, 34 * len(order)
     partition = alt.Y("partition:N", sort=order, title=None, axis=alt.Axis(labelColor=TOKENS["ink"]))
@@ -144,8 +146,9 @@ def by_partition_spec(counts: pd.DataFrame, even: float, narrow: bool) -> Any:
     ends = alt.Chart(
         records(named[["all"]].rename(columns={"all": "events"}).rename_axis(index="partition").reset_index())
     )
+    # all totals at the right edge, where no total touches the line of the even share
     labels = ends.mark_text(align="left", dx=5, color=TOKENS["ink"]).encode(
-        partition, alt.X("events:Q"), alt.Text("events:Q", format=",")
+        partition, alt.XValue(width), alt.Text("events:Q", format=",")
     )
     line = alt.Chart(records(pd.DataFrame({"even": [even], "label": [f"even share {even:,.0f}"]})))
     return bars + labels + labelled_line(line, alt.X("even:Q"), {**label_side(even, counts["all"].max()), "y": -6})

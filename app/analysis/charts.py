@@ -4,6 +4,7 @@ Each chart is drawn twice, for wide and for narrow pages. Charts of times are me
 """
 
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from streaming_lab.analysis import chart_specs, tables
 from streaming_lab.analysis.chart_specs import NARROW, WIDE, altair, records
 from streaming_lab.analysis.counts import (
     bin_times,
+    clock_offset,
     count_by_partition,
     count_by_player,
     guild_counts,
@@ -21,6 +23,7 @@ from streaming_lab.analysis.counts import (
 )
 from streaming_lab.analysis.display import NO_EVENTS, Figure, Table, TableColumn, number
 from streaming_lab.analysis.theme import OTHER, SPEC_SCHEMA, TOKENS, config, page_svg
+from streaming_lab.wording import counted, rounded, visible_everywhere
 
 MOST_PLAYERS = 50  # the most bars with room for their names
 SHARES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 1.0)
@@ -39,8 +42,8 @@ def events_over_time_chart(events: pd.DataFrame) -> Figure:
     visits = 100 * (events["event_type"] == "default").mean()
     return figure(
         title,
-        f"{len(events):,} events in {span:.2f} s, in bins of {1000 * width:,.0f} ms; the panels share one scale",
-        alt=f"{len(rates.columns)} area charts in steps, one for each event type, over {span:.1f} seconds; "
+        f"{counted(len(events), 'event')} in {span:.2f} s, in bins of {1000 * width:,.0f} ms; one scale for all panels",
+        alt=f"{counted(len(rates.columns), 'area chart')} in steps, one for each event type, over {span:.1f} seconds; "
         f"vertical axis in events per second: {peaks}.",
         reading=f"The crowd caused {mean:,.0f} events per second on average and {total.max():,.0f} at its peak, "
         f"{total.idxmax():.2f} s after the first; {visits:.0f}% of all events are plain visits.",
@@ -59,14 +62,20 @@ def events_by_player_chart(events: pd.DataFrame) -> Figure:
     made, shown = counts["all"], counts.head(MOST_PLAYERS)
     median, most, top = float(made.median()), int(made.iloc[0]), str(counts.index[0])
     few = min(5, len(counts))
-    who = f"{len(counts):,} players" if len(shown) == len(counts) else f"the {len(shown)} busiest of {len(counts):,}"
+    who = (
+        counted(len(counts), "player") if len(shown) == len(counts) else f"the {len(shown)} busiest of {len(counts):,}"
+    )
     return figure(
         title,
         f"{who}, from most to fewest events; stacked in the order of the key",
         alt=f"Bar chart of {who} sorted by their number of events, each bar split by event type. The bars fall from "
-        f"{most:,} events for {top} to {shown['all'].iloc[-1]:,} for {shown.index[-1]}; the median is {median:,.1f}.",
-        reading=f"The median player caused {median:,.1f} events; the {few} busiest of {len(counts):,} caused "
-        f"{share(made.head(few).sum(), len(events)):.0f}% of all, and {top} alone {most:,}.",
+        f"{counted(most, 'event')} for {top} to {shown['all'].iloc[-1]:,} for {shown.index[-1]}; the median is "
+        f"{rounded(median)}.",
+        reading=f"The median player caused {rounded(median)} {'event' if median == 1 else 'events'}; the {few} busiest "
+        f"of {counted(len(counts), 'player')} caused {share(made.head(few).sum(), len(events)):.0f}% of all, and {top} "
+        f"alone {most:,}."
+        if len(counts) > 1
+        else f"{top} alone caused all {counted(most, 'event')}.",
         data=frame_table(title, TableColumn("player"), shown),
         draw=lambda narrow: chart_specs.by_player_spec(shown, median, narrow),
     )
@@ -81,31 +90,38 @@ def events_by_partition_chart(events: pd.DataFrame) -> Figure:
     held, keys = counts["all"].to_dict(), counts["players"].to_dict()
     top = max(held, key=lambda partition: held[partition])
     even = len(events) / len(held)
-    counted = ", ".join(f"partition {partition} holds {count:,}" for partition, count in held.items())
+    spread = ", ".join(f"partition {partition} holds {count:,}" for partition, count in held.items())
     return figure(
         title,
         "the key is the player, so each player lives on one partition; stacked in the order of the key",
-        alt=f"Bar chart of {len(held)} partitions, each bar split by event type. Of {len(events):,} events {counted}; "
+        alt=f"Bar chart of {counted(len(held), 'partition')}, each bar split by event type. Of "
+        f"{counted(len(events), 'event')} {spread}; "
         f"an even share would be {even:,.0f}.",
         reading=f"Partition {top} holds {share(held[top], len(events)):.0f}% of the events, {held[top] / even:.2f} "
-        f"times its even share: {keys[top]:,} of {sum(keys.values()):,} keys hash to it.",
+        f"times its even share: {keys[top]:,} of {counted(sum(keys.values()), 'key')} hash to it.",
         data=frame_table(title, TableColumn("partition"), counts),
         draw=lambda narrow: chart_specs.by_partition_spec(counts, even, narrow),
     )
 
 
-def latency_chart(requests: pd.DataFrame, events: pd.DataFrame) -> Figure:
-    """The shares of events on the broker and of answered requests within a time since the request."""
+def latency_chart(requests: pd.DataFrame, events: pd.DataFrame, *, acknowledged: bool = False) -> Figure:
+    """The shares of events on the broker and of answered requests within a time since the request.
+
+    `acknowledged`: a 200 is answered after the broker's acknowledgement. Where two clocks disagree, their offset is
+    said in place of times between them.
+    """
     title = "From request to broker"
     broker, answered = to_broker(requests, events), requests.loc[requests["status"].notna(), "latency_ms"]
-    if broker.empty:
+    if broker.empty or answered.empty:
         return empty_figure(title)
+    if offset := clock_offset(requests, events, acknowledged=acknowledged):
+        return answers_only(title, answered.astype("float64"), offset)
     kinds = {"on the broker": broker, "answered": answered.astype("float64")}
     (half, most), (half_answered, most_answered) = (tuple(v.quantile([0.5, 0.99])) for v in kinds.values())
     data = pd.DataFrame({f"{name} (ms)": values.quantile(list(SHARES)) for name, values in kinds.items()})
     return figure(
         title,
-        f"share of {len(broker):,} events within a time; a broker stamps whole milliseconds, so these are upper bounds",
+        f"share of {counted(len(broker), 'event')} within a time; upper bounds: a broker stamps whole milliseconds",
         alt="Two cumulative distributions on a logarithmic axis of milliseconds since the request was sent. Half of "
         f"the events are on the broker within {half:.1f} ms, 99 percent within {most:.1f} ms; half of the requests are "
         f"answered within {half_answered:.1f} ms, 99 percent within {most_answered:.1f} ms.",
@@ -118,6 +134,36 @@ def latency_chart(requests: pd.DataFrame, events: pd.DataFrame) -> Figure:
     )
 
 
+def answers_only(title: str, answered: "pd.Series[Any]", offset: float) -> Figure:
+    """The share of answered requests within a time, and why the broker's times are not shown."""
+    kinds = {"answered": answered}
+    half, most = (float(answered.quantile(q)) for q in (0.5, 0.99))
+    data = pd.DataFrame({"answered (ms)": answered.quantile(list(SHARES))})
+    apart = "before their requests" if offset < 0 else "after the answers that followed them"
+    why = (
+        f"The topic’s stamps lie up to {long_time(abs(offset))} {apart}: two clocks, at least that far apart. So no "
+        "time from a request to the broker can be told"
+    )
+    return figure(
+        title,
+        f"share of {counted(len(answered), 'answer')} within a time; no times to the broker: its clock is another one",
+        alt="A cumulative distribution on a logarithmic axis of milliseconds since the request was sent. Half of the "
+        f"requests are answered within {half:.1f} ms, 99 percent within {most:.1f} ms. {why}.",
+        reading=f"{why}. Half of the players had their answer within {half:.1f} ms.",
+        data=frame_table(title, TableColumn("share"), data.rename(index="{:.4g}".format), decimals=2),
+        draw=lambda narrow: chart_specs.latency_spec(kinds, narrow),
+        measured=True,
+    )
+
+
+def long_time(milliseconds: float) -> str:
+    """A time in the unit in which it is easy to read: `35.2 s`, `2,556 days`."""
+    for most, size, unit in ((1000, 1, "ms"), (120e3, 1e3, "s"), (120 * 60e3, 60e3, "min"), (48 * 3600e3, 3600e3, "h")):
+        if milliseconds < most:
+            return f"{milliseconds / size:.1f} {unit}"
+    return f"{milliseconds / (24 * 3600e3):,.0f} days"
+
+
 def guild_chart(world: Any) -> Figure:
     """Members and swords of each guild in a game's world."""
     title = "Guilds at the end: members and swords"
@@ -127,13 +173,15 @@ def guild_chart(world: Any) -> Figure:
     swords = {str(name): int(count) for name, count in counts["swords"].items()}
     members = {str(name): int(count) for name, count in counts["members"].items()}
     richest, free = max(swords, key=lambda name: swords[name]), members.get("no guild", 0)
-    counted = ", ".join(f"{name} {members[name]:,} and {swords[name]:,}" for name in swords)
+    players, owned = sum(members.values()), sum(swords.values())
+    where = "outside the guilds" if richest == "no guild" else f"in {richest}"
+    spread = ", ".join(f"{name} {members[name]:,} and {swords[name]:,}" for name in swords)
     return figure(
         title,
         "the game’s world after the last request; both panels count from zero",
-        alt=f"Two bar charts side by side over the same {len(counts)} groups, members, then swords: {counted}.",
-        reading=f"{sum(members.values()):,} players hold {sum(swords.values()):,} swords; {richest} has "
-        f"{share(swords[richest], sum(swords.values())):.0f}% of them, and {free:,} of the players joined no guild.",
+        alt=f"Two bar charts side by side over the same {counted(len(counts), 'group')}, members and swords: {spread}.",
+        reading=f"{counted(players, 'player')} {'holds' if players == 1 else 'hold'} {counted(owned, 'sword')}, "
+        f"{share(swords[richest], owned):.0f}% of them {where}; {free:,} of the players joined no guild.",
         data=tables.guild_table(world),
         draw=lambda narrow: chart_specs.guild_spec(counts, narrow),
     )
@@ -156,8 +204,8 @@ def figure(
 
 
 def specification(chart: Any) -> dict[str, Any]:
-    """The chart as Vega-Lite in the page's theme, with its rows inline."""
-    spec: dict[str, Any] = chart.to_dict(validate=False)  # each part was checked when it was made
+    """The chart as Vega-Lite in the page's theme, with its rows inline and control characters as escapes."""
+    spec: dict[str, Any] = visible_everywhere(chart.to_dict(validate=False))  # each part was checked when it was made
     return {**spec, "$schema": SPEC_SCHEMA, "config": config()}
 
 
@@ -172,7 +220,7 @@ def empty_figure(title: str, what: str = NO_EVENTS) -> Figure:
     """A figure without data, which says so."""
     wide, narrow = (
         f'<svg class="{name}" viewBox="0 0 {width} 40" width="{width}" height="40" aria-hidden="true">'
-        f'<text class="tick" x="0" y="24">{what}</text></svg>'
+        f'<text class="tick" x="0" y="24">{escape(what)}</text></svg>'
         for name, width in (("wide", WIDE), ("narrow", NARROW))
     )
     return Figure(title, what, f"An empty chart: {what}.", wide, narrow, f"{what[:1].upper()}{what[1:]}.")
@@ -187,14 +235,16 @@ def frame_table(title: str, first: TableColumn, frame: pd.DataFrame, *, decimals
 def ways_to_read(seconds: Mapping[str, float], rows: int) -> Figure:
     """The milliseconds of each way to read a topic, as bars; the first way is the baseline of the comparison."""
     title = "The same rows, read in other ways"
+    if not rows:
+        return empty_figure(title)
     took = {way: 1000 * value for way, value in seconds.items()}
     first, base = next(iter(took.items()))
     best = min(took, key=lambda way: took[way])
-    counted = ", ".join(f"{way} {value:,.0f} ms" for way, value in took.items())
+    spread = ", ".join(f"{way} {value:,.0f} ms" for way, value in took.items())
     return figure(
         title,
-        f"milliseconds from asking to a DataFrame of {rows:,} rows; one reading each, after a first one",
-        alt=f"Bar chart of {len(took)} ways to read the same {rows:,} rows: {counted}.",
+        f"milliseconds from asking to a DataFrame of {counted(rows, 'row')}; one reading each, after a first one",
+        alt=f"Bar chart of {counted(len(took), 'way')} to read the same {counted(rows, 'row')}: {spread}.",
         reading=f"Of {len(took)} ways, {best} was the quickest: {took[best]:,.0f} ms, {base / took[best]:,.1f} times "
         f"as fast as {first}.",
         data=Table(

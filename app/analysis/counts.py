@@ -8,7 +8,8 @@ import pandas as pd
 from streaming_lab.analysis.theme import EVENT_COLOURS
 
 BINS = 32  # the most bins of a chart over time
-STEPS = tuple(base * 10.0**power for power in range(-3, 5) for base in (1, 2.5, 5))  # a bin's width in seconds
+NOT_TYPES = ("all", "players")  # columns of counts beside those of the event types
+STEPS = tuple(base * 10.0**power for power in range(-3, 11) for base in (1, 2.5, 5))  # a bin's width in seconds
 
 
 def rows_by_type(types: Iterable[Any]) -> list[str]:
@@ -26,9 +27,14 @@ def by_type_and(events: pd.DataFrame, name: str) -> pd.DataFrame:
     """Events by the column `name` (index) and type (columns in the game's order, and `all`)."""
     if events.empty:
         return pd.DataFrame({"all": pd.Series(dtype="int64")})
-    counts = pd.crosstab(events[name], events["event_type"])
+    counts = pd.crosstab(events[name], event_types(events))
     counts.columns.name = None
     return counts[rows_by_type(counts.columns)].assign(all=counts.sum(axis=1))
+
+
+def event_types(events: pd.DataFrame) -> "pd.Series[Any]":
+    """The event types of another topic may have the name of a column of counts; such a type is shown in quotes."""
+    return events["event_type"].replace({name: f"“{name}”" for name in NOT_TYPES})
 
 
 def count_by_player(events: pd.DataFrame) -> pd.DataFrame:
@@ -63,7 +69,7 @@ def bin_times(events: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     since = to_seconds(events)
     width = next((step for step in STEPS if since.max() / step <= BINS), STEPS[-1])
     bins = (since // width).astype("int64")
-    counts = pd.crosstab(bins, events["event_type"]).reindex(range(int(bins.max()) + 1), fill_value=0)
+    counts = pd.crosstab(bins, event_types(events)).reindex(range(int(bins.max()) + 1), fill_value=0)
     counts.index = pd.Index([round(index * width, 3) for index in counts.index], name="from")
     counts.columns.name = None
     return counts[rows_by_type(counts.columns)] / width, width
@@ -76,14 +82,41 @@ def to_seconds(events: pd.DataFrame) -> "pd.Series[Any]":
 
 
 def to_broker(requests: pd.DataFrame, events: pd.DataFrame) -> "pd.Series[Any]":
-    """Milliseconds from sending a request to the broker's stamp of its event, as an upper bound; at least 0.1.
+    """Milliseconds from sending a request to the broker's stamp of its event, as an upper bound.
 
-    A stamp is cut to the millisecond, so the event was appended up to 1 ms later than it says.
+    A stamp is cut to the millisecond, so the event was appended up to 1 ms later than it says. A bound of 0 or less
+    can't be: the stamp is another clock's (see `clock_offset`).
     """
-    sent = requests.drop_duplicates("request_id").set_index("request_id")["sent_at"]
-    joined = events.drop_duplicates("event_id").join(sent, on="event_id", how="inner")
-    waited = (joined["timestamp"] - joined["sent_at"]).dt.total_seconds() * 1000 + 1
-    return waited.clip(lower=0.1)
+    joined = with_requests(requests, events)
+    return milliseconds(joined["timestamp"]) - milliseconds(joined["sent_at"]) + 1
+
+
+def clock_offset(requests: pd.DataFrame, events: pd.DataFrame, *, acknowledged: bool = False) -> float:
+    """How far the clocks of stamps and requests are apart at least, in milliseconds; 0 where one clock explains all.
+
+    Below 0: a stamp lies before its request. Above 0: a stamp lies after the answer, though an answer 200 is given
+    only when the broker has the event (`acknowledged`).
+    """
+    joined = with_requests(requests, events)
+    waited = milliseconds(joined["timestamp"]) - milliseconds(joined["sent_at"])
+    if (early := float((waited + 1).min())) <= 0:
+        return early
+    answered = joined[joined["status"].eq(200).fillna(value=False).astype(bool)]
+    late = float((waited - answered["latency_ms"]).max()) if acknowledged and len(answered) else 0.0
+    return max(late, 0.0)
+
+
+def with_requests(requests: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
+    """The first row of each event that a request explains, with the request's columns."""
+    asked = requests.drop_duplicates("request_id").set_index("request_id")[["sent_at", "status", "latency_ms"]]
+    return events.drop_duplicates("event_id").join(asked, on="event_id", how="inner")
+
+
+def milliseconds(moments: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Moments as milliseconds since 1970, in floats: the difference of two record timestamps may pass any range."""
+    units = {"s": 1e-3, "ms": 1, "us": 1e3, "ns": 1e6}
+    found: pd.Series[Any] = moments.astype("int64") / units[moments.dt.unit]
+    return found.where(moments.notna())
 
 
 def curve(values: "pd.Series[Any]") -> pd.DataFrame:
@@ -95,6 +128,6 @@ def curve(values: "pd.Series[Any]") -> pd.DataFrame:
 
 def stack_counts(counts: pd.DataFrame, name: str, value: str = "events") -> pd.DataFrame:
     """The types' columns as long rows: `name` (the index), type, `value`, rank (the type's place in the stack)."""
-    types = [column for column in counts.columns if column not in ("all", "players")]
-    long = counts[types].rename_axis(index=name).reset_index().melt(id_vars=name, var_name="type", value_name=value)
-    return long.assign(rank=long["type"].map(types.index))
+    types = [column for column in counts.columns if column not in NOT_TYPES]
+    rows = [(key, kind, counts.at[key, kind], rank) for rank, kind in enumerate(types) for key in counts.index]
+    return pd.DataFrame(rows, columns=[name, "type", value, "rank"])

@@ -10,25 +10,30 @@ from typing import Any
 
 import pandas as pd
 
-from streaming_lab.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, PROMISES
+from streaming_lab.analysis.answer_kinds import ACCEPTED, ANSWER_KINDS, ANSWERS, PROMISES
 from streaming_lab.analysis.chart_specs import timeline_spec
 from streaming_lab.analysis.charts import empty_figure, figure
 from streaming_lab.analysis.counts import STEPS
 from streaming_lab.analysis.display import Figure, Table, TableColumn, number
 from streaming_lab.analysis.measured import measured
+from streaming_lab.wording import counted
 
 TIMELINE_BINS = 30  # the most bins of a chart over time
 
 # Title -> column of `counts`, in the order of the table.
 OUTCOME_COLUMNS: Mapping[str, str] = {
-    **{name: name for name in ANSWERS},
-    "in the topic": "in topic",
+    ACCEPTED: ACCEPTED,
     "lost after a 200": "lost",
+    **{name: name for name in ANSWERS if name != ACCEPTED},
+    "in the topic": "in topic",
     "there without a 200": "unpromised",
     "duplicates": "duplicates",
     "after de-duplication": "left",
     "named at the end": "named",
 }
+
+
+ALARMS = ("lost after a 200", "after de-duplication")  # the columns in which a number above 0 is bad
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,13 @@ def outcome(counts: pd.DataFrame) -> Table:
         )
         for row in summed.to_dict("records")
     )
-    columns = (TableColumn("way"), *(number(title) for title in OUTCOME_COLUMNS), number("longest stall (s)", 1))
-    asked = f"{summed['requests'].iloc[0]:,} requests to each game"
-    again = f", in {times} experiments" if times > 1 else ""
+    columns = (
+        TableColumn("way"),
+        *(number(title, alarm=title in ALARMS) for title in OUTCOME_COLUMNS),
+        number("longest stall (s)", 1),
+    )
+    asked = f"{counted(int(summed['requests'].iloc[0]), 'request')} to each game"
+    again = f", in {counted(int(times), 'experiment')}" if times > 1 else ""
     return Table(f"{fault[:1].upper()}{fault[1:]}", columns, rows, f"{asked}{again}; then in events")
 
 
@@ -97,7 +106,7 @@ def lost_table(counts: pd.DataFrame) -> Table:
     }
     rows = tuple((name, *(cells.get((name, fault)) for fault in faults)) for name in variants)
     note = "every way under every fault, in events"
-    return Table("Lost after a 200", (TableColumn("way"), *(number(fault) for fault in faults)), rows, note)
+    return Table("Lost after a 200", (TableColumn("way"), *(number(fault, alarm=True) for fault in faults)), rows, note)
 
 
 def lost_events_table(found: pd.DataFrame, most: int = 12) -> Table:
@@ -133,8 +142,9 @@ def answers_over_time(answers: pd.DataFrame, moments: Sequence[Mark], fault: str
         title,
         f"requests by the moment of their answer, in bins of {width:g} s; each panel has its own scale; "
         f"dashed lines: {described or 'nothing happened'}",
-        alt=f"{binned['variant'].nunique()} panels of stacked bars over {answers['seconds'].max():.1f} seconds, one "
-        f"for each way, requests answered by kind of answer. {described or 'No fault'}. {longest_stalls(answers)}.",
+        alt=f"{counted(binned['variant'].nunique(), 'panel')} of stacked bars over "
+        f"{answers['seconds'].max():.1f} seconds, one for each way, requests answered by kind of answer. "
+        f"{described or 'No fault'}. {longest_stalls(answers)}.",
         reading=f"{longest_stalls(answers)}.",
         data=timeline_table(title, binned),
         draw=lambda narrow: timeline_spec(binned, moments, width, narrow),

@@ -14,11 +14,12 @@ For the renderer of the page:
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any, Literal
 
 from streaming_lab.analysis.measured import marked
+from streaming_lab.wording import visible
 
 FIGURE = "application/vnd.streaming-lab.figure+html"
 VEGALITE_MIME = "application/vnd.vegalite.v5+json"  # the newest that JupyterLab 4 draws
@@ -29,31 +30,37 @@ Kind = Literal["text", "long", "code", "number", "raw"]
 
 @dataclass(frozen=True)
 class TableColumn:
-    """One column of a table: `decimals` are for numbers; `measured` marks values that differ from run to run."""
+    """One column of a table: `decimals` are for numbers; `measured` marks values that differ from run to run.
+
+    With `alarm` a number above 0 is shown in the colour of what does not hold.
+    """
 
     name: str
     kind: Kind = "text"
     decimals: int = 0
     measured: bool = False
+    alarm: bool = False
 
     @property
     def css(self) -> str:
         return {"number": " class=n", "raw": " class=raw", "long": " class=text"}.get(self.kind, "")
 
     def plain(self, value: Any) -> str:
-        """`value` as text; a missing one is empty."""
+        """`value` as text, control characters as escapes; a missing value is empty."""
         if hasattr(value, "_repr_html_") or isinstance(value, (str, bytes)):
-            return repr(value) if not isinstance(value, str) else value
+            return visible(value if isinstance(value, str) else repr(value))
         import pandas as pd  # imported here: the report renders pages without pandas
 
         if value is None or pd.isna(value):
             return ""
         if self.kind == "number":
             return f"{value:,.{self.decimals}f}"
-        return str(value)
+        return visible(str(value))
 
     def html(self, value: Any) -> str:
         """`value` as the inside of a cell: its own HTML where it has one (a measured value), otherwise escaped text."""
+        if self.alarm and is_positive(getattr(value, "value", value)):
+            return f'<b class="bad">{replace(self, alarm=False).html(value)}</b>'
         if hasattr(value, "_repr_html_"):
             return str(value._repr_html_())
         text = escape(self.plain(value), quote=False)
@@ -62,9 +69,13 @@ class TableColumn:
         return marked(text) if self.measured else text
 
 
-def number(name: str, decimals: int = 0, *, measured: bool = False) -> TableColumn:
+def is_positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value > 0
+
+
+def number(name: str, decimals: int = 0, *, measured: bool = False, alarm: bool = False) -> TableColumn:
     """A right-aligned column of numbers with thousands separators."""
-    return TableColumn(name, "number", decimals, measured)
+    return TableColumn(name, "number", decimals, measured, alarm)
 
 
 @dataclass(frozen=True)
@@ -91,13 +102,13 @@ class Table:
 
     def fragment(self, caption: str, label: str) -> str:
         """The table in its scrolling box, under the given caption."""
-        heads = "".join(f'<th scope="col"{column.css}>{escape(column.name)}</th>' for column in self.columns)
+        heads = "".join(f'<th scope="col"{column.css}>{escape(visible(column.name))}</th>' for column in self.columns)
         last = len(self.rows) - 1
         body = [self.row(row, total=self.total and index == last) for index, row in enumerate(self.rows)]
-        body = body or [f'<tr><td colspan="{len(self.columns)}">{escape(self.empty)}</td></tr>']
+        body = body or [f'<tr><td colspan="{len(self.columns)}">{escape(visible(self.empty))}</td></tr>']
         lines = "\n".join(body)
         return (
-            f'<div class="table" tabindex="0" role="group" aria-label="{escape(label)}">\n<table>\n{caption}\n'
+            f'<div class="table" tabindex="0" role="group" aria-label="{escape(visible(label))}">\n<table>\n{caption}\n'
             f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>\n</div>"
         )
 
@@ -127,7 +138,8 @@ class Figure:
 
     def html(self) -> str:
         """The fragment for the page."""
-        drawings = f'<div class="plot" role="img" aria-label="{escape(self.alt)}">\n{self.wide}\n{self.narrow}\n</div>'
+        alt = escape(visible(self.alt))
+        drawings = f'<div class="plot" role="img" aria-label="{alt}">\n{self.wide}\n{self.narrow}\n</div>'
         caption = f'<b><span class="no figure"></span>{prose_html(self.title)}</b>{lead_sentence(self.note)}'
         return (
             f'<figure class="figure">\n<figcaption>{caption}</figcaption>\n'
@@ -168,13 +180,15 @@ def numbered(page: str) -> str:
 
 
 def prose_html(text: str) -> str:
-    """`text` escaped, with `code` in backticks."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
+    """`text` escaped: `code` in backticks, control characters as escapes, no line break in `player-06` or `4 s`."""
+    html = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(visible(text), quote=False))
+    html = re.sub(r"(?<=\d) (?=(?:ms|s|min|h|days|KB|MB)\b)", "\u00a0", html)
+    return re.sub(r"(?<![\w&/-])(\w{1,20}-\d{1,9})(?![\w-])", r'<span class="nb">\1</span>', html)
 
 
 def bare_html(text: str) -> str:
     """`text` without its backticks, for labels and terminals."""
-    return text.replace("`", "")
+    return visible(text.replace("`", ""))
 
 
 def lead_sentence(note: str) -> str:
@@ -188,10 +202,10 @@ def standalone(svg: str) -> str:
 
 def plain_rows(table: Table) -> list[str]:
     """The rows in aligned columns; numbers to the right."""
-    lines = [[column.name for column in table.columns]]
+    lines = [[visible(column.name) for column in table.columns]]
     lines += [[column.plain(value) for column, value in zip(table.columns, row, strict=True)] for row in table.rows]
     if not table.rows:
-        return ["  ".join(lines[0]), table.empty]
+        return ["  ".join(lines[0]), visible(table.empty)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     sides: list[Callable[[str, int], str]] = [str.rjust if c.kind == "number" else str.ljust for c in table.columns]
     return ["  ".join(side(c, w) for side, c, w in zip(sides, line, widths, strict=True)).rstrip() for line in lines]

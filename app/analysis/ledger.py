@@ -16,6 +16,8 @@ from typing import Any, Literal, Protocol
 
 import pandas as pd
 
+from streaming_lab.wording import counted
+
 GapKind = Literal["lost", "duplicated", "rejected", "unread", "refused but present", "unconfirmed", "unknown"]
 
 # the first of these counts where one id has several answers
@@ -205,10 +207,10 @@ class Ledger:
 
     def problems(self) -> list[str]:
         """A sentence for each reason that keeps the ledger open; empty for a closed one."""
-        counted = Counter(entry.gap for entry in self.entries if entry.gap != "unconfirmed")
+        found_gaps = Counter(entry.gap for entry in self.entries if entry.gap != "unconfirmed")
         found = [
-            f"{SENTENCES[gap].format(n=n, s='' if n == 1 else 's')}: {self.named(gap)}"
-            for gap, n in sorted(counted.items())
+            f"{counted(n, SENTENCES[gap][0])} {SENTENCES[gap][1]}: {self.named(gap)}"
+            for gap, n in sorted(found_gaps.items())
         ]
         return [*found, *self.log_disagreement()]
 
@@ -219,7 +221,7 @@ class Ledger:
             or self.promised <= self.acknowledged <= self.promised + self.failed + self.unanswered
         ):
             return []
-        return [f"the log counts {self.acknowledged:,} acknowledged events, but {self.promised:,} were answered 2xx"]
+        return [f"the log counts {counted(self.acknowledged, 'acknowledged event')}, but {self.promised:,} had a 2xx"]
 
     def named(self, gap: str, most: int = 5) -> str:
         ids = [entry.event_id or entry.detail for entry in self.entries if entry.gap == gap]
@@ -245,13 +247,14 @@ class Ledger:
         return cls(**raw)
 
 
-SENTENCES: Mapping[str, str] = {
-    "lost": "{n:,} event{s} answered 2xx and not in the topic",
-    "duplicated": "{n:,} row{s} beyond the first of an event",
-    "rejected": "{n:,} event{s} answered 2xx, in the topic, and rejected by the reader",
-    "unread": "{n:,} rejected record{s} of no accepted event",
-    "refused but present": "{n:,} event{s} answered 4xx and in the topic all the same",
-    "unknown": "{n:,} row{s} that no request explains",
+# Gap -> its noun and what is the matter with it.
+SENTENCES: Mapping[str, tuple[str, str]] = {
+    "lost": ("event", "answered 2xx and not in the topic"),
+    "duplicated": ("row", "beyond the first of an event"),
+    "rejected": ("event", "answered 2xx, in the topic, and rejected by the reader"),
+    "unread": ("rejected record", "of no accepted event"),
+    "refused but present": ("event", "answered 4xx and in the topic all the same"),
+    "unknown": ("row", "that no request explains"),
 }
 
 

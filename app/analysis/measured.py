@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from streaming_lab.wording import visible
+
 BLANK = "[measured]"
 SPAN = re.compile(r'<span class="measured">.*?</span>', re.DOTALL)
 
@@ -25,10 +27,10 @@ class Measured:
     text: str
 
     def _repr_html_(self) -> str:
-        return marked(escape(self.text, quote=False))
+        return marked(escape(visible(self.text), quote=False))
 
     def __repr__(self) -> str:
-        return self.text
+        return visible(self.text)
 
     def __str__(self) -> str:
         return self._repr_html_()

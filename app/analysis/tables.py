@@ -10,6 +10,7 @@ from streaming_lab.analysis.counts import count_by_partition, count_by_player, g
 from streaming_lab.analysis.display import NO_EVENTS, Table, TableColumn, number
 from streaming_lab.analysis.ledger import Ledger
 from streaming_lab.analysis.replay import world_differences
+from streaming_lab.wording import counted
 
 
 def cluster_table(description: Any, ready_seconds: float | None = None) -> Table:
@@ -73,7 +74,7 @@ def columns_of(events: pd.DataFrame) -> Table:
         (name, str(dtype), int(events[name].count()), int(events[name].isna().sum()))
         for name, dtype in events.dtypes.items()
     )
-    note = f"{len(events):,} rows; a column is missing where an event type does not have it"
+    note = f"{counted(len(events), 'row')}; a column is missing where an event type does not have it"
     return Table(
         "The columns of the DataFrame",
         (TableColumn("column", "code"), TableColumn("type", "code"), number("present"), number("missing")),
@@ -133,7 +134,7 @@ def events_by_partition_table(events: pd.DataFrame) -> Table:
 def top_players(events: pd.DataFrame, most: int = 10) -> Table:
     """The players with the most events, by type; ties by name."""
     counts = count_by_player(events)
-    note = f"the {min(most, len(counts)):,} busiest of {len(counts):,} players, in events"
+    note = f"the {min(most, len(counts)):,} busiest of {counted(len(counts), 'player')}, in events"
     return count_of("Events by player", "player", counts.head(most), note, sums=False)
 
 
@@ -159,7 +160,10 @@ def count_of(
 
 def time_of_day(stamp: Any) -> str:
     """A time of day with milliseconds."""
-    return "" if pd.isna(stamp) else f"{pd.Timestamp(stamp):%H:%M:%S.%f}"[:-3]
+    if pd.isna(stamp):
+        return ""
+    at = pd.Timestamp(stamp)  # by its parts: strftime knows the years 1 to 9999 only, a record's timestamp any
+    return f"{at.hour:02}:{at.minute:02}:{at.second:02}.{at.microsecond // 1000:03}"
 
 
 # The tables of the ledger: its stations and gaps, the rejects, the replay beside the game.
@@ -216,9 +220,9 @@ def stations(ledger: Ledger) -> tuple[Station, ...]:
         "unconfirmed": ledger.unconfirmed,
         "unexpected": ledger.unexpected - ledger.unconfirmed,
     }
-    players = f"from {ledger.players:,} player{'' if ledger.players == 1 else 's'}"
+    players = f"from {counted(ledger.players, 'player')}"
     by_log = "not counted" if ledger.acknowledged is None else "by the broker"
-    on = f"on {partitions} partition{'' if partitions == 1 else 's'}"
+    on = f"on {counted(partitions, 'partition')}"
     offsets, rejected = ledger.rows + ledger.rejects, {"rejected": ledger.rejects}
     return (
         Station("requests", players, ledger.requests, None, ""),
@@ -273,5 +277,5 @@ def world_totals(world: Any) -> dict[str, int]:
 
 def literal(raw: bytes) -> str:
     """Bytes as a Python literal: the first `RAW_SHOWN`, and the number of the others."""
-    more = f" and {len(raw) - RAW_SHOWN:,} bytes more" if len(raw) > RAW_SHOWN else ""
+    more = f" and {counted(len(raw) - RAW_SHOWN, 'byte')} more" if len(raw) > RAW_SHOWN else ""
     return f"{bytes(raw[:RAW_SHOWN])!r}{more}"

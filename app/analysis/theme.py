@@ -46,6 +46,8 @@ SPEC_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # the newest th
 # Rules of the drawings beside the page's own; selectors as specific as those.
 CSS = """
 /* ---------------------------------------------------------------- drawings: names, and what leaves the ledger */
+.table b.bad { color: var(--bad); font-weight: 700; }
+.nb, .table th[scope="row"] { white-space: nowrap; }
 .plot .name { fill: var(--ink); }
 .plot .fall.turned { stroke: var(--band); }
 .plot .part.halo { paint-order: stroke; stroke: var(--band); stroke-width: 3px; stroke-linejoin: round; }
@@ -66,6 +68,7 @@ def config() -> dict[str, Any]:
     colours = {"labelColor": TOKENS["ink-2"], "titleColor": TOKENS["ink-2"]}
     return {
         "background": None,
+        "padding": {"left": 12, "right": 5, "top": 5, "bottom": 5},  # the page's font is wider than Vega's
         "font": FONT,
         "view": {"stroke": None},
         "axis": {

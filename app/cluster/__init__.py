@@ -1,7 +1,9 @@
 """A Kafka to talk to: the lab's own, someone else's, or one in containers."""
 
+import difflib
+
 from streaming_lab import settings
-from streaming_lab.client.connection import Connection
+from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.cluster.base import Broker, Cluster, ClusterError, Description
 
 __all__ = ["Broker", "Cluster", "ClusterError", "Connection", "Description", "attach", "running"]
@@ -19,23 +21,33 @@ def attach(
     another `instance` name is a separate cluster. Raises `ClusterError` when no cluster can be had, for an external
     one within 10 s. `LAB_CLUSTER` replaces "embedded" where no JVM can run, as in the containers.
     """
+    check_cluster_name(name)
     if name == "embedded":
         name = settings.CLUSTER.get()
+        check_cluster_name(name)
     if name == "embedded":
         from streaming_lab.cluster.embedded import client
 
         return client.attach_embedded(brokers=brokers, user=user, throughput=throughput, instance=instance)
-    if name.startswith("compose"):
-        if name not in COMPOSE:
-            raise ClusterError(f"there is no cluster {name!r}", f"Use one of {', '.join(COMPOSE)}.")
+    if name in COMPOSE:
         from streaming_lab.cluster.compose import cluster
 
         return cluster.attach_compose(name)
-    if ":" not in name:
-        raise ClusterError(f"there is no cluster {name!r}", "Use embedded, compose, or host:port[,host:port].")
     from streaming_lab.cluster import external
 
     return external.attach_external(name)
+
+
+def check_cluster_name(name: str) -> None:
+    """Raise a `LabError` for a name that no cluster can have; starts and asks nothing."""
+    if name in ("embedded", *COMPOSE):
+        return
+    if ":" not in name or name.startswith("compose:"):
+        near = difflib.get_close_matches(name, ["embedded", *COMPOSE], n=1, cutoff=0.6)
+        guess = f": did you mean {near[0]}?" if near else ""
+        known = f"Use embedded, {', '.join(COMPOSE)}, or host:port[,host:port]."
+        raise ClusterError(f"there is no cluster {name!r}{guess}", known)
+    connection_for(name)
 
 
 def running() -> Connection | None:

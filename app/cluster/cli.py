@@ -1,6 +1,7 @@
-"""A real Kafka on a laptop, for anything: start, status, stop."""
+"""A real Kafka on a laptop, for anything: start, status, address, stop."""
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -10,14 +11,17 @@ import psutil
 
 from streaming_lab import settings
 from streaming_lab.cli import VERSION, whole
+from streaming_lab.cluster.base import ClusterError
 from streaming_lab.cluster.embedded import client, state
 from streaming_lab.cluster.embedded.start_stop import stop_cluster
 from streaming_lab.cluster.embedded.state import State
 from streaming_lab.reader.decode import native
 
+EVAL = 'eval "$(python3 scripts/cluster.py address --shell)"'
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`start [--port N] [--brokers N]`, `status` or `stop`; returns 1 when `status` finds no cluster, otherwise 0."""
+    """`start`, `status`, `address` or `stop`; returns 1 when `status` finds no cluster, otherwise 0."""
     parser = argparse.ArgumentParser(
         prog="cluster.py",
         description=__doc__,
@@ -29,31 +33,88 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start = commands.add_parser("start", help="start Kafka, or keep the running one, until stop")
     start.add_argument("--port", type=whole(1, 65535 - 8), help="the first broker's port (default: free ones)")
     start.add_argument("--brokers", type=whole(1, 9), default=1, metavar="N", help="1..9, default 1")
+    start.add_argument("--auto-create", action="store_true", help="make each topic at its first use")
+    start.add_argument("--keep", action="store_true", help="the data outlive stop; the next start --keep finds them")
     start.add_argument(
         "--throughput", action="store_true", help="the whole JIT and a 1 GB heap: slower to start, faster to run"
     )
     commands.add_parser("status", help="show what runs and its users")
+    address = commands.add_parser("address", help="print the running Kafka's host:port")
+    form = address.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as clients take it: bootstrap_servers, and the cluster id")
+    form.add_argument("--shell", action="store_true", help=f"a line that sets KAFKA_BOOTSTRAP_SERVERS: {EVAL}")
     commands.add_parser("stop", help="end it, even while it is in use")
-    asked = parser.parse_args(arguments)
-    if asked.command == "start":
-        return _start(asked)
-    return _status() if asked.command == "status" else _stop()
+    options = parser.parse_args(arguments)
+    if options.command == "start":
+        return _start(options)
+    if options.command == "address":
+        return _address(options)
+    return _status() if options.command == "status" else _stop()
 
 
-def _start(asked: argparse.Namespace) -> int:
+def _start(options: argparse.Namespace) -> int:
     cluster = client.attach_embedded(
-        brokers=asked.brokers, throughput=asked.throughput, port=asked.port, user="cluster.py start", hold=True
+        brokers=options.brokers,
+        throughput=options.throughput,
+        port=options.port,
+        user="cluster.py start",
+        hold=True,
+        auto_create=options.auto_create,
+        keep=options.keep,
     )
     ready = f"ready in {cluster.ready_seconds:.1f} s" if cluster.ready_seconds else "it ran already"
     _say(f"Kafka {cluster.version() or ''} at {','.join(cluster.connection['bootstrap_servers'])} ({ready})")
+    one = cluster.state
+    for line in rules(one):
+        _say(line)
+    kept = client.kept_folder(state.state_file(client.instance_name(options.brokers, options.throughput)))
+    if not one.kept and kept.is_dir():
+        _say(f"              (earlier data, in {kept}, are not read: start --keep reads them)")
     _say("It runs until: python3 scripts/cluster.py stop")
     return 0
 
 
-def _status() -> int:
+def rules(one: State) -> list[str]:
+    """What holds for topics and data of a cluster, a line each."""
+    create = "python3 scripts/topic.py create NAME"
+    topics = (
+        "made at their first use" if one.auto_create else f"made on purpose, with: {create} (or start --auto-create)"
+    )
+    data = f"kept in {one.kept}" if one.kept else "gone at stop (start --keep keeps them)"
+    return [f"  topics      {topics}", f"  data        {data}"]
+
+
+def running_cluster() -> State:
+    """The default cluster if that runs, otherwise the only one that does; raises `ClusterError` without either."""
+    found = _living()
+    default = state.read_state(state.state_file())
+    if default in found:
+        return default
+    if len(found) == 1:
+        return found[0]
+    if found:
+        where = "; ".join(",".join(one.servers) for one in found)
+        raise ClusterError(f"{len(found)} clusters run: {where}", "Name one by its host:port.")
+    raise ClusterError("no cluster runs", "Start one: python3 scripts/cluster.py start")
+
+
+def _living() -> list[State]:
     files = [state.state_file(name) for name in state.instance_names()]
-    found = [one for file in files if (one := state.read_state(file)) and state.is_alive(one.supervisor)]
-    strangers = [file for file in files if state.strangers(file)]
+    return [one for file in files if (one := state.read_state(file)) and state.is_alive(one.supervisor)]
+
+
+def _address(options: argparse.Namespace) -> int:
+    one = running_cluster()
+    if options.json:
+        _say(json.dumps({"bootstrap_servers": one.servers, "cluster_id": one.cluster_id}))
+    else:
+        _say(f"{'export KAFKA_BOOTSTRAP_SERVERS=' if options.shell else ''}{','.join(one.servers)}")
+    return 0
+
+
+def _status() -> int:
+    found = _living()
+    strangers = [file for name in state.instance_names() if state.strangers(file := state.state_file(name))]
     for one in found:
         _say("\n".join(lines(one)))
     for file in strangers:
@@ -76,6 +137,7 @@ def lines(one: State) -> list[str]:
             for user in one.users
         ),
         f"  reader      {native.core_status()}",
+        *rules(one),
         f"  files       {one.run}",
     ]
 
@@ -92,12 +154,17 @@ def _memory(process: state.ProcessId | None) -> str:
 def _stop() -> int:
     ended = 0
     for name in list(state.instance_names()):
-        end = stop_cluster(state.state_file(name), _say)
+        file = state.state_file(name)
+        found = state.read_state(file)
+        end = stop_cluster(file, _say)
         if end is None:
             continue
         ended += 1
         how = f"by force ({', '.join(map(str, end.forced))})" if end.forced else "cleanly"
         _say(f"stopped {how}{', start-up cache written' if end.trained else ''}")
+        if found is not None:
+            again = "the next start --keep finds them"
+            _say(f"Its data are kept in {found.kept}: {again}." if found.kept else "Its data are gone with it.")
     if not ended:
         _say("no cluster runs")
     return 0

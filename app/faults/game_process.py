@@ -22,7 +22,7 @@ from streaming_lab.paths import SOURCE
 from streaming_lab.waiting import wait_until
 
 # A game's last words on events that it did not deliver: how many, and their ids.
-UNDELIVERED = re.compile(r"^(\d+) event\(s\) .*:\n((?:  .+\n?)*)", re.MULTILINE)
+UNDELIVERED = re.compile(r"^(\d+) events? .*:\n((?:  .+\n?)*)", re.MULTILINE)
 
 
 class GameFailed(LabError):

@@ -35,9 +35,12 @@ from streaming_lab.game.game import ANSWERS_REMEMBERED, Game
 from streaming_lab.game.server import SERVER_THREADS, GameServer
 from streaming_lab.game.web import create_app
 from streaming_lab.skipped_imports import skip_pandas
+from streaming_lab.wording import counted
 
 CONTAINER_TOPIC = "game-events"
+HEARING = 0.5  # seconds until a signal is heard that did not wake the main thread, as after SIGSTOP and SIGCONT
 HISTORY_RETRY = 0.5  # seconds between two attempts to read the history while no broker answers
+LINES_KEPT = 1000  # of the access log, which a process shows to nobody
 
 History = Callable[[], Iterable[Event]]
 
@@ -64,7 +67,8 @@ def _serve(options: argparse.Namespace, connection: Connection) -> int:
         log.connect()
         game_history = partial(_history, options, connection, log)
         app, waits_for = _create_app(options, log, game_history)
-        with GameServer(app, options.host, options.port, threads=options.threads) as server:
+        serving = {"threads": options.threads, "capture": False, "lines_kept": LINES_KEPT}
+        with GameServer(app, options.host, options.port, **serving) as server:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stopped.set())
             if waits_for:
@@ -74,7 +78,8 @@ def _serve(options: argparse.Namespace, connection: Connection) -> int:
                 _read_late(app.extensions["game"], game_history, stopped)
             if not stopped.is_set():
                 print(f"ready {server.url}", flush=True)
-            stopped.wait()
+            while not stopped.wait(HEARING):  # a signal that another thread took is handled when this one wakes
+                pass
             deadline = time.monotonic() + options.drain
             server.stop(options.drain / 2)
     except BaseException:
@@ -87,11 +92,11 @@ def _serve(options: argparse.Namespace, connection: Connection) -> int:
 def _create_app(options: argparse.Namespace, log: EventLog, history: History) -> tuple[Flask, str]:
     """The game, and why it can't answer yet: events that are durable without a broker need none for its start."""
     try:
-        return create_app(log, history=history(), remember=options.remember), ""
+        return create_app(log, hosts=(options.host,), history=history(), remember=options.remember), ""
     except (BrokerUnavailable, ReadTimeout) as error:
         if not log.survives_restart:
             raise
-        app = create_app(log, remember=options.remember)
+        app = create_app(log, hosts=(options.host,), remember=options.remember)
         app.extensions["game"].waits_for = error.problem
         return app, error.problem
 
@@ -126,13 +131,13 @@ def _history(options: argparse.Namespace, connection: Connection, log: EventLog)
 def _exit_report(log: EventLog, left: int, way: str, waits_for: str) -> int:
     """Print the undelivered events and their fate, and why others failed; returns the exit code."""
     if reason := log.last_reasons.get("failed"):
-        print(f"failed: {log.counts.failed} event(s); the last reason: {reason}", file=sys.stderr)
+        print(f"failed: {counted(log.counts.failed, 'event')}; the last reason: {reason}", file=sys.stderr)
     if not left:
         return 0
     if waits_for:
-        print(f"waiting: {left} event(s); the reason: {waits_for}", file=sys.stderr)
-    fate = f"stay in the {way} for the next start" if log.keeps_unsent else "were not delivered"
-    print(f"{left} event(s) {fate}:", *log.unsent, sep="\n  ", file=sys.stderr)
+        print(f"waiting: {counted(left, 'event')}; the reason: {waits_for}", file=sys.stderr)
+    fate = f"left in the {way} for the next start" if log.keeps_unsent else "not delivered"
+    print(f"{counted(left, 'event')} {fate}:", *log.unsent, sep="\n  ", file=sys.stderr)
     if log.unnamed:
         print(f"  and {log.unnamed} before them", file=sys.stderr)
     return 0 if log.keeps_unsent else 1

@@ -1,6 +1,7 @@
 """The game's core: a command is decided, its event logged, the world moved, and the answer remembered."""
 
 import heapq
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -41,7 +42,9 @@ class KeyedLocks:
         return len(self._locks)
 
 
-ANSWERS_REMEMBERED = 100_000  # answers; the oldest are forgotten first. About 35 MB when full.
+ANSWERS_REMEMBERED = 100_000  # answers; the oldest are forgotten first
+ANSWERS_BYTES = 64 << 20  # the most memory that they take: 100,000 usual ones take half of it
+ANSWER_OVERHEAD = 420  # bytes of an answer beside its texts: the entry, its tuples, an error's fields
 
 Intent = tuple[str, str, str | None]  # player, action, guild
 
@@ -60,8 +63,10 @@ class IdempotencyCache:
     A request that is repeated under its id gets the first answer again and causes no second event.
     """
 
-    def __init__(self, limit: int = ANSWERS_REMEMBERED) -> None:
+    def __init__(self, limit: int = ANSWERS_REMEMBERED, limit_bytes: int = ANSWERS_BYTES) -> None:
         self.limit = limit
+        self.bytes = 0  # about what the final answers take
+        self._limit_bytes = limit_bytes
         self._lock = threading.Lock()  # held for a few instructions only, never while waiting
         self._final: OrderedDict[str, tuple[Intent, Answer]] = OrderedDict()
         self._in_flight: dict[str, tuple[Intent, int]] = {}  # with the number of claims
@@ -92,11 +97,15 @@ class IdempotencyCache:
             self.release(request_id)
 
     def remember(self, request_id: str, intent: Intent, answer: Answer) -> None:
-        """Keep a final answer; beyond the limit the oldest answers are forgotten."""
+        """Keep a final answer; beyond the limits of number and of bytes the oldest answers are forgotten."""
         with self._lock:
+            if replaced := self._final.get(request_id):
+                self.bytes -= answer_size(request_id, *replaced)
             self._final[request_id] = (intent, answer)
-            if len(self._final) > self.limit:
-                self._final.popitem(last=False)
+            self.bytes += answer_size(request_id, intent, answer)
+            while len(self._final) > self.limit or self.bytes > self._limit_bytes:
+                oldest, (its_intent, its_answer) = self._final.popitem(last=False)
+                self.bytes -= answer_size(oldest, its_intent, its_answer)
 
     def get(self, request_id: str) -> Answer | None:
         """The final answer to that id, or None when the cache does not have it."""
@@ -105,6 +114,14 @@ class IdempotencyCache:
 
     def __len__(self) -> int:
         return len(self._final)
+
+
+def answer_size(request_id: str, intent: Intent, answer: Answer) -> int:
+    """About the bytes that a remembered answer takes; the texts of a 200 and of a rule exist once for all."""
+    texts = [request_id, intent[0], intent[2]]
+    if isinstance(answer.body, dict):
+        texts.append(answer.body["value"])
+    return ANSWER_OVERHEAD + sum(sys.getsizeof(text) for text in texts if text is not None)
 
 
 DONE = {action: Answer(200, one.text) for action, one in ACTIONS.items()}

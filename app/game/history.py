@@ -22,10 +22,19 @@ def read_history(connection: Connection, topic: str, log: EventLog) -> Iterator[
     Connects with the first event; raises a LabError when the topic cannot be read to its end.
     """
     # the waiting rows are read before the topic: a row that the relay moves meanwhile is in both, never in neither
-    waiting = [Event.from_bytes(value) for _, _, value in log.pending()]
+    waiting = [event for event_id, _, value in log.pending() if (event := _waiting_event(event_id, value))]
     for table in read_batches(connection, topic, EVENTS, columns=HISTORY_COLUMNS, on_rejected=_warn_of_rejects):
         yield from map(_event, table.select(HISTORY_COLUMNS).to_pylist())
     yield from waiting
+
+
+def _waiting_event(event_id: str, value: Any) -> Event | None:
+    # SQLite holds whatever was put there: no value at all, a number, JSON that is nested too deeply
+    try:
+        return Event.from_bytes(value)
+    except (ValueError, TypeError, RecursionError) as error:
+        logger.warning("the waiting row %r is no event: %s: %s", event_id, type(error).__name__, error)
+        return None
 
 
 def _warn_of_rejects(partition: int, decoded: Decoded) -> None:

@@ -1,6 +1,7 @@
 """A seeded crowd of players: its requests to a game, and every answer as a row."""
 
 import random
+import sys
 import threading
 import time
 import uuid
@@ -107,7 +108,7 @@ def run_crowd(
     run: str = "",
     retries: int = 0,
     timeout: float = 5.0,
-    progress: bool = True,
+    progress: bool | None = None,
     rate: float = 0.0,
     stopped: threading.Event | None = None,
 ) -> pd.DataFrame:
@@ -115,8 +116,8 @@ def run_crowd(
 
     A dead server becomes rows with an `error`. With `retries`, a request without an answer or with a 503 is repeated
     that many times under the same X-Request-Id, after growing pauses. `timeout` (seconds) bounds each attempt. A
-    progress bar shows after 5 seconds. A `rate` schedules that many requests a second; late workers catch up. Once
-    `stopped` is set, no further request starts.
+    `progress` bar shows after 5 seconds; by default only where a person watches. A `rate` schedules that many requests
+    a second; late workers catch up. Once `stopped` is set, no further request starts.
     Columns: `DTYPES`. The same seed gives the same requests; `run` keeps the ids of two runs apart.
     """
     for name, value in {"players": players, "requests": requests + 1, "concurrency": concurrency}.items():
@@ -127,7 +128,9 @@ def run_crowd(
     schedule.sort(key=lambda scheduled: _worker_of(scheduled[1], concurrency))
     by_worker = groupby(schedule, key=lambda scheduled: _worker_of(scheduled[1], concurrency))
     workers = _Workers(url.rstrip("/"), retries, timeout, stopped or threading.Event())
-    replies = workers.fire([list(group) for _, group in by_worker], requests, progress)
+    replies = workers.fire(
+        [list(group) for _, group in by_worker], requests, is_watched() if progress is None else progress
+    )
     rows = sorted(replies, key=lambda reply: (reply.player, reply.sequence))
     return pd.DataFrame([asdict(reply) for reply in rows], columns=list(DTYPES)).astype(DTYPES)
 
@@ -211,6 +214,15 @@ def _pause(move: Move, attempt: int) -> float:
     # seeded, so that the crowd repeats; jittered, so that its retries do not all come at once
     dice = random.Random(f"{move.request_id}/{attempt}")  # noqa: S311  # no secret
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (attempt - 1)) * dice.uniform(0.5, 1)
+
+
+def is_watched() -> bool:
+    """Whether a person sees this process's output as it comes: on a terminal, or in JupyterLab.
+
+    nbclient and papermill, which run a notebook for a report, send their cells without "stdin allowed".
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return sys.stderr.isatty() or bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]

@@ -2,109 +2,43 @@
 
 import errno
 import logging
-import sys
+import resource
 import threading
 import time
 import traceback
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any, Self
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from waitress.server import create_server
+from waitress.server import TcpWSGIServer
 from waitress.wasyncore import close_all, dispatcher
 
 from streaming_lab.errors import LabError
+from streaming_lab.game.capture import (
+    BoundedLines,
+    Lines,
+    VisibleStream,
+    capture_prints,
+    cut,
+    install_capture,
+    uninstall_capture,
+)
 from streaming_lab.ports import PortTaken
 
-# Prints of request threads go to their server's list; in a notebook they would land in whichever cell happens to run.
-
-_here = threading.local()  # .lines: the stream for this thread's prints while the thread serves a request
-_installing = threading.Lock()
-_installed: dict[str, "_ByThread"] = {}
-_users = 0
-
-
-class Lines:
-    """A text stream into a list of lines; an unfinished line waits for its end, or for `flush`."""
-
-    def __init__(self, lines: "list[str] | deque[str]") -> None:
-        self._lines = lines
-        self._rest = ""
-
-    def write(self, text: str) -> int:
-        *whole, self._rest = (self._rest + text).split("\n")
-        self._lines.extend(whole)
-        return len(text)
-
-    def writelines(self, texts: Iterable[str]) -> None:
-        self.write("".join(texts))
-
-    def flush(self) -> None:
-        if self._rest:
-            self._lines.append(self._rest)
-            self._rest = ""
-
-
-class _ByThread:
-    """A text stream that writes where the writing thread's prints go, and is the real stream in everything else."""
-
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        written: int = (getattr(_here, "lines", None) or self.stream).write(text)
-        return written
-
-    def flush(self) -> None:
-        if getattr(_here, "lines", None) is None:  # a line in parts stays one line
-            self.stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-
-@contextmanager
-def capture_prints(lines: Lines) -> Iterator[None]:
-    """Send the prints of this thread to `lines`."""
-    before = getattr(_here, "lines", None)
-    _here.lines = lines
-    try:
-        yield
-    finally:
-        _here.lines = before
-        lines.flush()
-
-
-def install_capture() -> None:
-    """Replace sys.stdout and sys.stderr by streams that know threads, once for all servers."""
-    global _users
-    with _installing:
-        _users += 1
-        for name in ("stdout", "stderr"):
-            # again when a test or a notebook has replaced the stream since
-            if not isinstance(getattr(sys, name), _ByThread):
-                _installed[name] = _ByThread(getattr(sys, name))
-                setattr(sys, name, _installed[name])
-
-
-def uninstall_capture() -> None:
-    """Restore sys.stdout and sys.stderr with the last server's end."""
-    global _users
-    with _installing:
-        _users -= 1
-        if _users == 0:
-            for name, stream in _installed.items():
-                if getattr(sys, name) is stream:
-                    setattr(sys, name, stream.stream)
-            _installed.clear()
-
+logger = logging.getLogger(__name__)
 
 SERVER_THREADS = 8  # requests handled at once
-ACCESS_LINES_KEPT = 100_000  # lines of the access log and of what was printed; the oldest go first
+ACCESS_LINES_KEPT = 100_000  # lines of the access log and of captured prints; the oldest go first
+LOG_BYTES = 16 << 20  # the most that either of the two takes
+LONGEST_TARGET = 2000  # characters of a request's target in the access log
+LARGEST_HEADER = 16 << 10  # bytes of a request's headers
+LARGEST_UPLOAD = 1 << 20  # bytes of a request's body, unless the application says less (Flask: MAX_CONTENT_LENGTH)
+MOST_CONNECTIONS = 1000
+SPARE_DESCRIPTORS = 64  # for everything of the process that is no client's connection
+IDLE_SECONDS = 30  # after which a connection without a request is closed, and one whose request does not get ready
 
 _by_port: "weakref.WeakValueDictionary[tuple[str, int], GameServer]" = weakref.WeakValueDictionary()
 
@@ -114,6 +48,7 @@ class GameServer:
 
     Garbage collection ends a server as well, and a new server on a fixed port ends the old one: a cell can run again.
     At the end each of the application's `extensions` with a `close(timeout)`, such as an event logger, is closed.
+    Without `capture` prints and tracebacks go to this process's own streams instead of `printed`.
     """
 
     def __init__(
@@ -124,12 +59,14 @@ class GameServer:
         *,
         threads: int = SERVER_THREADS,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        capture: bool = True,
+        lines_kept: int = ACCESS_LINES_KEPT,
     ) -> None:
         if predecessor := _by_port.get((host, port)):
             predecessor.stop()
-        self._lines: deque[str] = deque(maxlen=ACCESS_LINES_KEPT)
-        self._printed: deque[str] = deque(maxlen=ACCESS_LINES_KEPT)
-        watched = _Watched(app, self._lines, self._printed, clock)
+        self._lines = BoundedLines(lines_kept, LOG_BYTES)
+        self._printed = BoundedLines(lines_kept, LOG_BYTES)
+        watched = _Watched(app, self._lines, self._printed if capture else None, clock)
         self._running = _Running(watched, host, port, threads)
         self.port: int = self._running.port
         self.url = f"http://{host}:{self.port}"
@@ -167,7 +104,7 @@ class _Watched:
     """The application with its access log and its captured prints."""
 
     def __init__(
-        self, app: WSGIApplication, lines: "deque[str]", printed: "deque[str]", clock: Callable[[], datetime]
+        self, app: WSGIApplication, lines: BoundedLines, printed: BoundedLines | None, clock: Callable[[], datetime]
     ) -> None:
         self.app = app
         self._lines = lines
@@ -179,15 +116,76 @@ class _Watched:
             self._lines.append(access_line(environ, status, self._clock()))
             return start_response(status, headers, *rest)
 
-        errors = Lines(self._printed)
+        captured = None if self._printed is None else Lines(self._printed)
+        errors = captured or VisibleStream()
         environ["wsgi.errors"] = errors
-        with capture_prints(errors):
+        with capture_prints(captured) if captured else nullcontext():
             try:
                 return self.app(environ, start)
             except Exception:
                 errors.write(traceback.format_exc())
                 start("500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
-                return [b"the application failed; the server's printed lines have the traceback\n"]
+                where = "its server's printed lines have" if captured else "its standard error has"
+                return [f"the application failed; {where} the traceback\n".encode()]
+
+
+class _Listener(TcpWSGIServer):  # type: ignore[misc]
+    """waitress' listening socket: accepts while the process has descriptors to spare, and ends slow requests."""
+
+    next_channel_cleanup: float
+    _resting_until = 0.0
+    _warn_after = 0.0
+    _unfinished: "dict[Any, tuple[Any, float]]"  # connection -> its half-received request, and when it was first seen
+
+    def readable(self) -> bool:
+        now = time.time()
+        if now >= self.next_channel_cleanup:
+            self.next_channel_cleanup = now + self.adj.cleanup_interval
+            self.maintenance(now)
+        if len(self._map) >= self.adj.connection_limit:
+            self._warn(f"{self.adj.connection_limit} connections are open; further ones wait")
+            return False
+        return bool(self.accepting and time.monotonic() >= self._resting_until)
+
+    def accept(self) -> Any:
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                raise
+            self._resting_until = time.monotonic() + 0.5
+            self._warn(f"no new connection can be accepted: {error.strerror}")
+            return None
+
+    def maintenance(self, now: float) -> None:
+        """Close idle connections, and those whose request has not come whole within `IDLE_SECONDS`."""
+        super().maintenance(now)
+        before, self._unfinished = getattr(self, "_unfinished", {}), {}
+        for channel in self.active_channels.values():
+            if (half := channel.request) is None:
+                continue
+            known, since = before.get(channel, (half, now))
+            self._unfinished[channel] = (half, since if known is half else now)
+            if now - self._unfinished[channel][1] > IDLE_SECONDS:
+                channel.will_close = True
+
+    def _warn(self, text: str) -> None:
+        if time.monotonic() >= self._warn_after:
+            self._warn_after = time.monotonic() + 60
+            logger.warning("%s", text)
+
+
+def connection_limit() -> int:
+    """The most open connections: fewer where this process may have few file descriptors (macOS: 256 in all)."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(16, min(MOST_CONNECTIONS, soft - SPARE_DESCRIPTORS))
+
+
+def largest_body(app: WSGIApplication) -> int:
+    """The most bytes of a request's body: the application's own limit where it has one."""
+    return getattr(app, "config", {}).get("MAX_CONTENT_LENGTH") or LARGEST_UPLOAD
 
 
 class _Running:
@@ -199,13 +197,17 @@ class _Running:
         self.watched = watched
         sockets: dict[int, Any] = {}
         try:
-            self._server = create_server(
+            self._server = _Listener(
                 watched,
                 map=sockets,
                 host=host,
                 port=port,
                 threads=threads,
-                connection_limit=1000,
+                connection_limit=connection_limit(),
+                channel_timeout=IDLE_SECONDS,
+                cleanup_interval=5,
+                max_request_header_size=LARGEST_HEADER,
+                max_request_body_size=largest_body(watched.app) + 1,  # waitress refuses this size and above
                 asyncore_use_poll=True,
             )
         except (OSError, ValueError) as error:  # ValueError: waitress cannot resolve the host
@@ -260,9 +262,14 @@ class _Running:
 def access_line(environ: WSGIEnvironment, status: str, at: datetime) -> str:
     """One line as werkzeug's server writes it: `127.0.0.1 - - [16/Mar/2019 05:08:40] "GET / HTTP/1.1" 200 -`."""
     target = environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")
-    words = f"{environ['REQUEST_METHOD']} {target} {environ['SERVER_PROTOCOL']}".encode("unicode_escape").decode()
+    target = cut(_escape(target), LONGEST_TARGET)
+    words = f"{_escape(environ['REQUEST_METHOD'])} {target} {_escape(environ['SERVER_PROTOCOL'])}"
     when = f"{at.day:02}/{MONTHS[at.month - 1]}/{at:%Y %H:%M:%S}"
     return f'{environ.get("REMOTE_ADDR", "-")} - - [{when}] "{words}" {status.split(" ", 1)[0]} -'
+
+
+def _escape(text: str) -> str:
+    return text.encode("unicode_escape").decode()
 
 
 # strftime's %b would follow the machine's language

@@ -2,9 +2,11 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from ipaddress import ip_address
 
 from flask import Flask, Response, jsonify, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -77,6 +79,8 @@ class Metrics:
 LONGEST_ID = 100  # characters of an X-Request-Id
 LONGEST_HEADER = 200  # characters of Host and User-Agent that an event keeps
 LARGEST_BODY = 4096  # bytes
+TRACEBACK = "this is a bug of the game; its standard error (or `printed` of its server) has the traceback"
+OWN_PAGES = "a browser may play from the address line or from this game's own pages, not from another site"
 PATHS = {action: one.path for action, one in ACTIONS.items()}
 
 
@@ -92,11 +96,13 @@ def create_app(
     clock: Callable[[], datetime] = _now,
     ids: Callable[[], object] = uuid.uuid4,
     remember: int = ANSWERS_REMEMBERED,
+    hosts: Collection[str] = (),
 ) -> Flask:
     """The game as a Flask application that logs to `log`; `app.extensions["game"].world` is its world.
 
     `history` (events in their players' order, duplicates allowed) is folded into the world first, its ids remembered.
     The newest `remember` answers (2xx and 409) are repeated to requests with the same X-Request-Id.
+    A browser on behalf of another site is refused (403); `hosts` are further names under which a browser may ask.
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
@@ -122,7 +128,46 @@ def create_app(
     app.add_url_rule("/healthz", "healthz", partial(_health, game))
     app.add_url_rule("/metrics", "metrics", metrics.exposition)
     app.register_error_handler(HTTPException, _refuse)
+    app.before_request(partial(_refuse_other_sites, frozenset(hosts)))
     return app
+
+
+def _refuse_other_sites(hosts: Collection[str]) -> Response | None:
+    """A 403 where a browser asks for a page of another site; programs (curl, ab, a crowd) send nothing to judge by."""
+    try:
+        _check_site(request.environ, hosts)
+    except RuleBroken as broken:
+        return _respond(explain_broken_rule(broken))
+    return None
+
+
+def _check_site(environ: Mapping[str, str], hosts: Collection[str]) -> None:
+    """RuleBroken (403) for a request that another site's page makes a browser send, or that has a foreign Host.
+
+    Browsers say where a request comes from: Sec-Fetch-Site (W3C Fetch Metadata), and Origin with each POST. A name
+    that another site points to this machine (DNS rebinding) makes its page "same-origin", so a browser's Host counts,
+    too. Browsers keep Sec-Fetch-Site to themselves under such a name; their User-Agent begins with Mozilla.
+    """
+    host = environ.get("HTTP_HOST", "")
+    site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
+    if site is not None and site not in ("none", "same-origin"):
+        raise RuleBroken("Sec-Fetch-Site", site, OWN_PAGES, 403)
+    if origin is not None and origin.partition("://")[2] != host:
+        raise RuleBroken("Origin", origin, OWN_PAGES, 403)
+    browser = site or origin or environ.get("HTTP_USER_AGENT", "").startswith("Mozilla/")
+    if browser and not _is_own_host(host, hosts):
+        raise RuleBroken("Host", host, "a browser asks for this game by its address or as localhost", 403)
+
+
+def _is_own_host(host: str, hosts: Collection[str]) -> bool:
+    """An IP address, a name without a dot (a machine or a container nearby), *.localhost, or one of `hosts`."""
+    name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+    name = name.rstrip(".").lower()
+    if "." not in name and ":" not in name:
+        return True
+    with suppress(ValueError):
+        return bool(ip_address(name))
+    return name.endswith(".localhost") or name in hosts
 
 
 def _command(action: str, clock: Callable[[], datetime], ids: Callable[[], object]) -> Command:
@@ -197,7 +242,7 @@ def _as_broken_rule(error: HTTPException) -> RuleBroken:
         case MethodNotAllowed():
             return RuleBroken("method", request.method, f"one of {_methods(error)}", status)
         case InternalServerError():
-            return RuleBroken("server", "error", "this is a bug of the game; its log has the traceback", status)
+            return RuleBroken("server", "error", TRACEBACK, status)
         case _:
             return RuleBroken("request", error.name, error.description or error.name, status)
 

@@ -83,6 +83,11 @@ class Chapter:
         """Names (or their beginnings) of chapters without which this one can't run: metadata `lab.needs`."""
         return list(self.document["metadata"].get("lab", {}).get("needs", []))
 
+    @property
+    def results(self) -> list[str]:
+        """Names of results that the chapter must save before it may pass: metadata `lab.results`."""
+        return list(self.document["metadata"].get("lab", {}).get("results", []))
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -98,20 +103,46 @@ class RunPlan:
 
 
 def find_chapters(folder: Path) -> list[Chapter]:
-    """All chapters in `folder`, in order."""
-    return [Chapter(path) for path in sorted(folder.glob("[0-9]*-*.ipynb"))]
+    """All chapters in `folder`, by number and name: NN-name.ipynb, and no copies of them."""
+    found = [Chapter(path) for path in notebooks_in(folder) if is_chapter_name(path.stem)]
+    return sorted(found, key=lambda one: (one.number, one.name))
+
+
+def name_other_notebooks(folder: Path) -> list[str]:
+    """A line for each notebook in `folder` that is no chapter, with the reason."""
+    return [
+        f"{path.name} is not a chapter and does not run: a chapter is called like 05-my-chapter.ipynb"
+        for path in notebooks_in(folder)
+        if not is_chapter_name(path.stem)
+    ]
+
+
+def notebooks_in(folder: Path) -> list[Path]:
+    """The notebooks of a folder, without hidden ones."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in files if path.suffix.lower() == ".ipynb" and not path.name.startswith("."))
+
+
+def is_chapter_name(stem: str) -> bool:
+    """Does a name begin with a number and a hyphen, and is it no copy that Jupyter or a file manager made?"""
+    return bool(re.match(r"[0-9]+-", stem)) and not re.search(r"(-checkpoint|-Copy[0-9]*|\([^)]*\))$", stem)
 
 
 def select_chapters(chapters: Sequence[Chapter], wanted: Sequence[str]) -> list[Chapter]:
-    """The chapters whose names begin with a wanted word (`03`, `03-read`), in order; all if none is wanted."""
+    """The chapters that the words name (`3`, `03`, `03-read`, a path), in order; all if no word is given."""
     for word in wanted:
-        if not any(chapter.name.startswith(word.removesuffix(".ipynb")) for chapter in chapters):
+        if not any(is_named(chapter, word) for chapter in chapters):
             names = [chapter.name for chapter in chapters]
             raise LabError(
                 f"no chapter {word}{parameters.nearest(word, names)}", "chapters: " + (", ".join(names) or "none")
             )
-    begins = tuple(word.removesuffix(".ipynb") for word in wanted) or ("",)
-    return [chapter for chapter in chapters if chapter.name.startswith(begins)]
+    return [chapter for chapter in chapters if not wanted or any(is_named(chapter, word) for word in wanted)]
+
+
+def is_named(chapter: Chapter, word: str) -> bool:
+    """Does a word name the chapter: by its number, or by the beginning of its name?"""
+    name = Path(word).name.removesuffix(".ipynb")
+    return chapter.number == int(name) if name.isdecimal() else bool(name) and chapter.name.startswith(name)
 
 
 def cell_tags(cell: Any) -> list[str]:

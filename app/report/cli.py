@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from streaming_lab import settings
-from streaming_lab.cli import VERSION, positive
+from streaming_lab.cli import VERSION, positive, write_error
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT, build_folder
 from streaming_lab.report import chapter, parameters
-from streaming_lab.report.parameters import Parameter
+from streaming_lab.report.parameters import Parameter, ParameterError
+from streaming_lab.report.render import paper
+from streaming_lab.report.render.paper import PAPERS
 from streaming_lab.skipped_imports import skip_iri_grammar
 
 PROGRAM = "python3 scripts/report.py"
+HELP = """\
+A chapter is a file notebooks/NN-name.ipynb. It runs in the folder notebooks/, where its relative paths begin, with
+the clock at UTC. A run takes the place of the last report when it ends; earlier ones are in build/runs/."""
 CELL, RUN = 600.0, 1800.0  # seconds; more where a parameter multiplies the work
 
 
@@ -31,18 +36,39 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None, folder: Path | None = None) -> int:
     """Run the report of `folder`'s notebooks; the exit code is 0 passed, 1 failed, 2 refused, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    chapters = chapter.find_chapters(folder or PROJECT / "notebooks")
+    folder = folder or PROJECT / "notebooks"
+    chapters = chapter.find_chapters(folder)
     if not chapters:
-        raise LabError(
-            f"there are no notebooks in {folder or PROJECT / 'notebooks'}", "restore them: git checkout -- notebooks"
-        )
-    known = parameters.merge_parameters({one.name: one.parameters for one in chapters})
-    options = parser(known).parse_args(arguments)
+        raise LabError(f"there are no notebooks in {folder}", "restore them: git checkout -- notebooks")
+    options = parser(known_parameters(chapters)).parse_args(arguments)
     chosen = chapter.select_chapters(chapters, options.chapters)
     here = parameters.merge_parameters({one.name: one.parameters for one in chosen})
-    elsewhere = {name: one.name for one in chapters for name in one.parameters if name not in here}
+    others = {one.name: readable_parameters(one) for one in chapters if one not in chosen}
+    elsewhere = {name: chapter_ for chapter_, names in others.items() for name in names if name not in here}
     given = parameters.check_parameters(options.parameters, here, elsewhere)
+    if isinstance(cluster := given.get("cluster"), str):
+        from streaming_lab.cluster import check_cluster_name
+
+        check_cluster_name(cluster)
+    for line in chapter.name_other_notebooks(folder):
+        write_error(line)
     return start(chosen, here, given, arguments, options)
+
+
+def known_parameters(chapters: Sequence[chapter.Chapter]) -> dict[str, Parameter]:
+    """The parameters of all chapters for the help; a chapter that can't be read has none."""
+    known: dict[str, Parameter] = {}
+    for one in chapters:
+        known = {**readable_parameters(one), **known}
+    return known
+
+
+def readable_parameters(one: chapter.Chapter) -> dict[str, Parameter]:
+    """A chapter's parameters; none if they can't be read, which is an error only where the chapter runs."""
+    try:
+        return one.parameters
+    except ParameterError:
+        return {}
 
 
 def parser(known: dict[str, Parameter]) -> Parser:
@@ -51,16 +77,20 @@ def parser(known: dict[str, Parameter]) -> Parser:
     made = Parser(
         prog=PROGRAM,
         description="Run the chapters and write build/report.html.",
-        epilog="\n".join(["parameters (-p NAME VALUE):", *lines, "", settings.help_text()]),
+        epilog="\n".join([HELP, "", "parameters (-p NAME VALUE):", *lines, "", settings.help_text()]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--version", action="version", version=VERSION)
-    made.add_argument("chapters", nargs="*", metavar="CHAPTER", help="such as 03 (default: all)")
+    made.add_argument(
+        "chapters", nargs="*", metavar="CHAPTER", help="such as 3, 03 or 03-read-the-events (default: all)"
+    )
     made.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter"
     )
     made.add_argument("--cell-timeout", type=positive, metavar="S", help=f"seconds for one cell (default: {CELL:.0f})")
     made.add_argument("--timeout", type=positive, metavar="S", help=f"seconds for the whole run (default: {RUN:.0f})")
+    made.add_argument("--pdf", action="store_true", help="print the page to build/report.pdf, with Chromium or Chrome")
+    made.add_argument("--paper", choices=PAPERS, default="A4", help="of the PDF (default: A4)")
     return made
 
 
@@ -77,6 +107,8 @@ def start(
     from streaming_lab.report.progress import Progress
     from streaming_lab.report.run import run_report
 
+    if options.pdf:
+        paper.find_browser()
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # record and page show the same with more detail
     values = {name: parameter.default for name, parameter in known.items()} | given
     times = max((parameter.times for name, parameter in known.items() if values[name] is True), default=1)
@@ -90,7 +122,15 @@ def start(
         timeout=options.timeout or RUN * times,
     )
     with Progress() as progress:
-        result = run_report(plan, progress)
-        progress.say(f"{result.status.capitalize()}: {result.reason} {result.seconds:.1f} s")
-        progress.say(str(plan.build / "report.html"))
+        result, folder = run_report(plan, progress)
+        first, *more = result.reason.splitlines()
+        progress.say(f"{result.status.capitalize()}: {first} {result.seconds:.1f} s")
+        for line in more:
+            progress.say(f"  {line}")
+        progress.say(str(folder / "report.html"))
+        if folder != plan.build and (plan.build / "report.html").exists():
+            progress.say(f"The last report stays: {plan.build / 'report.html'}")
+        if options.pdf:
+            paper.print_page(folder / "report.html", folder / "report.pdf", options.paper)
+            progress.say(str(folder / "report.pdf"))
     return result.exit_code

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import papermill
 from jupyter_core.utils import run_sync
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -22,6 +23,7 @@ from papermill.execute import remove_error_markers
 from streaming_lab.report import chapter as chapters, record
 from streaming_lab.report.kernels import KERNEL_NAME, Kernel, Kernels, describe_exit
 from streaming_lab.report.progress import Progress
+from streaming_lab.report.record import describe_full_disk
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Limits:
         if left < self.cell:
             return max(left, 0.05), f"was still running when the run reached its limit of {self.run:g} s (--timeout)"
         return self.cell, f"was still running after {self.cell:g} s (--cell-timeout)"
+
+
+SKIP = "skip-execution"  # nbclient's tag
+ENDED_EARLY = "the cell ended its chapter early (sys.exit() or SystemExit)\nLet the cell return, or raise an error."
 
 
 @dataclass
@@ -90,6 +96,17 @@ class Execution:
         status: Any = "failed" if index == self.failed else "passed" if done else "pending"
         return record.Cell(self.ids[index], self.numbers[index], status, self.seconds.get(index))
 
+    def unfinished(self) -> record.Failure | None:
+        """The failure of a chapter that ended without an error and without running each of its cells."""
+        for index, number in enumerate(self.numbers):
+            if number and SKIP in chapters.cell_tags(self.notebook.cells[index]):
+                self.failed = self.current = index
+                return self.failure("error", f"a cell did not run: it is tagged {SKIP}\nRemove the tag, or the cell.")
+            if number and (index not in self.seconds or index == self.failed):
+                self.failed = self.current = index if index == self.failed or not self.seconds else max(self.seconds)
+                return self.failure("error", ENDED_EARLY)
+        return None
+
     def failure(self, kind: Any, problem: str) -> record.Failure:
         """A failure in the current cell."""
         if self.current is None:
@@ -110,7 +127,7 @@ class Watch(NotebookExecutionManager):  # type: ignore[misc]
         execution.open(notebook)
 
     def save(self, **_: Any) -> None:
-        """Save nothing yet: a save per cell costs more than most cells, and the end saves in every case."""
+        """Save nothing: a save per cell costs more than most cells, and `execute` saves the notebook in every case."""
 
     def cell_start(self, cell: Any, cell_index: int | None = None, **_: Any) -> None:
         """Note the start of a cell."""
@@ -128,11 +145,10 @@ class Watch(NotebookExecutionManager):  # type: ignore[misc]
         self.execution.finish(cell_index or 0)
 
     def notebook_complete(self, **_: Any) -> None:
-        """Save the notebook; cells that were not reached stay pending."""
+        """Note the end; cells that were not reached stay pending."""
         self.end_time = self.now()
         self.nb.metadata.papermill["end_time"] = self.end_time.isoformat()
         self.nb.metadata.papermill["duration"] = (self.end_time - self.start_time).total_seconds()
-        super().save()
 
 
 class Client(PapermillNotebookClient):  # type: ignore[misc]
@@ -175,7 +191,7 @@ class LabEngine(Engine):  # type: ignore[misc]
     def execute_notebook(
         cls, nb: Any, kernel_name: str, output_path: str | None = None, *, execution: Execution, **_: Any
     ) -> Any:
-        """Execute `nb` on one of the lab's kernels, and save the notebook in every case."""
+        """Execute `nb` on one of the lab's kernels."""
         watch = Watch(nb, output_path, execution)
         watch.notebook_start()
         try:
@@ -194,7 +210,14 @@ papermill_engines.register("lab", LabEngine)
 def execute(execution: Execution, values: dict[str, Any], output: Path) -> tuple[record.ChapterRecord, Any]:
     """Run one chapter with papermill: its record and its notebook. Raises only for Ctrl-C and for a bug of the lab."""
     chapter, began = execution.chapter, time.monotonic()
-    failure = notebook_outcome(execution, lambda: call_papermill(execution, values, output))
+    failure = notebook_outcome(execution, lambda: call_papermill(execution, values)) or execution.unfinished()
+    notebook = remove_error_markers(execution.notebook) if execution.notebook else None
+    try:
+        save_notebook(notebook, output)
+    except OSError as error:
+        failure = failure or execution.failure(
+            "error", f"{output.name} could not be saved: {describe_full_disk(error, output.parent)}"
+        )
     cells = execution.cells()
     result = record.ChapterRecord(
         chapter.name,
@@ -205,14 +228,22 @@ def execute(execution: Execution, values: dict[str, Any], output: Path) -> tuple
         cells,
         failure,
     )
-    return result, remove_error_markers(execution.notebook) if execution.notebook else None
+    return result, notebook
 
 
-def call_papermill(execution: Execution, values: dict[str, Any], output: Path) -> None:
+def save_notebook(notebook: Any, output: Path) -> None:
+    """Write an executed notebook, whole or not at all, with paths that hold in any folder of runs."""
+    if notebook is not None:
+        notebook.metadata.papermill["input_path"] = f"notebooks/{output.name}"
+        notebook.metadata.papermill["output_path"] = f"build/{output.name}"
+        record.write_text(output, nbformat.writes(notebook))  # type: ignore[no-untyped-call]
+
+
+def call_papermill(execution: Execution, values: dict[str, Any]) -> None:
     """Call papermill's own entry, so that a chapter runs as from papermill's command line."""
     papermill.execute_notebook(
         str(execution.chapter.path),
-        str(output),
+        None,  # papermill would leave half a notebook on a full disk
         parameters={name: value for name, value in values.items() if name in execution.chapter.parameters},
         engine_name="lab",
         kernel_name=KERNEL_NAME,
@@ -229,7 +260,7 @@ def notebook_outcome(execution: Execution, run: Callable[[], None]) -> record.Fa
     except PapermillExecutionError as error:
         if execution.failed is None:  # a cell tagged raises-exception raised, as intended
             return None
-        return execution.failure("error", f"{error.ename}: {error.evalue}".rstrip(": "))
+        return execution.failure("error", f"{error.ename}: {error.evalue}".rstrip(": \n"))
     except DeadKernelError:
         return kernel_died(execution)
     except CellTimeoutError:

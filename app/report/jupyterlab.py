@@ -1,56 +1,94 @@
 """Starts JupyterLab on the chapters, with the kernel of this environment whatever else is installed."""
 
+import argparse
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from streaming_lab import settings
+from streaming_lab.cli import VERSION
+from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT, SOURCE, lab_home
 
-PORTABLE = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
+KERNEL = {
+    "argv": [
+        *(sys.executable, "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"),
+        "--IPKernelApp.exec_lines=__import__('sys').path.append('')",  # last: a kafka.py of one's own hides no library
+        "--InteractiveShellApp.ignore_cwd=True",
+    ],
+    "display_name": "Python 3",  # as in the notebooks: JupyterLab writes another name into them
+    "language": "python",
+    "env": {"PYTHONPATH": str(SOURCE)},
+}
+LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+CONTENTS = "streaming_lab.report.chapter_contents.ChapterContents"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run JupyterLab on notebooks/ until Ctrl-C; further arguments go to JupyterLab."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    os.environ.update(lab_environment(kernel_folder(lab_home()), os.environ))
+    if {"-h", "--help"} & set(given):
+        _parser().print_help()
+        return 0
+    os.environ.update(lab_environment(jupyter_folder(lab_home()), os.environ))
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 
-    LabApp.launch_instance([*lab_options(PROJECT / "notebooks"), *given])
+    LabApp.launch_instance([*lab_options(PROJECT / "notebooks", given, LabApp.aliases), *given])
     return 0
 
 
-def kernel_folder(home: Path) -> Path:
-    """Write the kernel's description where only this JupyterLab looks; return the folder for `JUPYTER_PATH`."""
+def jupyter_folder(home: Path) -> Path:
+    """Write the kernel and JupyterLab's default settings where only this JupyterLab looks; return that folder."""
     folder = home / "jupyter"
-    spec = folder / "kernels" / "python3" / "kernel.json"
-    spec.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(
-        {
-            "argv": [sys.executable, *PORTABLE],
-            "display_name": "Python 3 (lab)",
-            "language": "python",
-            "env": {"PYTHONPATH": str(SOURCE)},
-        }
-    )
-    spec.write_text(text, encoding="utf-8")
+    files = {"kernels/python3/kernel.json": KERNEL, "labconfig/default_setting_overrides.json": LAB_SETTINGS}
+    try:
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    except OSError as error:
+        cure = f"Name a folder of your own: {settings.HOME.name}=/path/to/folder python3 scripts/lab.py"
+        raise LabError(f"{folder} can't be written: {error.strerror}", cure) from error
     return folder
 
 
 def lab_environment(folder: Path, current: Mapping[str, str]) -> dict[str, str]:
-    """Return `JUPYTER_PATH` with `folder` in front: it precedes all other places where Jupyter looks for kernels."""
-    return {"JUPYTER_PATH": os.pathsep.join(filter(None, [str(folder), current.get("JUPYTER_PATH", "")]))}
+    """Return the variables that put `folder` before all other places where Jupyter looks for kernels and settings."""
+    return {
+        name: os.pathsep.join(filter(None, [str(folder), current.get(name, "")]))
+        for name in ("JUPYTER_PATH", "JUPYTER_CONFIG_PATH")
+    }
 
 
-def lab_options(notebooks: Path) -> list[str]:
-    """Return the options: this machine only, with a token, one Ctrl-C to end, no news from any server."""
-    return [
-        "--ServerApp.ip=127.0.0.1",
-        f"--ServerApp.root_dir={notebooks}",
-        "--ServerApp.answer_yes=True",
-        "--MultiKernelManager.default_kernel_name=python3",
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--LabApp.extension_manager=readonly",
-    ]
+def lab_options(notebooks: Path, given: Sequence[str], aliases: Mapping[str, Any]) -> list[str]:
+    """Return the options: this machine only, one Ctrl-C to end, no news; but not those that are `given`."""
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.root_dir": str(notebooks),
+        "ServerApp.answer_yes": "True",
+        "ServerApp.contents_manager_class": CONTENTS,
+        "MultiKernelManager.default_kernel_name": "python3",
+        "LabApp.news_url": "None",
+        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        "LabApp.extension_manager": "readonly",
+    }
+    names = {option.lstrip("-").partition("=")[0] for option in given if option.startswith("-")}
+    names |= {str(aliases.get(name)) for name in names}
+    return [f"--{name}={value}" for name, value in options.items() if name not in names]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "lab.py",
+        description="Open JupyterLab on the chapters, on this machine only; Ctrl-C ends it. Saving keeps what you\n"
+        "type; what cells show is never written into a committed notebook.",
+        epilog=f"Every other option goes to JupyterLab; all of them: --help-all\n\n{settings.help_text()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
+    parser.add_argument("--port", metavar="PORT", help="its port (default: 8888, or the next one that is free)")
+    parser.add_argument("--notebook-dir", metavar="FOLDER", help="another folder than notebooks/")
+    return parser

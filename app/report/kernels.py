@@ -25,13 +25,13 @@ ARGUMENTS = (
 
 def kernel_command() -> list[str]:
     """The command that starts a kernel: the running interpreter."""
-    return [sys.executable, "-m", "streaming_lab.report.kernel_main", "-f", "{connection_file}"]
+    return [sys.executable, "-P", "-m", "streaming_lab.report.kernel_main", "-f", "{connection_file}"]
 
 
 def kernel_environment(**more: str) -> dict[str, str]:
-    """This process's environment, with which `import streaming_lab` works from any folder."""
+    """This process's environment, with UTC as the local time, and with the lab's package on the path."""
     path = os.pathsep.join(part for part in (str(SOURCE), os.environ.get("PYTHONPATH", "")) if part)
-    return {**os.environ, "PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1", **more}
+    return {**os.environ, "PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TZ": "UTC0", **more}
 
 
 class OwnKernelSpecs(KernelSpecManager):
@@ -55,11 +55,12 @@ class Kernel:
 class Kernels:
     """Starts kernels, the next one while the current one works, and ends them all.
 
-    `log` takes the output of the kernels' processes, as opposed to that of their cells.
+    `work` holds their connection files and kernel.log: the output of their processes, as opposed to that of cells.
     """
 
-    def __init__(self, folder: Path, env: Mapping[str, str], log: Path) -> None:
-        self.folder, self.env, self.log = folder, env, log
+    def __init__(self, folder: Path, env: Mapping[str, str], work: Path) -> None:
+        self.folder, self.env, self.work = folder, env, work
+        self.log = work / "kernel.log"
         self.spare: Kernel | None = None
         self.last: Kernel | None = None
         self.all: list[Kernel] = []
@@ -69,8 +70,8 @@ class Kernels:
         if self.spare:
             return
         manager = AsyncKernelManager(kernel_name=KERNEL_NAME, kernel_spec_manager=OwnKernelSpecs())
+        manager.connection_file = str(self.work / f".kernel-{len(self.all) + 1}.json")  # no other place to clean up
         arguments = [*ARGUMENTS, *(f"{PRELOAD}{module}" for module in modules)]
-        self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             await manager.start_kernel(
                 extra_arguments=arguments, cwd=str(self.folder), env=dict(self.env), stdout=log, stderr=log

@@ -190,19 +190,21 @@ ANY_WAY = re.compile(r"(?:^|[:,]\s+)any way(?: but ([\w-]+(?:, [\w-]+)*))?\s*$")
 
 
 def read_declarations(notebook: Path) -> dict[str, Parameter]:
-    """The parameters that `notebook` declares, in order. Raises `ParameterError` for an unreadable declaration."""
+    """The parameters that `notebook` declares, in order; none without a parameters cell.
+
+    Raises `ParameterError` for a file that is no notebook and for an unreadable declaration.
+    """
     try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    except (ValueError, KeyError, OSError) as error:
+        cells = [dict(cell) for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise ParameterError(
             f"{notebook.name} is not a notebook: {error}", "restore it: git checkout -- notebooks"
         ) from error
     tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
-    if len(tagged) != 1:
-        raise ParameterError(
-            f"{notebook.name} has {len(tagged) or 'no'} cell{'s' * (len(tagged) > 1)} tagged parameters",
-            'tag exactly one code cell "parameters" (it may be empty)',
-        )
+    if not tagged:
+        return {}
+    if len(tagged) > 1:
+        raise ParameterError(f"{notebook.name} has {len(tagged)} cells tagged parameters", "tag one of them only")
     return declared("".join(tagged[0]["source"]), notebook.name)
 
 

@@ -1,11 +1,14 @@
 """Progress on the terminal: a line per cell, and never ten seconds of silence."""
 
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
+
+from streaming_lab.cli import printable
 
 BEAT_LIVE, BEAT_PIPED = 0.5, 5.0  # seconds between two lines while a cell runs
 
@@ -20,12 +23,14 @@ class Progress:
         live: bool | None = None,
         beat: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        columns: Callable[[], int] = lambda: shutil.get_terminal_size().columns,
     ) -> None:
         self.stream = stream or sys.stdout
         self.live = self.stream.isatty() if live is None else live
         self.beat = beat or (BEAT_LIVE if self.live else BEAT_PIPED)
-        self.clock = clock
+        self.clock, self.columns = clock, columns
         self.running = ""
+        self.detail: Callable[[], str] = str
         self.since = 0.0
         self.lock = threading.Lock()
         self.done = threading.Event()
@@ -42,10 +47,10 @@ class Progress:
         self.thread.join()
         self.clear()
 
-    def begin(self, what: str) -> None:
-        """Show `what` as running."""
+    def begin(self, what: str, detail: Callable[[], str] = str) -> None:
+        """Show `what` as running, with what `detail` answers at each beat."""
         with self.lock:
-            self.running, self.since = what, self.clock()
+            self.running, self.since, self.detail = printable(what), self.clock(), detail
         if self.live:
             self.pulse()
 
@@ -58,14 +63,15 @@ class Progress:
     def say(self, line: str) -> None:
         """Write one line."""
         with self.lock:
-            self.write(("\r\x1b[K" if self.live else "") + line + "\n")
+            self.write(("\r\x1b[K" if self.live else "") + printable(line) + "\n")
 
     def pulse(self) -> None:
         """Write or rewrite the line of the running step with its seconds."""
         with self.lock:
             if self.running:
-                line = f"{self.running:<44}{self.clock() - self.since:7.1f} s  running"
-                self.write(f"\r\x1b[K{line}" if self.live else f"{line}\n")
+                line = f"{self.running:<44}{self.clock() - self.since:7.1f} s  {self.detail() or 'running'}"
+                # a line that wraps could not be rewritten: only its last row would go
+                self.write(f"\r\x1b[K{line[: self.columns() - 1]}" if self.live else f"{line}\n")
 
     def tick(self) -> None:
         """Pulse until the end; the thread's function."""
@@ -80,9 +86,9 @@ class Progress:
             self.running = ""
 
     def write(self, text: str) -> None:
-        """Write and flush; a reader that closed the pipe does not stop the run."""
+        """Write and flush; a reader that left, or a terminal that was closed, does not stop the run."""
         try:
             self.stream.write(text)
             self.stream.flush()
-        except (BrokenPipeError, ValueError):
+        except (OSError, ValueError):
             self.done.set()

@@ -99,9 +99,9 @@ def assemble_record(
     stopped: record.Failure | None,
 ) -> record.Run:
     """The record of a run whose chapters have ended."""
-    ledger = record.load_result(plan.build, "ledger")
-    status, reason = run_verdict(results, ledger)
-    code = 130 if stopped and stopped.kind == "interrupt" else 0 if status == "passed" else 1
+    ledger, problems = read_ledger(plan.build)
+    status, reason = run_verdict(results, ledger, problems)
+    code = STOPPED.get(stopped.kind, 1) if stopped else 0 if status == "passed" else 1
     return record.Run(
         status=status,  # type: ignore[arg-type]
         reason=reason,
@@ -124,27 +124,32 @@ def assemble_record(
     )
 
 
-def run_verdict(results: Sequence[record.ChapterRecord], ledger: Any) -> tuple[str, str]:
-    """Passed or failed, and the sentence that says why."""
-    problems = ledger_problems(ledger)
-    if problems:
-        return "failed", problems[0]
-    for result in results:
-        if result.failure and result.status == "failed":
-            return "failed", result.failure.problem.splitlines()[0]
-    for result in results:
-        if result.failure:
-            return "failed", result.failure.problem.splitlines()[0]
+STOPPED = {"interrupt": 130, "set-up": 2}  # exit codes of a run that something stopped
+
+
+def run_verdict(results: Sequence[record.ChapterRecord], ledger: Any, problems: Sequence[str]) -> tuple[str, str]:
+    """Passed or failed, and the reason: a sentence, or the whole error with its cure on lines of their own."""
+    failures = [result.failure for result in results if result.failure and result.status == "failed"]
+    failures += [result.failure for result in results if result.failure and result.status != "failed"]
+    reasons = [*problems, *(failure.problem for failure in failures)]
+    if reasons:
+        return "failed", reasons[0]
+    if ledger and not ledger["requests"]:
+        return "passed", "No request was made, so there was nothing to account for."
     return "passed", "Every request is accounted for." if ledger else "Every chapter ran to its end."
 
 
-def ledger_problems(ledger: Any) -> list[str]:
-    """The problems of a saved ledger, in sentences."""
-    if not ledger:
-        return []
+def read_ledger(build: Path) -> tuple[Any, list[str]]:
+    """The saved ledger as plain JSON, or None, and its problems in sentences."""
+    raw = record.load_result(build, "ledger")
+    if not raw:
+        return None, []
     from streaming_lab.analysis.ledger import Ledger
 
-    return list(Ledger.from_json(ledger).problems())
+    try:
+        return raw, list(Ledger.from_json(raw).problems())
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return None, [f"the saved ledger can't be read: {type(error).__name__}: {error}"]
 
 
 def with_outputs(result: record.Run, build: Path) -> record.Run:

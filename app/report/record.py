@@ -1,8 +1,10 @@
 """run.json (what ran, on what, with what result), and `save_result`, which hands a notebook's result to its report."""
 
+import errno
 import json
 import os
-import tempfile
+import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -119,6 +121,11 @@ def load_result(folder: Path, name: str) -> Any:
         return None
 
 
+def has_result(folder: Path, name: str) -> bool:
+    """Did a notebook of this run save a result or a frame under `name`?"""
+    return (folder / "kept" / f"{name}.json").exists() or (folder / f"{name}.parquet").exists()
+
+
 def write_text(target: Path, text: str) -> None:
     """Write `text` so that a reader sees the old file or the new one, never half a file."""
     write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))
@@ -127,15 +134,25 @@ def write_text(target: Path, text: str) -> None:
 def write_atomically(target: Path, write: Any) -> None:
     """Call `write(path)` with a temporary file beside `target`, then rename it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}"
     try:
         write(temporary)
-        temporary.chmod(0o644)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the person's share of it
+
+
+def describe_full_disk(error: OSError, folder: Path) -> str:
+    """The reason of a failed write; for a full disk with the folder and the free space there."""
+    reason = error.strerror or str(error)
+    if error.errno not in FULL:
+        return reason
+    while not folder.exists():
+        folder = folder.parent
+    return f"{reason} in {folder} ({shutil.disk_usage(folder).free / 1e6:.1f} MB free)"
 
 
 def plain_value(value: Any) -> Any:

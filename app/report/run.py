@@ -1,23 +1,28 @@
 """The run: chapters in order in one driver process, one cluster for all, a record and a page in every case."""
 
+import json
 import os
-import shutil
 import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from jupyter_core.utils import run_sync
 
+from streaming_lab import settings
 from streaming_lab.errors import LabError
+from streaming_lab.paths import cache_folder
 from streaming_lab.report import provenance, record
 from streaming_lab.report.chapter import Chapter, RunPlan
 from streaming_lab.report.kernels import Kernels, kernel_environment
 from streaming_lab.report.progress import Progress
+from streaming_lab.report.run_folder import RunFolder, open_run_folder
 
 
 @dataclass
@@ -43,8 +48,8 @@ class RunState:
     def skip(self, chapter: Chapter, why: record.Failure) -> None:
         """Record that `chapter` did not run, and why."""
         self.results.append(record.ChapterRecord(chapter.name, chapter.number, chapter.title, "skipped", 0.0, (), why))
-        reason = why.problem.splitlines()[0]
-        self.progress.say(f"{chapter.number} {chapter.title}: did not run, because {reason}")
+        if why is not self.stopped:  # the verdict tells once what stopped the run
+            self.progress.say(f"{chapter.number} {chapter.title}: did not run, because {why.problem}")
 
     def cut_off(self, execution: Any) -> None:
         """Record a chapter that Ctrl-C ended, with the cells that ran."""
@@ -66,18 +71,43 @@ class RunState:
             self.skip(chapter, self.stopped)
 
 
-FRAMES = ("requests", "events", "rejects", "deliveries")  # the frames that chapters save as parquet files
+def run_report(plan: RunPlan, progress: Progress) -> tuple[record.Run, Path]:
+    """Run the plan: its record, and the folder with page, record and notebooks.
+
+    A failed chapter is a result and takes the place of the last report. A run that was interrupted, or that has no
+    cluster, leaves the last report where it is. Only a bug raises, and a folder that can't be written (`LabError`).
+    """
+    if any(chapter.path.parent.resolve() == plan.build.resolve() for chapter in plan.chapters):
+        raise LabError(f"{plan.build} holds the notebooks themselves", "point LAB_BUILD at another folder")
+    started = datetime.now(UTC)
+    try:
+        with open_run_folder(plan.build, plan.command, started, progress.say) as folder:
+            result = run_in_folder(replace(plan, build=folder.work), progress, started)
+            return result, place_results(folder, result)
+    except OSError as error:
+        if error.errno not in record.FULL:
+            raise
+        cure = "Free some space (python3 scripts/clean.py), or set LAB_BUILD to a folder on another disk."
+        what = record.describe_full_disk(error, plan.build)
+        raise LabError(f"the report does not fit: {what}", cure) from error
 
 
-def run_report(plan: RunPlan, progress: Progress) -> record.Run:
-    """Run the plan and write page, record and notebooks. A failed chapter is a result; only a bug raises."""
-    started, began = datetime.now(UTC), time.monotonic()
-    prepare_build(plan)
+def place_results(folder: RunFolder, result: record.Run) -> Path:
+    """Publish a run that ended; set one aside that was interrupted or could not start."""
+    return folder.set_aside(ASIDE[result.exit_code]) if result.exit_code in ASIDE else folder.publish()
+
+
+ASIDE = {2: "refused", 130: "interrupted"}  # exit codes of runs that do not replace the last report
+
+
+def run_in_folder(plan: RunPlan, progress: Progress, started: datetime) -> record.Run:
+    """Run the chapters and write everything under the plan's build folder."""
+    began = time.monotonic()
     facts = provenance.gather_facts(plan.chapters)
     state = RunState(plan, progress)
-    kernels = Kernels(
-        plan.chapters[0].path.parent, kernel_environment(LAB_BUILD=str(plan.build)), plan.build / "kernel.log"
-    )
+    claims = claim_plain_names(plan)
+    environment = kernel_environment(LAB_BUILD=str(plan.build), **run_environment(claims))
+    kernels = Kernels(plan.chapters[0].path.parent, environment, plan.build)
     cluster, warm = None, start_thread(import_engine)
     try:
         run_sync(kernels.prepare)(plan.chapters[0].imports)
@@ -90,26 +120,51 @@ def run_report(plan: RunPlan, progress: Progress) -> record.Run:
     finally:
         with suppress(KeyboardInterrupt):
             run_sync(kernels.end)()
+            leave_cluster(state, cluster)
         ending = start_thread(partial(cluster.close, wait=True, say=progress.say)) if cluster else None
-    progress.begin("  the page")
-    warm.join()
-    result = provenance.assemble_record(plan, state.results, facts, started, time.monotonic() - began, state.stopped)
-    result = write_results(plan, result, state.notebooks)
-    progress.end()
-    if ending:
-        ending.join()  # each wait of a closing cluster has a deadline
+    try:
+        progress.begin("  the page")
+        warm.join()
+        seconds = time.monotonic() - began
+        result = provenance.assemble_record(plan, state.results, facts, started, seconds, state.stopped)
+        result = write_results(plan, result, state.notebooks)
+        progress.end()
+    finally:
+        if ending:
+            ending.join()  # each wait of a closing cluster has a deadline
+        for descriptor in claims.values():
+            os.close(descriptor)
     return result
 
 
-def prepare_build(plan: RunPlan) -> None:
-    """Remove the files of an earlier run: none of them may be read as a result of this one."""
-    if any(chapter.path.parent.resolve() == plan.build.resolve() for chapter in plan.chapters):
-        raise LabError(f"{plan.build} holds the notebooks themselves", "point LAB_BUILD at another folder")
-    plan.build.mkdir(parents=True, exist_ok=True)
-    old = ["report.html", "run.json", "kernel.log", *(f"{name}.parquet" for name in FRAMES)]
-    for name in [*old, *(path.name for path in plan.build.glob("[0-9]*-*.ipynb"))]:
-        (plan.build / name).unlink(missing_ok=True)
-    shutil.rmtree(plan.build / "kept", ignore_errors=True)
+def claim_plain_names(plan: RunPlan) -> dict[str, int]:
+    """The kinds of clusters on which this run alone has the plain names, with the descriptor that claims them."""
+    from streaming_lab.cluster.run_topics import claim_names
+
+    kinds = ["embedded", *(["compose"] if str(plan.parameters.get("cluster")).startswith("compose") else [])]
+    found = {kind: claim_names(kind) for kind in kinds}
+    return {kind: descriptor for kind, descriptor in found.items() if descriptor is not None}
+
+
+def run_environment(claims: Mapping[str, int]) -> dict[str, str]:
+    """The run's id, and where its kernels may use plain names."""
+    return {settings.RUN: uuid.uuid4().hex[:8], settings.ALONE: ",".join(claims)}
+
+
+def leave_cluster(state: RunState, cluster: Any) -> None:
+    """Save the cluster's description unless a chapter did, and delete the run's topics on somebody else's brokers."""
+    if cluster is None:
+        return
+    from streaming_lab.cluster.run_topics import delete_noted_topics
+
+    if not record.has_result(state.plan.build, "cluster"):
+        with suppress(LabError):
+            text = json.dumps(cluster.describe().to_json(), indent=2)
+            record.write_text(state.plan.build / "kept" / "cluster.json", text)
+    try:
+        delete_noted_topics(cluster, state.plan.build)
+    except LabError as error:
+        state.progress.say(f"The topics of this run stay on {cluster.name}: {error.problem}")
 
 
 def start_thread(work: Callable[[], Any]) -> threading.Thread:
@@ -138,15 +193,31 @@ def attach_cluster(state: RunState) -> Any:
         return None
     from streaming_lab.cluster import attach
 
-    state.progress.begin(f"  the cluster: {name}")
+    state.progress.begin(f"  the cluster: {name}", watch_download(state.progress) if name == "embedded" else str)
     try:
         cluster = attach(name)
     except LabError as error:
         state.progress.end("failed")
-        state.stopped = record.Failure("set-up", f"there is no cluster: {error}")
+        state.stopped = record.Failure("set-up", f"there is no cluster: {error}")  # problem and cure, all lines
         return None
     state.progress.end()
     return cluster
+
+
+def watch_download(progress: Progress) -> Callable[[], str]:
+    """Announce the download of Kafka's jars if any are missing; the function tells how many are there."""
+    from streaming_lab.cluster.embedded import jars
+
+    files = [cache_folder() / "jars" / jar.file_name for jar in jars.locked()]
+
+    def missing() -> int:
+        return sum(not file.exists() for file in files)
+
+    if not (count := missing()) or settings.CLUSTER.get() != "embedded":
+        return str
+    what = f"Kafka {jars.kafka_version()}, {count} of {len(files)} jars, 43 MB in all"
+    progress.say(f"Downloading once from Maven Central: {what}, into {files[0].parent}")
+    return lambda: f"{len(files) - left} of {len(files)} jars" if (left := missing()) else ""
 
 
 def run_chapters(state: RunState, kernels: Kernels, deadline: float) -> None:
@@ -167,19 +238,30 @@ def run_chapters(state: RunState, kernels: Kernels, deadline: float) -> None:
         except KeyboardInterrupt:
             state.cut_off(execution)
             raise
-        state.results.append(result)
+        state.results.append(require_results(result, chapter, plan.build))
         state.notebooks[chapter.name] = notebook
         if time.monotonic() >= deadline:
             state.stopped = record.Failure("time-out", f"the run reached its limit of {plan.timeout:g} s")
+
+
+def require_results(result: record.ChapterRecord, chapter: Chapter, build: Path) -> record.ChapterRecord:
+    """The chapter's record, failed if the chapter passed without a result that it must save."""
+    missing = [name for name in chapter.results if not record.has_result(build, name)]
+    if result.status != "passed" or not missing:
+        return result
+    cure = f'It must call save_result("{missing[0]}", ...): see the metadata lab.results of {chapter.path.name}.'
+    failure = record.Failure("error", f"chapter {chapter.number} saved no {' and no '.join(missing)}\n{cure}")
+    return replace(result, status="failed", failure=failure)
 
 
 def write_results(plan: RunPlan, result: record.Run, notebooks: dict[str, Any]) -> record.Run:
     """Write the page, then run.json, which holds the page's hash."""
     from streaming_lab.report.render import page
 
-    record.write_text(plan.build / "report.html", page.render_page(result, notebooks))
+    record.write_text(plan.build / "report.html", page.render_page(result, notebooks, plan.chapters[0].path.parent))
     result = provenance.with_outputs(result, plan.build)
     record.write_text(plan.build / "run.json", result.to_json())
-    if not (plan.build / "kernel.log").stat().st_size:
-        os.unlink(plan.build / "kernel.log")
+    log = plan.build / "kernel.log"
+    if log.exists() and not log.stat().st_size:
+        os.unlink(log)
     return result

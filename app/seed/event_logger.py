@@ -1,5 +1,7 @@
 """The event logger of the seed's second program: makes its `KafkaProducer` late, and flushes it at the end."""
 
+import contextlib
+import logging
 import os
 import threading
 import time
@@ -13,6 +15,10 @@ from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.errors import LabError
 
+logger = logging.getLogger(__name__)
+
+MAX_NAMED = 5  # undelivered events in the warning at the end
+ABANDON_TIMEOUT = 2.0  # seconds for the end of a thread that waits for a silent broker
 SEND_TIMEOUT = 4.0  # seconds that a send may wait for a missing broker or topic
 
 
@@ -28,25 +34,31 @@ class EventLogger:
         self._made: Any = None
         self._pid = 0
         self._making = threading.Lock()
-        self._waiting: set[Any] = set()  # futures of sends without a delivery report
+        self._waiting: dict[Any, str] = {}  # future of a send without a delivery report -> the event
+        self._failed: list[str] = []  # events whose delivery report is a failure
         app.extensions["event_logger"] = self  # a GameServer closes it at its end
         app.register_error_handler(LabError, lambda error: (f"\n{error}\n", 503))
 
     def send(self, topic: str, value: bytes) -> None:
         """`KafkaProducer.send`: returns before the event has left; the caller does not learn of a later failure.
 
+        `KAFKA_TOPIC` stands in for the program's topic, as `KAFKA_BOOTSTRAP_SERVERS` does for its address.
         Raises a LabError when there is no broker or no such topic at the first event.
         """
+        topic = os.environ.get("KAFKA_TOPIC") or topic
         try:
             future = self._producer(topic).send(topic, value)
         except KafkaError as error:
             cure = "See what runs: python3 scripts/cluster.py status"
             raise LabError(f"no event could be sent to topic {topic!r}: {error}", cure) from error
-        self._waiting.add(future)
-        future.add_both(lambda *_: self._waiting.discard(future))
+        self._waiting[future] = value.decode(errors="replace")
+        future.add_both(lambda *_: self._settle(future))
 
     def close(self, timeout: float = 10.0) -> int:
-        """Send what is still here, for `timeout` seconds at most; returns how many events were not delivered."""
+        """Send the waiting events, for `timeout` seconds at most; returns how many were not acknowledged.
+
+        A warning names the first of those. An event that was on its way may still arrive after a time-out.
+        """
         with self._making:
             producer, self._made = self._made, None
         if producer is None or self._pid != os.getpid():
@@ -56,10 +68,19 @@ class EventLogger:
             producer.flush(timeout=timeout)
             producer.close(timeout=max(0.1, deadline - time.monotonic()))
         except KafkaError:
-            producer.close(timeout=0)  # without this its thread would live on
-        unsent = sum(1 for future in self._waiting if not future.succeeded())
+            _abandon(producer)
+        unsent = [*self._failed, *self._waiting.values()]
+        self._failed.clear()
         self._waiting.clear()
-        return unsent
+        if unsent:
+            more = f" and {len(unsent) - MAX_NAMED:,} more" if len(unsent) > MAX_NAMED else ""
+            logger.warning("Kafka acknowledged no delivery of %s%s", ", ".join(map(repr, unsent[:MAX_NAMED])), more)
+        return len(unsent)
+
+    def _settle(self, future: Any) -> None:
+        event = self._waiting.pop(future, None)
+        if event is not None and not future.succeeded():
+            self._failed.append(event)
 
     def _producer(self, topic: str) -> Any:
         with self._making:
@@ -69,6 +90,15 @@ class EventLogger:
                 self._made = self._make(**connection, max_block_ms=int(SEND_TIMEOUT * 1000))
                 self._pid = os.getpid()
             return self._made
+
+
+def _abandon(producer: Any) -> None:
+    """End a producer of a silent broker, with its thread: kafka-python's `close` flushes first, and raises."""
+    with contextlib.suppress(KafkaError):
+        producer.close(timeout=0)
+    if producer._sender is not None:
+        producer._sender.force_close()
+        producer._sender.join(ABANDON_TIMEOUT)
 
 
 def broker() -> Connection:

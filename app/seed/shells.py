@@ -51,12 +51,12 @@ class HostShell:
         self._servers = addresses(cluster.connection)
 
     @contextmanager
-    def serving(self, program: str) -> Iterator[FlaskProcess]:
-        """`flask run` on a free port; KAFKA_BOOTSTRAP_SERVERS names the cluster."""
+    def serving(self, program: str, topic: str) -> Iterator[FlaskProcess]:
+        """`flask run` on a free port, with KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC set."""
         [port] = free_ports(1)
         arguments = ["--app", program, "run", "--port", str(port)]
-        environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self._servers}
-        with _process([sys.executable, "-m", "flask", *arguments], environment) as process:
+        environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self._servers, "KAFKA_TOPIC": topic}
+        with _process([sys.executable, "-P", "-m", "flask", *arguments], environment) as process:
             game = FlaskProcess(f"flask {' '.join(arguments)}", f"http://127.0.0.1:{port}", process)
             _wait(lambda: is_listening(port), game)
             try:
@@ -89,11 +89,11 @@ class ToolsContainer:
         self._cluster = cluster
 
     @contextmanager
-    def serving(self, program: str) -> Iterator[FlaskProcess]:
+    def serving(self, program: str, topic: str) -> Iterator[FlaskProcess]:
         """`flask run` in the box, on its port 5000."""
         token = uuid.uuid4().hex  # finds the server again: it outlives `docker compose exec`
         line = ["lab", "env", f"FLASK_APP={program}", "flask", "run"]
-        command = self._command("--env", f"LAB_MARK={token}", *line)
+        command = self._command("--env", f"LAB_MARK={token}", "--env", f"KAFKA_TOPIC={topic}", *line)
         with _process(command, self._cluster.project.environment) as process:
             game = FlaskProcess(as_typed(self._cluster, f"exec {' '.join(line)}"), "http://localhost:5000", process)
             _wait(self._answers, game)

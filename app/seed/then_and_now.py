@@ -71,30 +71,30 @@ _THEN: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def beside_today(cluster: Cluster) -> tuple[Line, ...]:
+def beside_today(cluster: Cluster, topic: str = TOPIC) -> tuple[Line, ...]:
     """Run today's counterpart of each of the assignment's commands on `cluster`, in its order; takes about 3 s.
 
-    Writes the assignment's three events to topic `events`, which it creates. With the tools box running (`docker
+    Writes the assignment's three events to `topic`, which it creates. With the tools box running (`docker
     compose up -d`) every line runs there, as in 2019; otherwise the lines are those for this machine, and a line whose
     tool is missing has `ran=False`. Ports and times in `today` and `output` are those of this run.
     """
-    then = zip(_THEN, _now(cluster), strict=True)
+    then = zip(_THEN, _now(cluster, topic), strict=True)
     return tuple(Line(step, old, why, now.today, now.output, now.ran) for (step, old, why), now in then)
 
 
-def _now(cluster: Cluster) -> list[CommandResult]:
+def _now(cluster: Cluster, topic: str) -> list[CommandResult]:
     shell = ToolsContainer(cluster) if isinstance(cluster, ComposeCluster) and _has_box(cluster) else HostShell(cluster)
-    answers = [_start(cluster, isinstance(shell, ToolsContainer)), _create(cluster)]
-    with shell.serving(SEED_GAMES[0]) as game:  # the assignment's six requests, in its order
+    answers = [_start(cluster, isinstance(shell, ToolsContainer)), _create(cluster, topic)]
+    with shell.serving(SEED_GAMES[0], topic) as game:  # the assignment's six requests, in its order
         sword = "purchase_a_sword"
         asked = [shell.get(game, path) for path in ("", "", sword, "", sword, sword)]
     answers += [CommandResult(game.line, game.access_log), asked[0], asked[2]]
-    before = _written(cluster)
-    with shell.serving(SEED_GAMES[1]) as game:
+    before = _written(cluster, topic)
+    with shell.serving(SEED_GAMES[1], topic) as game:
         asked = [shell.get(game, path) for path in ("", sword, sword)]
-        _await_delivery(cluster, before + len(asked))
+        _await_delivery(cluster, topic, before + len(asked))
     answers += [CommandResult(game.line, game.access_log), asked[0], asked[1]]
-    return [*answers, shell.read(TOPIC, before)]
+    return [*answers, shell.read(topic, before)]
 
 
 def _start(cluster: Cluster, boxed: bool) -> CommandResult:
@@ -111,20 +111,20 @@ def _start(cluster: Cluster, boxed: bool) -> CommandResult:
     return CommandResult(f'attach("{cluster.name}").describe()', say)
 
 
-def _create(cluster: Cluster) -> CommandResult:
+def _create(cluster: Cluster, topic: str) -> CommandResult:
     """Kafka's own tool in a container, otherwise the same request from Python."""
     if isinstance(cluster, ComposeCluster):
         tool = "kafka-topics" if cluster.name == "compose:2019" else "/opt/kafka/bin/kafka-topics.sh"
         line = (
-            f"kafka {tool} --create --topic {TOPIC} --partitions 1 --replication-factor {len(cluster.services)} "
+            f"kafka {tool} --create --topic {topic} --partitions 1 --replication-factor {len(cluster.services)} "
             "--if-not-exists --bootstrap-server kafka:29092"
         )
         command = cluster.project.command("exec", "-T", *line.split())
         return run_command(command, as_typed(cluster, f"exec {line}"), cluster.project.environment)
-    shown = f'create(connection, "{TOPIC}", partitions=1, replication_factor=1)'
+    shown = f'create(connection, "{topic}", partitions=1, replication_factor=1)'
     try:
-        made = topics.create_topic(cluster.connection, TOPIC, partitions=1, replication_factor=1)
-        return CommandResult(shown, f'Created topic "{TOPIC}".' if made else f'Topic "{TOPIC}" was there already.')
+        made = topics.create_topic(cluster.connection, topic, partitions=1, replication_factor=1)
+        return CommandResult(shown, f'Created topic "{topic}".' if made else f'Topic "{topic}" was there already.')
     except topics.TopicClash as clash:
         return CommandResult(shown, clash.problem)
 
@@ -134,13 +134,13 @@ def _has_box(cluster: ComposeCluster) -> bool:
     return box is not None and box.serves
 
 
-def _written(cluster: Cluster) -> int:
-    return sum(topics.end_offsets(cluster.connection, TOPIC).values())
+def _written(cluster: Cluster, topic: str) -> int:
+    return sum(topics.end_offsets(cluster.connection, topic).values())
 
 
-def _await_delivery(cluster: Cluster, end: int) -> None:
+def _await_delivery(cluster: Cluster, topic: str, end: int) -> None:
     """Returns when the topic has the sent events, or after 5 s; the read then shows which are missing."""
-    wait_until(lambda: _written(cluster) >= end, DELIVERY_TIMEOUT)
+    wait_until(lambda: _written(cluster, topic) >= end, DELIVERY_TIMEOUT)
 
 
 MAX_OUTPUT_LINES = 8

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import set_up
 from streaming_lab.cluster import Cluster, attach
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT, cache_folder
@@ -36,9 +37,9 @@ def peers_python() -> Path:
         return python
     sys.stderr.write(f"Setting up the peers in {home} from {LOCK.name}, once.\n")
     home.parent.mkdir(parents=True, exist_ok=True)
-    uv = [sys.executable, "-m", "uv", "--quiet"]
-    _step([*uv, "venv", "--clear", "--python", sys.executable, str(home)])
-    _step([*uv, "pip", "sync", "--python", str(python), "--require-hashes", str(LOCK)])
+    with set_up.locked_uv(sys.executable) as uv:
+        _step([uv, "--quiet", "venv", "--clear", "--python", sys.executable, str(home)])
+        _step([uv, "--quiet", "pip", "sync", "--python", str(python), "--require-hashes", str(LOCK)])
     stamp.write_text(wanted)
     return python
 

@@ -73,7 +73,8 @@ def _serve(name: str, servers: str, topic: str, folder: str) -> int:
     log = variant(name, connection_for(servers), topic, Path(folder))
     with GameServer(create_app(log)) as server:
         print("ready", server.url, flush=True)
-        stopped.wait()
+        while not stopped.wait(0.5):  # a signal that another thread took is handled when this one wakes
+            pass
     if hasattr(log, "close"):
         log.close(timeout=30.0)
     print(json.dumps(vars(log.counts)), flush=True)

@@ -100,8 +100,8 @@ def _taken(words: str) -> PortTaken:
     port = match[1] if match else "of the file"
     return PortTaken(
         port,
-        "Stop the process that listens there, or take another port: KAFKA_PORT=19092 (trio also KAFKA_PORT_2, "
-        "KAFKA_PORT_3; the game GAME_PORT) before the same command.",
+        "Stop that process, or take another port: KAFKA_PORT=19092 (trio also KAFKA_PORT_2, KAFKA_PORT_3; "
+        "the game GAME_PORT) before the same command.",
         _holder(port),
     )
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 
 from streaming_lab.cluster.base import ClusterError
-from streaming_lab.cluster.embedded.jvm import Jvm
+from streaming_lab.cluster.embedded.jvm import HOSTS, Jvm
+from streaming_lab.cluster.embedded.places import make_temporary, properties_text, remove_temporary
 from streaming_lab.cluster.embedded.state import ProcessId, identify_process
 from streaming_lab.waiting import wait_until
 
@@ -29,6 +30,9 @@ class BrokerPorts:
     controller_port: int
 
 
+DATA = "data"  # below the broker's folder, in which its JVM runs: `log.dirs` is a list with commas
+
+
 def free_ports(count: int) -> list[int]:
     """Different ports on which no process listens at this moment."""
     with contextlib.ExitStack() as sockets:
@@ -38,7 +42,9 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in bound]
 
 
-def server_properties(ports: BrokerPorts, quorum: tuple[BrokerPorts, ...], data: Path) -> dict[str, object]:
+def server_properties(
+    ports: BrokerPorts, quorum: tuple[BrokerPorts, ...], auto_create: bool = False
+) -> dict[str, object]:
     """The broker's configuration: KRaft, broker and controller in one process, small and quick to recover."""
     copies, in_sync = min(3, len(quorum)), min(2, len(quorum))
     return {
@@ -49,8 +55,13 @@ def server_properties(ports: BrokerPorts, quorum: tuple[BrokerPorts, ...], data:
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.port}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": data.as_posix(),
-        "auto.create.topics.enable": "false",  # a mistyped topic is an error, not a new topic
+        "log.dirs": DATA,
+        # By default a mistyped topic is an error, not a new topic.
+        "auto.create.topics.enable": "true" if auto_create else "false",
+        # Records live as long as the cluster. By default Kafka deletes a record that says it is a week old, at once,
+        # however lately it was written; and the offsets of a group that has been away for a week.
+        "log.retention.ms": -1,
+        "offsets.retention.minutes": 2**31 - 1,
         "default.replication.factor": copies,
         "offsets.topic.replication.factor": copies,
         "offsets.topic.num.partitions": 1,
@@ -78,26 +89,38 @@ _VERSION = re.compile(r"Kafka version: (\S+)")
 class BrokerProcess:
     """A broker's ports, its folder, and its JVM while there is one."""
 
-    def __init__(self, jvm: Jvm, ports: BrokerPorts, quorum: tuple[BrokerPorts, ...], folder: Path) -> None:
+    def __init__(
+        self,
+        jvm: Jvm,
+        ports: BrokerPorts,
+        quorum: tuple[BrokerPorts, ...],
+        folder: Path,
+        *,
+        kept: Path | None = None,
+        auto_create: bool = False,
+    ) -> None:
         self.jvm, self.ports, self.folder = jvm, ports, folder
         self.log = folder / "kafka.log"
-        self.data = folder / "data"
+        self.data = folder / DATA
         self.config = folder / "server.properties"
         self.process: subprocess.Popen[bytes] | None = None
         self.status = "dead"
-        (folder / "tmp").mkdir(parents=True)
-        lines = server_properties(ports, quorum, self.data).items()
-        self.config.write_text("".join(f"{name}={value}\n" for name, value in lines))
+        folder.mkdir(parents=True)
+        if kept is not None:
+            kept.mkdir(parents=True, exist_ok=True)
+            self.data.symlink_to(kept)  # the data outlive the folder
+        self.config.write_text(properties_text(server_properties(ports, quorum, auto_create)))
+        (folder / HOSTS).write_text(f"127.0.0.1 localhost {socket.gethostname()}\n", "utf-8", "replace")
 
     def format(self, cluster_id: str, *more: str) -> None:
         """Begin to format the data folder in a JVM of its own, which must end before `start`."""
         self.process = self._run(
-            more, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(self.config)
+            more, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", self.config.name
         )
 
     def start(self, *more: str) -> None:
         """Begin to start; `wait_for_port` returns when the broker is up."""
-        self.process = self._run(more, "kafka.Kafka", str(self.config))
+        self.process = self._run(more, "kafka.Kafka", self.config.name)
         self.status = "running"
 
     @property
@@ -171,6 +194,7 @@ class BrokerProcess:
         if self.process is not None:
             kill_group(self.process.pid)
             self.process.wait()
+        remove_temporary(self.folder / "tmp")
 
     def ask_to_end(self) -> None:
         """SIGTERM, which Kafka answers with a clean shutdown; a paused broker is resumed first."""
@@ -185,9 +209,10 @@ class BrokerProcess:
         self.process.send_signal(number)
 
     def _run(self, more: tuple[str, ...], *main: str) -> "subprocess.Popen[bytes]":
+        make_temporary(self.folder / "tmp")
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*self.jvm.command(self.folder / "tmp", *more), *main],
+                [*self.jvm.command(self.folder, *more), *main],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -221,4 +246,5 @@ def wait_all(processes: list["subprocess.Popen[bytes]"], deadline: float) -> boo
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without variables that change a JVM, and without those of Kafka's start scripts."""
-    return {k: v for k, v in environment.items() if not k.startswith(("JAVA_", "JDK_", "_JAVA", "KAFKA_", "CLASSPATH"))}
+    kept = {k: v for k, v in environment.items() if not k.startswith(("JAVA_", "JDK_", "_JAVA", "KAFKA_", "CLASSPATH"))}
+    return {**kept, "LC_ALL": "C.UTF-8"}  # Java decodes the path of its working directory with the locale

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from streaming_lab.cluster.base import BrokerVerb, ClusterError
 from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, free_ports, wait_all
-from streaming_lab.cluster.embedded.jvm import FormatCache, Jvm, StartCache, new_cluster_id
+from streaming_lab.cluster.embedded.jvm import FormatCache, Jvm, StartCache, new_cluster_id, read_cluster_id
 from streaming_lab.cluster.embedded.start_stop import StartRequest
 
 # The last line that the shell reads lists the process groups to kill; an empty line lists none.
@@ -64,7 +64,7 @@ class Brokers:
         self.jvm = Jvm(request.java, request.jars, request.profile, request.heap)
         self.cache = StartCache.of(self.jvm, Path(request.cache))
         self.template = FormatCache.of(request.jars, Path(request.cache))
-        self.cluster_id = new_cluster_id()
+        self.cluster_id = self._read_kept_id() or new_cluster_id()
         self.version: str | None = None  # known when the broker has logged it, just after its port opened
         self.starts = 0
         self.warm = False
@@ -103,8 +103,20 @@ class Brokers:
         self.starts += 1
         self.warm = warm and self.cache.usable()
         folder = self.run / f"start-{self.starts}"
-        self.all = [BrokerProcess(self.jvm, one, ports, folder / f"broker-{one.id}") for one in ports]
+        self.all = [
+            BrokerProcess(
+                self.jvm,
+                one,
+                ports,
+                folder / f"broker-{one.id}",
+                kept=self._kept(one.id),
+                auto_create=self.request.auto_create,
+            )
+            for one in ports
+        ]
         for broker in self.all:
+            if read_cluster_id(broker.data) is not None:
+                continue  # kept by an earlier cluster
             if not (warm and self.template.apply(broker.data, self.cluster_id, broker.ports.id)):
                 broker.format(self.cluster_id, *self._flags(None))
         self._wait_for_format(deadline)
@@ -114,6 +126,13 @@ class Brokers:
         on_change()
         for broker in self.all:
             broker.wait_for_port(deadline)
+
+    def _kept(self, number: int) -> Path | None:
+        return Path(self.request.kept) / f"broker-{number}" if self.request.kept else None
+
+    def _read_kept_id(self) -> str | None:
+        kept = self._kept(1)
+        return read_cluster_id(kept) if kept else None
 
     def _wait_for_format(self, deadline: float) -> None:
         formats = [broker for broker in self.all if broker.process]

@@ -91,10 +91,14 @@ def attach_embedded(
     instance: str = "",
     port: int | None = None,
     hold: bool = False,
+    auto_create: bool = False,
+    keep: bool = False,
 ) -> EmbeddedCluster:
     """Becomes a user of the embedded cluster, and starts one where none runs. See `streaming_lab.cluster.attach`.
 
     `hold` keeps the cluster until `stop`, without any user; `port` is the first broker's (the others take the next).
+    `auto_create` makes topics at their first use; with `keep` the data outlive the cluster, for the next `keep`.
+    Raises `ClusterError` when a running cluster differs in what was asked.
     """
     file = state.state_file(instance_name(brokers, throughput, instance))
     user, pid = user or Path(sys.argv[0] or "python").name, None if hold else os.getpid()
@@ -102,15 +106,33 @@ def attach_embedded(
         ready = None
         found = wait_until_settled(file)
         if found is not None:
+            _check_options(found, port, auto_create, keep)
             found = _join(found, file, user, pid)
         if found is None:
             if port is not None:
                 check_ports_free(port, brokers)
-            found = start_supervisor(make_start_request(file, brokers, throughput, port, user, pid))
+            found = start_supervisor(
+                replace(
+                    make_start_request(file, brokers, throughput, port, user, pid),
+                    auto_create=auto_create,
+                    kept=str(kept_folder(file)) if keep else "",
+                )
+            )
             ready = found.ready_seconds
+    return EmbeddedCluster(found, file, user, pid, ready)
+
+
+def kept_folder(file: Path) -> Path:
+    """The folder of the data that outlive the cluster of this state file."""
+    return file.parent.resolve() / "kept" / file.stem
+
+
+def _check_options(found: State, port: int | None, auto_create: bool, keep: bool) -> None:
     if port is not None and found.brokers[0].port != port:
         raise ClusterError(f"the cluster runs already, at port {found.brokers[0].port} and not {port}", STOP_CURE)
-    return EmbeddedCluster(found, file, user, pid, ready)
+    for option, wanted, there in (("--auto-create", auto_create, found.auto_create), ("--keep", keep, found.kept)):
+        if wanted and not there:
+            raise ClusterError(f"the cluster runs already, without {option}", STOP_CURE)
 
 
 def instance_name(brokers: int = 1, throughput: bool = False, instance: str = "") -> str:

@@ -1,13 +1,17 @@
 """A Kafka JVM: flags for two purposes, and the ahead-of-time cache that makes it start fast (JEP 483, 514)."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+
+from streaming_lab.cluster.embedded.places import relative_class_path, relative_option
 
 # One compiler tier and a simple collector start fastest and are enough for lessons; a benchmark wants the whole JIT.
 PROFILES = {
@@ -25,6 +29,12 @@ ALWAYS = (
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss,SSS",
     "-Dorg.slf4j.simpleLogger.showThreadName=false",
 )
+
+# Relative to the folder in which the JVM runs. With a hosts file of its own the JVM does not ask a name server for the
+# name of this machine: one that does not answer costs half a minute. The JVM then resolves no other name: right for
+# brokers that listen at 127.0.0.1, wrong where a listener or a token server has a name.
+HOSTS = "hosts"
+IN_FOLDER = ("-Djava.io.tmpdir=tmp", "-XX:ErrorFile=tmp/crash-%p.log", f"-Djdk.net.hosts.file={HOSTS}")
 
 
 @dataclass(frozen=True)
@@ -44,15 +54,15 @@ class Jvm:
             flags = (*(flag for flag in flags if not flag.startswith(("-Xmx", "-Xms"))), f"-Xmx{self.heap}")
         return (*flags, *ALWAYS)
 
-    def command(self, temporary: Path, *more: str) -> list[str]:
-        """The command line up to the main class; the JVM leaves files in `temporary` only."""
-        own = (f"-Djava.io.tmpdir={temporary}", f"-XX:ErrorFile={temporary}/crash-%p.log")
-        return [self.java, *self.flags, *own, *more, "-cp", os.pathsep.join(self.jars)]
+    def command(self, folder: Path, *more: str) -> list[str]:
+        """The command line up to the main class, to be run in `folder`; the JVM leaves files in its `tmp` only."""
+        options = (relative_option(folder, option) for option in more)
+        return [self.java, *self.flags, *IN_FOLDER, *options, "-cp", relative_class_path(folder, self.jars)]
 
     def key(self) -> str:
         """A hash of JDK, jars (names carry versions, and the lock is verified), their order, and flags."""
         release = Path(self.java).parent.parent / "release"
-        parts = [release.read_text() if release.exists() else "", self.java, *self.jars, *self.flags]
+        parts = [release.read_text() if release.exists() else "", self.java, *self.jars, *self.flags, *IN_FOLDER]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -153,6 +163,14 @@ class FormatCache:
             os.replace(temporary, self.file)
         except OSError:
             temporary.unlink(missing_ok=True)
+
+
+def read_cluster_id(data: Path) -> str | None:
+    """The cluster id of a formatted data folder; None for a folder that is not formatted."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^cluster\.id=(\S+)$", (data / META_FILE).read_text(errors="replace"), re.MULTILINE)
+        return found[1] if found else None
+    return None
 
 
 def new_cluster_id() -> str:

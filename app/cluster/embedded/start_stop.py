@@ -45,6 +45,8 @@ class StartRequest:
     pid: int | None
     grace: float
     keep: bool
+    auto_create: bool = False
+    kept: str = ""  # the folder of data that outlive the cluster, if they do
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists, for JSON."""

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,8 @@ class State:
     grace: float
     brokers: tuple[BrokerState, ...]
     users: tuple[Lease, ...]
+    auto_create: bool = False
+    kept: str = ""  # the folder of data that outlive the cluster, if they do
 
     @property
     def servers(self) -> list[str]:
@@ -75,7 +77,11 @@ class State:
         """The inverse of `to_json`; fields of a later version are ignored, other data raises KeyError or TypeError."""
         return cls(
             **{
-                **{field.name: data[field.name] for field in fields(cls)},
+                **{
+                    field.name: data[field.name]
+                    for field in fields(cls)
+                    if field.default is MISSING or field.name in data
+                },
                 "supervisor": ProcessId(**data["supervisor"]),
                 "address": (data["address"][0], data["address"][1]),
                 "brokers": tuple(BrokerState(**{**b, "process": _process_id(b["process"])}) for b in data["brokers"]),

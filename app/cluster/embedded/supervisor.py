@@ -117,6 +117,8 @@ class Supervisor:
             grace=request.grace,
             brokers=(),
             users=(),
+            auto_create=request.auto_create,
+            kept=request.kept,
         )
 
     def start(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from streaming_lab.report import record
 from streaming_lab.report.chapter import INJECTED, cell_tags, chapter_numbers
 
-MOST_UNSPLIT_LINES = 40  # of code; a longer cell may be split between two printed pages
+MOST_UNSPLIT_LINES = 16  # of code; a longer cell may be split between two printed pages
 
 
 @dataclass
@@ -109,11 +109,9 @@ def has_error_output(cell: Any) -> bool:
 
 
 def merge_outputs(outputs: Iterable[Any]) -> list[Any]:
-    """Join neighbouring pieces of a stream, and drop widgets (progress bars), which need a live notebook."""
+    """Join neighbouring pieces of a stream."""
     result: list[Any] = []
     for output in outputs:
-        if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
-            continue
         last = result[-1] if result else None
         if last and last.output_type == output.output_type == "stream" and last.name == output.name:
             last["pieces"].append(output.text)

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import mistune
@@ -17,7 +17,9 @@ from pygments.lexers import (  # type: ignore[import-untyped]
 )
 
 from streaming_lab.report.render.cell_view import Anchors
+from streaming_lab.report.render.mathml import register_math
 from streaming_lab.report.render.sanitize import sanitize
+from streaming_lab.report.render.tables import mark_cells
 
 LEXERS = {
     "python": PythonLexer,
@@ -36,8 +38,9 @@ class Renderer(mistune.HTMLRenderer):
     """Renders Markdown for the page: headings one level down and linked, code highlighted, terminals dark."""
 
     def __init__(self, anchors: Anchors) -> None:
-        super().__init__(escape=False, allow_harmful_protocols=False)
+        super().__init__(escape=False, allow_harmful_protocols=["attachment:"])
         self.anchors = anchors
+        self.footnote_anchors: dict[str, str] = {}
         self.parts: list[tuple[str, str]] = []
 
     def heading(self, text: str, level: int, **_: Any) -> str:
@@ -61,6 +64,32 @@ class Renderer(mistune.HTMLRenderer):
         """Render a table that scrolls on its own."""
         return f'<div class="table" tabindex="0" role="group" aria-label="Table"><table>{text}</table></div>\n'
 
+    def task_list_item(self, text: str, checked: bool = False) -> str:
+        """Render an item of a task list: a box with or without its tick, nothing to click on."""
+        box, state = ("\u2611", "done") if checked else ("\u2610", "to do")
+        return f'<li class="task"><span role="img" aria-label="{state}">{box}</span> {text}</li>\n'
+
+    def footnote_ref(self, key: str, index: int) -> str:
+        """Render a footnote's number; its anchors are unique on the page."""
+        if key not in self.footnote_anchors:
+            self.footnote_anchors[key] = self.anchors.take(f"note-{index}")
+            place = f' id="{self.footnote_anchors[key]}-ref"'
+        else:
+            place = ""
+        return f'<sup class="footnote"{place}><a href="#{self.footnote_anchors[key]}">{index}</a></sup>'
+
+    def footnote_item(self, text: str, key: str, index: int) -> str:
+        """Render a footnote, with a link back to its number."""
+        anchor = self.footnote_anchors.pop(key, "") or self.anchors.take(f"note-{index}")
+        back = f' <a href="#{anchor}-ref" aria-label="Back to the text">\u21a9</a>'
+        text = text.rstrip()
+        text = f"{text[:-4]}{back}</p>" if text.endswith("</p>") else text + back
+        return f'<li id="{anchor}">{text}</li>\n'
+
+    def footnotes(self, text: str) -> str:
+        """Render the footnotes of a cell."""
+        return f'<section class="footnotes" aria-label="Footnotes"><ol>{text}</ol></section>\n'
+
 
 def console_html(line: str) -> str:
     """Render one line of a terminal."""
@@ -76,14 +105,15 @@ def slug(text: str) -> str:
 
 
 def markdown_to_html(renderer: Renderer) -> Any:
-    """Make a Markdown parser with tables that writes through `renderer`."""
-    return mistune.create_markdown(renderer=renderer, plugins=["table", "strikethrough"])
+    """Make a Markdown parser with tables, task lists, footnotes and formulas that writes through `renderer`."""
+    plugins: list[Any] = ["table", "strikethrough", "task_lists", "footnotes", register_math]
+    return mistune.create_markdown(renderer=renderer, plugins=plugins)
 
 
-def split_prose(markup: str) -> Iterator[str]:
+def split_prose(markup: str, clean: Callable[[str], str] = sanitize) -> Iterator[str]:
     """Yield sanitized `markup` in pieces: headings, code, terminals and tables on their own, the rest as prose."""
     text, depth = "", 0
-    for piece in APART.split(sanitize(markup)):
+    for piece in APART.split(mark_cells(clean(markup))):
         if depth == 0 and APART.fullmatch(piece):
             yield from wrap_prose(text)
             yield piece

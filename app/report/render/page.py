@@ -17,11 +17,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from nbconvert.exporters.templateexporter import TemplateExporter
 
+from streaming_lab.cli import printable
 from streaming_lab.report import record
 from streaming_lab.report.render import cell_view, markdown, terminal_text
 from streaming_lab.report.render.cell_view import Anchors
 from streaming_lab.report.render.outputs import Outputs
-from streaming_lab.report.render.sanitize import sanitize
+from streaming_lab.report.render.pictures import Pictures
+from streaming_lab.report.render.sanitize import find_left_out, sanitize
 from streaming_lab.report.render.verdict import page_header
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -78,9 +80,10 @@ class Section:
 class Page:
     """Assembles the page; holds its anchors, and its outputs with the room that is left for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.anchors = Anchors()
-        self.outputs = Outputs(self.prose)
+        self.pictures = Pictures(folder)
+        self.outputs = Outputs(self.prose, self.pictures)
 
     def section(self, chapter: record.ChapterRecord, notebook: Any) -> Section:
         """Render one chapter as a section; only its title when it did not run (no notebook)."""
@@ -115,7 +118,7 @@ class Page:
         """Return the filters that the chapter template calls."""
         return {
             **self.outputs.filters(),
-            "prose": self.prose,
+            "prose_cell": self.prose_cell,
             "code": markdown.code_as_html,
             "failure": terminal_text.failure_html,
             "traceback": lambda output, title: terminal_text.terminal_html(terminal_text.traceback_text(output), title),
@@ -123,9 +126,19 @@ class Page:
             "e": html.escape,
         }
 
+    def prose_cell(self, cell: Any) -> str:
+        """Render a cell of Markdown with its attachments."""
+        self.pictures.attachments = cell.get("attachments", {})
+        made = self.prose(cell.source)
+        self.pictures.attachments = {}
+        return made
+
     def prose(self, text: str) -> str:
-        """Render Markdown that a chapter's author wrote."""
-        return "\n".join(markdown.split_prose(self.reader(text)))
+        """Render Markdown; a line names what the page leaves out of it."""
+        markup = self.reader(text)
+        left_out = find_left_out(markup)
+        line = [self.outputs.left_out(", ".join(left_out))] if left_out else []
+        return "\n".join([*markdown.split_prose(markup, self.outputs.sanitizer.clean), *line])
 
 
 def styles() -> str:
@@ -140,11 +153,11 @@ def warm_up_page() -> None:
     from streaming_lab.analysis import display, sankey, theme  # noqa: F401
 
 
-def render_page(run: record.Run, notebooks: Mapping[str, Any]) -> str:
-    """Render the page of `run`; `notebooks` maps the name of each executed chapter to its notebook."""
+def render_page(run: record.Run, notebooks: Mapping[str, Any], folder: Path | None = None) -> str:
+    """Render the page of `run`; `notebooks` has each executed chapter by name, `folder` the pictures beside them."""
     from streaming_lab.analysis.display import numbered
 
-    page = Page()
+    page = Page(folder)
     sections = [page.section(chapter, notebooks.get(chapter.name)) for chapter in run.chapters]
     script = "\n" + (TEMPLATES / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -153,6 +166,7 @@ def render_page(run: record.Run, notebooks: Mapping[str, Any]) -> str:
         day=lambda moment: f"{moment.day} {moment:%B %Y}",
         minute=lambda moment: f"{moment:%H:%M}",
         second=lambda moment: f"{moment:%H:%M:%S}",
+        printable=printable,
         tojson_plain=lambda value: json.dumps(value, ensure_ascii=False),
     )
     markup = environment.get_template("page.html.j2").render(

@@ -30,7 +30,8 @@ class Fact:
 def page_header(run: record.Run) -> dict[str, Any]:
     """Return the values that the head of the page shows."""
     return {
-        "reason": sentence(run.reason),
+        "reason": sentence(run.reason.partition("\n")[0]),
+        "details": run.reason.partition("\n")[2],
         "why": why_red(run),
         "equation": equation(run.ledger),
         "facts": facts(run),
