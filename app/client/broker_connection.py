@@ -177,8 +177,8 @@ class BrokerConnection:
         flexible = answer.flexible_version_q(version) and answer.API_KEY != ApiVersionsRequest.API_KEY
         try:
             return decode_in_place(answer, view[5 if flexible else 4 :], version), buffer  # 5: no tagged header fields
-        except Exception as error:  # generated code, on bytes that are no answer
-            raise ConnectionBroken(f"{self}: an answer that cannot be read ({error!r})") from error
+        except Exception as error:  # whatever a decoder makes of bytes that are no answer: IndexError, TypeError, ...
+            raise ConnectionBroken(f"{self}: bytes that are no {answer.__name__} ({type(error).__name__})") from error
 
     def give_back(self, buffer: bytearray) -> None:
         """Return an answer's buffer to the pool."""

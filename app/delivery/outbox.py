@@ -183,6 +183,9 @@ class Outbox(EventLog):
         for outcome, _ in batch:
             outcome.decide(False, str(error))
 
+    def _waits_for(self) -> str:
+        return self._relay.waits_for if self._relay is not None else ""
+
     def _close(self, deadline: float) -> list[str]:
         assert self._file is not None
         assert self._relay is not None
