@@ -92,7 +92,9 @@ def equation(ledger: Mapping[str, Any] | None) -> list[Term]:
     """requests - refused = accepted = acknowledged = rows; terms that are zero are left out, unequal signs are told."""
     if not ledger:
         return []
-    terms = [Term("", ledger["requests"], "requests")]
+    terms = [Term("", ledger["requests"], "request" if ledger["requests"] == 1 else "requests")]
+    if not ledger["requests"] and not ledger["rows"]:
+        return terms  # nothing was asked, so nothing is equal
     terms += [Term("−", ledger[name], name) for name in ("refused", "failed", "unanswered") if ledger[name]]
     terms.append(equal(terms, ledger["accepted"], "accepted"))
     aside = [Term("−", ledger["retried_accepted"], "retried"), Term("+", ledger["unconfirmed"], "unconfirmed")]
@@ -100,7 +102,7 @@ def equation(ledger: Mapping[str, Any] | None) -> list[Term]:
     known = ledger["acknowledged"] is not None
     if known and (not ledger["closed"] or balance(terms) == ledger["acknowledged"]):
         terms.append(equal(terms, ledger["acknowledged"], "acknowledged"))
-    terms.append(equal(terms, ledger["rows"], "rows"))
+    terms.append(equal(terms, ledger["rows"], "row" if ledger["rows"] == 1 else "rows"))
     return terms
 
 
