@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from streaming_lab.analysis.ledger import Gap, Ledger, RequestThread, close_ledger
+from streaming_lab.report.provenance import run_verdict
 from streaming_lab.report.render.page import Term, equation
 
 
@@ -200,10 +201,20 @@ def test_a_large_run_is_closed_quickly() -> None:
     assert kinds(ledger) == [("lost", "r777")]
 
 
+def run_of_nothing() -> tuple[pd.DataFrame, Any]:
+    """No request, no row."""
+    events = pd.DataFrame({"event_id": [], "player": [], "partition": [], "offset": []}, dtype="str")
+    return requests, SimpleNamespace(
+        events=events, rejects=pd.DataFrame(columns=["partition", "offset", "reason", "raw"])
+    )
+
+
 def test_nothing_asked_is_no_equation() -> None:
     """Over 0 requests there is nothing to hold: one term, and no equal sign; one request is no plural."""
     nothing = {"requests": 0, "rows": 0}
     assert equation(nothing) == [Term("", 0, "requests")]
+    empty = json.loads(close_ledger(*run_of_nothing()).to_json())
+    assert run_verdict([], empty) == ("passed", "No request was made, so there was nothing to account for.")
     one = dict.fromkeys(["refused", "failed", "unanswered", "retried_accepted", "unconfirmed"], 0)
     one |= {"requests": 1, "accepted": 1, "acknowledged": 1, "rows": 1, "closed": True}
     assert [(term.count, term.name) for term in equation(one)] == [

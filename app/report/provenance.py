@@ -135,6 +135,8 @@ def run_verdict(results: Sequence[record.ChapterRecord], ledger: Any) -> tuple[s
     for result in results:
         if result.failure:
             return "failed", result.failure.problem.splitlines()[0]
+    if ledger and not ledger["requests"]:
+        return "passed", "No request was made, so there was nothing to account for."
     return "passed", "Every request is accounted for." if ledger else "Every chapter ran to its end."
 
 
