@@ -204,9 +204,8 @@ def test_a_large_run_is_closed_quickly() -> None:
 def run_of_nothing() -> tuple[pd.DataFrame, Any]:
     """No request, no row."""
     events = pd.DataFrame({"event_id": [], "player": [], "partition": [], "offset": []}, dtype="str")
-    return requests, SimpleNamespace(
-        events=events, rejects=pd.DataFrame(columns=["partition", "offset", "reason", "raw"])
-    )
+    rejects = pd.DataFrame(columns=["partition", "offset", "reason", "raw"])
+    return answered(), SimpleNamespace(events=events, rejects=rejects)
 
 
 def test_nothing_asked_is_no_equation() -> None:
