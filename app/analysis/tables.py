@@ -10,7 +10,7 @@ from streaming_lab.analysis.counts import count_by_partition, count_by_player, g
 from streaming_lab.analysis.display import NO_EVENTS, Table, TableColumn, number
 from streaming_lab.analysis.ledger import Ledger
 from streaming_lab.analysis.replay import world_differences
-from streaming_lab.wording import counted
+from streaming_lab.wording import counted as counted  # a notebook counts with it as well
 
 
 def cluster_table(description: Any, ready_seconds: float | None = None) -> Table:

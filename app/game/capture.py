@@ -9,7 +9,7 @@ from typing import Any
 
 from streaming_lab.wording import visible
 
-LONGEST_LINE = 10_000  # characters
+LONGEST_KEPT = 10_000  # characters
 
 _here = threading.local()  # .lines: the stream for this thread's prints while the thread serves a request
 _installing = threading.Lock()
@@ -20,7 +20,7 @@ _users = 0
 class BoundedLines:
     """The newest lines of a log, bounded in lines and in bytes; threads may append as they like.
 
-    A line over `LONGEST_LINE` characters is cut.
+    A line over `LONGEST_KEPT` characters is cut.
     """
 
     def __init__(self, most: int, most_bytes: int) -> None:
@@ -31,7 +31,7 @@ class BoundedLines:
         self._lock = threading.Lock()
 
     def append(self, line: str) -> None:
-        line = cut(line, LONGEST_LINE)
+        line = cut(line, LONGEST_KEPT)
         with self._lock:
             self._lines.append(line)
             self._bytes += sys.getsizeof(line)
