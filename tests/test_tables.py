@@ -297,5 +297,5 @@ def test_the_number_that_matters_is_in_the_colour_of_failure() -> None:
 def test_a_number_keeps_its_unit_and_a_name_its_number() -> None:
     """No line breaks in `4 s` and `player-06`; other hyphens and code stay as they are."""
     assert prose_html("broker down for 4 s, by player-06 (fire-and-forget)") == (
-        'broker down for 4\u00a0s, by <span class="nb">player-06</span> (fire-and-forget)'
+        'broker down for 4\u00a0s, by <span class="whole">player-06</span> (fire-and-forget)'
     )

@@ -183,7 +183,7 @@ def prose_html(text: str) -> str:
     """`text` escaped: `code` in backticks, control characters as escapes, no line break in `player-06` or `4 s`."""
     html = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(visible(text), quote=False))
     html = re.sub(r"(?<=\d) (?=(?:ms|s|min|h|days|KB|MB)\b)", "\u00a0", html)
-    return re.sub(r"(?<![\w&/-])(\w{1,20}-\d{1,9})(?![\w-])", r'<span class="nb">\1</span>', html)
+    return re.sub(r"(?<![\w&/-])(\w{1,20}-\d{1,9})(?![\w-])", r'<span class="whole">\1</span>', html)
 
 
 def bare_html(text: str) -> str:

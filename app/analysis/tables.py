@@ -11,7 +11,7 @@ from streaming_lab.analysis.display import NO_EVENTS, Table, TableColumn, number
 from streaming_lab.analysis.ledger import Ledger
 from streaming_lab.analysis.replay import world_differences
 from streaming_lab.reader.causes import group_by_cause
-from streaming_lab.wording import counted
+from streaming_lab.wording import counted as counted  # a notebook counts with it as well
 
 
 def cluster_table(description: Any, ready_seconds: float | None = None) -> Table:

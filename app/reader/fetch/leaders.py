@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from streaming_lab.client import topics
+from streaming_lab.client.admin import ADMIN_TIMEOUT
 from streaming_lab.client.broker_connection import Address, BrokerConnection, Buffers, ConnectionBroken
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.client.errors import AccessDenied, BrokerUnavailable, OffsetOutOfRange, ReadTimeout, UnknownTopic
@@ -32,7 +33,7 @@ _GRACE = 3.0  # seconds after which a silent cluster is an error, when nothing h
 
 def request_timeout(left: float) -> float:
     """Seconds for each of the few requests that describe a topic, so that together they end within `left` seconds."""
-    return max(0.2, min(topics.ADMIN_TIMEOUT, left / 5))
+    return max(0.2, min(ADMIN_TIMEOUT, left / 5))
 
 
 class LeaderConnections:

@@ -75,7 +75,9 @@ def equation(ledger: Mapping[str, Any] | None) -> list[Term]:
     """Return the ledger's terms: requests - refused = accepted = acknowledged = rows; ! marks an unequal sum."""
     if not ledger:
         return []
-    terms = [Term("", ledger["requests"], "requests")]
+    terms = [Term("", ledger["requests"], "request" if ledger["requests"] == 1 else "requests")]
+    if not ledger["requests"] and not ledger["rows"]:
+        return terms  # nothing was asked, so nothing is equal
     terms += [Term("−", ledger[name], name) for name in ("refused", "failed", "unanswered") if ledger[name]]
     terms.append(sum_term(terms, ledger["accepted"], "accepted"))
     corrections = [Term("−", ledger["retried_accepted"], "retried"), Term("+", ledger["unconfirmed"], "unconfirmed")]
@@ -83,7 +85,7 @@ def equation(ledger: Mapping[str, Any] | None) -> list[Term]:
     known = ledger["acknowledged"] is not None
     if known and (not ledger["closed"] or balance(terms) == ledger["acknowledged"]):
         terms.append(sum_term(terms, ledger["acknowledged"], "acknowledged"))
-    terms.append(sum_term(terms, ledger["rows"], "rows"))
+    terms.append(sum_term(terms, ledger["rows"], "row" if ledger["rows"] == 1 else "rows"))
     return terms
 
 
