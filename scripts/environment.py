@@ -26,6 +26,7 @@ SOURCE = os.path.join(PROJECT, "src")
 PACKAGE = os.path.join(SOURCE, "streaming_lab")  # a link to app/: the package's name, and the folder's
 NATIVE_SOURCE = "app/reader/decode/_columns.c"
 BUILT_FROM = ("requirements.txt", "pyproject.toml", "setup.py", NATIVE_SOURCE)
+BEAT = 5  # seconds between two lines while a step of the set-up runs
 PRODUCTS = (".pyc", ".so", ".pyd")
 
 
@@ -166,22 +167,41 @@ def pip_index():
 
 
 def step(what, command, environment=None):
-    """Run one step of the set-up; on failure stop with the step, its last words and the cure."""
-    run = subprocess.run(
+    """Run one step of the set-up, and tell how far it is; on failure stop with its last words and the cure."""
+    with subprocess.Popen(
         command,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         stdin=subprocess.DEVNULL,
-        check=False,
-    )
+    ) as run:
+        printed = wait_for(what, run)
     if run.returncode:
-        words = [line for line in run.stdout.splitlines() if line.strip()][-4:]
+        words = [line for line in printed.splitlines() if line.strip()][-4:]
         stop(
             f"Could not {what}: {' / '.join(words) or f'exit code {run.returncode}'}",
             "Check the network (a proxy: HTTPS_PROXY; another index: PIP_INDEX_URL) and run the same command again.",
         )
+
+
+def wait_for(what, process):
+    """What a process of the set-up printed, once it has ended; a line each few seconds tells how much is there."""
+    while True:
+        try:
+            return process.communicate(timeout=BEAT)[0]
+        except subprocess.TimeoutExpired:
+            say(f"  {what}: {megabytes(VENV):.0f} MB in .venv so far")
+
+
+def megabytes(folder):
+    """The size of all files in a folder; one that goes at this moment counts nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total / 1e6
 
 
 def run_with(path):
