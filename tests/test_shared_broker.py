@@ -20,7 +20,7 @@ SMALL = ("02", "03", "-p", "requests", "200", "-p", "players", "10")
 @pytest.fixture(autouse=True)
 def fresh_claims(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No run's environment, and no claim that an earlier test of this process made."""
-    for name in (settings.RUN, settings.ALONE, "JPY_SESSION_NAME"):
+    for name in (settings.RUN_ID, settings.RUN_ALONE, "JPY_SESSION_NAME"):
         monkeypatch.delenv(name, raising=False)
     run_topics.claim_for_process.cache_clear()
     yield
@@ -70,8 +70,8 @@ def test_two_reports_on_the_labs_own_cluster_are_both_green(tmp_path: Path) -> N
 
 def test_a_topic_left_in_another_shape_is_left_alone(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """`report.py 03`, then `-p partitions 6` on the same running cluster: the second has a topic of its own."""
-    monkeypatch.setenv(settings.RUN, "0123abcd")
-    monkeypatch.setenv(settings.ALONE, "embedded")
+    monkeypatch.setenv(settings.RUN_ID, "0123abcd")
+    monkeypatch.setenv(settings.RUN_ALONE, "embedded")
     with attach("embedded") as cluster:
         topics.create_topic(kafka, "other-shape", partitions=3)
         same = run_topics.create_run_topic(cluster, "other-shape", partitions=3)

@@ -150,7 +150,7 @@ def claim_plain_names(plan: RunPlan) -> dict[str, int]:
 
 def run_environment(claims: Mapping[str, int]) -> dict[str, str]:
     """The run's id, and where its kernels may use plain names."""
-    return {settings.RUN: uuid.uuid4().hex[:8], settings.ALONE: ",".join(claims)}
+    return {settings.RUN_ID: uuid.uuid4().hex[:8], settings.RUN_ALONE: ",".join(claims)}
 
 
 def leave_cluster(state: RunState, cluster: Any) -> None:
