@@ -117,8 +117,8 @@ INTERNAL = (
     "LAB_ENVIRONMENT",
     "LAB_MARK",
     WARNED,
-    RUN,
-    ALONE,
+    RUN_ID,
+    RUN_ALONE,
 )  # variables that the lab's processes set for each other
 
 
