@@ -43,7 +43,7 @@ def run_reports(home: Path, *folders: Path, options: tuple[str, ...]) -> list[tu
         for folder in folders
     ]
     said = [process.communicate(timeout=300)[0] for process in started]
-    return [(process.returncode, text[-2000:]) for process, text in zip(started, said, strict=True)]
+    return [(process.returncode, text[-6000:]) for process, text in zip(started, said, strict=True)]
 
 
 @pytest.mark.slow
