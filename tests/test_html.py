@@ -186,6 +186,20 @@ def test_text_is_what_a_terminal_would_show(raw: str, seen: str) -> None:
         "<rect fill='url(http://example.com#x)'/>",
         "<math><mtext></mtext><mglyph><style><img src=x onerror=alert(1)></style></mglyph></math>",
         "<noscript><p title='</noscript><img src=x onerror=alert(1)>'></noscript>",
+        "<div style='fill:\\75rl(http://example.com)'>x</div>",
+        "<svg><rect clip-path='\\75rl(http://example.com#x)' fill='\\000075 rl(http://example.com)'/></svg>",
+        "<div style='background:image-set(\"http://example.com/x.png\" 1x)'>x</div>",
+        "<div style='background:src(\"http://example.com\")'>x</div>",
+        "<svg><use href='data:image/svg+xml,<svg onload=alert(1)>#x'/></svg>",
+        "<svg><image href='data:image/svg+xml,<svg onload=alert(1)/>'/></svg>",
+        "<svg><set attributeName=href to=javascript:alert(1) /><animate onbegin=alert(1) dur=1s /></svg>",
+        "<svg><foreignObject><iframe src='http://example.com'></iframe></foreignObject></svg>",
+        "<math href='javascript:alert(1)'><maction><mi href='http://example.com'>x</mi></maction></math>",
+        "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=x onerror=alert(1)&gt;'></math>",
+        "<math><annotation-xml encoding='text/html'><img src=x onerror=alert(1)></annotation-xml></math>",
+        "<button onclick=alert(1)>hi&lt;b&gt;</button>",
+        "$\\href{javascript:alert(1)}{x}$ and $\\text{<img src=x onerror=alert(1)>}$",
+        "![x](javascript:alert(1)) ![x](http://example.com/x.png) [x](attachment:a)",
     ],
 )
 def test_no_output_can_act(evil: str) -> None:
@@ -196,7 +210,8 @@ def test_no_output_can_act(evil: str) -> None:
     ]
     for page in made:
         tags = re.findall(r"<[a-z][^>]*>", page)
-        assert not [tag for tag in tags if re.search(r"\son\w+=|javascript:|example\.com|<script|<iframe|<form", tag)]
+        acting = r"\son\w+=|javascript:|example\.com|<script|<iframe|<form|<button|\\\\75"
+        assert not [tag for tag in tags if re.search(acting, tag)]
 
 
 def test_an_output_can_not_break_out_of_its_place() -> None:

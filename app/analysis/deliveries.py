@@ -17,13 +17,14 @@ from streaming_lab.analysis.counts import STEPS
 from streaming_lab.analysis.display import Figure, Table, TableColumn, number
 from streaming_lab.analysis.measured import measured
 
+ALARMS = ("lost after a 200", "after de-duplication")  # counts that should be zero
 TIMELINE_BINS = 30  # the most bins of a chart over time
 
 # Title -> column of `counts`, in the order of the table.
 OUTCOME_COLUMNS: Mapping[str, str] = {
+    "lost after a 200": "lost",
     **{name: name for name in ANSWERS},
     "in the topic": "in topic",
-    "lost after a 200": "lost",
     "there without a 200": "unpromised",
     "duplicates": "duplicates",
     "after de-duplication": "left",
@@ -57,7 +58,11 @@ def outcome(counts: pd.DataFrame) -> Table:
         )
         for row in summed.to_dict("records")
     )
-    columns = (TableColumn("way"), *(number(title) for title in OUTCOME_COLUMNS), number("longest stall (s)", 1))
+    columns = (
+        TableColumn("way"),
+        *(number(title, alarm=title in ALARMS) for title in OUTCOME_COLUMNS),
+        number("longest stall (s)", 1),
+    )
     asked = f"{summed['requests'].iloc[0]:,} requests to each game"
     again = f", in {times} experiments" if times > 1 else ""
     return Table(f"{fault[:1].upper()}{fault[1:]}", columns, rows, f"{asked}{again}; then in events")
@@ -97,7 +102,17 @@ def lost_table(counts: pd.DataFrame) -> Table:
     }
     rows = tuple((name, *(cells.get((name, fault)) for fault in faults)) for name in variants)
     note = "every way under every fault, in events"
-    return Table("Lost after a 200", (TableColumn("way"), *(number(fault) for fault in faults)), rows, note)
+    return Table("Lost after a 200", (TableColumn("way"), *(number(fault, alarm=True) for fault in faults)), rows, note)
+
+
+def losses_by_variant(counts: pd.DataFrame) -> dict[str, Any]:
+    """The result of all experiments, for the verdict: requests answered 200 and events lost, by variant."""
+    summed = counts.groupby("variant", sort=False).agg({"200": "sum", "lost": "sum", "safe": "all"})
+    variants = [
+        {"variant": str(name), "answered": int(row["200"]), "lost": int(row["lost"]), "safe": bool(row["safe"])}
+        for name, row in summed.iterrows()
+    ]
+    return {"experiments": int(counts["fault"].nunique()), "variants": variants}
 
 
 def lost_events_table(found: pd.DataFrame, most: int = 12) -> Table:

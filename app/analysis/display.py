@@ -29,12 +29,16 @@ Kind = Literal["text", "long", "code", "number", "raw"]
 
 @dataclass(frozen=True)
 class TableColumn:
-    """One column of a table: `decimals` are for numbers; `measured` marks values that differ from run to run."""
+    """One column of a table: `decimals` are for numbers; `measured` marks values that differ from run to run.
+
+    `alarm` marks a count that should be zero: any other value appears in the page's colour for failures.
+    """
 
     name: str
     kind: Kind = "text"
     decimals: int = 0
     measured: bool = False
+    alarm: bool = False
 
     @property
     def css(self) -> str:
@@ -54,6 +58,8 @@ class TableColumn:
 
     def html(self, value: Any) -> str:
         """`value` as the inside of a cell: its own HTML where it has one (a measured value), otherwise escaped text."""
+        if self.alarm and getattr(value, "value", value):
+            return alarming_html(value, self.plain(value))
         if hasattr(value, "_repr_html_"):
             return str(value._repr_html_())
         text = escape(self.plain(value), quote=False)
@@ -62,9 +68,15 @@ class TableColumn:
         return marked(text) if self.measured else text
 
 
-def number(name: str, decimals: int = 0, *, measured: bool = False) -> TableColumn:
+def number(name: str, decimals: int = 0, *, measured: bool = False, alarm: bool = False) -> TableColumn:
     """A right-aligned column of numbers with thousands separators."""
-    return TableColumn(name, "number", decimals, measured)
+    return TableColumn(name, "number", decimals, measured, alarm)
+
+
+def alarming_html(value: Any, text: str) -> str:
+    """A count that should be zero; a measured value's mark encloses the alarm, since the next run may have none."""
+    alarm = f'<b class="off">{escape(text, quote=False)}</b>'
+    return marked(alarm) if hasattr(value, "_repr_html_") else alarm
 
 
 @dataclass(frozen=True)
