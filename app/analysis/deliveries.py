@@ -94,15 +94,16 @@ def count_formatter(counts: pd.DataFrame) -> Callable[[str, str], Any]:
 
 
 def lost_table(counts: pd.DataFrame) -> Table:
-    """Events lost after a 200 by variant (rows) and fault (columns); empty where a variant did not take part."""
+    """Events lost after a 200 by fault (rows) and variant (columns); empty where a variant did not take part."""
     summed = sum_repetitions(counts)
     faults, variants = summed["fault"].unique(), summed["variant"].unique()
     cells = {
         (row["variant"], row["fault"]): measured_unless_guaranteed(row, "lost") for row in summed.to_dict("records")
     }
-    rows = tuple((name, *(cells.get((name, fault)) for fault in faults)) for name in variants)
+    rows = tuple((fault, *(cells.get((name, fault)) for name in variants)) for fault in faults)
     note = "every way under every fault, in events"
-    return Table("Lost after a 200", (TableColumn("way"), *(number(fault, alarm=True) for fault in faults)), rows, note)
+    columns = (TableColumn("fault"), *(number(name, alarm=True) for name in variants))
+    return Table("Lost after a 200", columns, rows, note)
 
 
 def losses_by_variant(counts: pd.DataFrame) -> dict[str, Any]:
