@@ -31,6 +31,14 @@ LEDGER: dict[str, Any] = {
 }
 LOST = (Gap("lost", "e1", "player-01", "answered 200"),)
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+EVIL_SVG = """<svg viewBox="0 0 9 9" onload="document.title='owned'"><script>document.title='owned'</script>
+<set attributeName="onclick" to="document.title='owned'"/><use href="http://example.com/#x"/>
+<rect width="9" height="9" fill="\\75rl(http://example.com/x)" style="fill:\\75rl(http://example.com/y)"/></svg>"""
+EVIL_MATH = """<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1
+onerror=document.title='owned'&gt;"></mglyph></table></mtext>
+<mi href="javascript:document.title='owned'">x</mi></math>"""
+EVIL_STYLE = "<p style='color:red;background:\\75rl(http://example.com/z)'>x</p>"
+EVIL_STYLE += "<p style='background:image-set(\"http://example.com/i\" 1x)'>x</p>"
 
 
 def ledger(**more: Any) -> dict[str, Any]:
@@ -73,6 +81,11 @@ def body() -> list[Any]:
         code("print(answers)", "answers", outputs=[stream(EVIL + "\n"), stream("look out\n", "stderr")]),
         prose("## A part\n\n| a |\n|---|\n| 1 |\n\n```console\n$ kcat -C\ndefault\n```\n\n```py\nx = 1\n```"),
         code("tables.events(rows)", "table", outputs=[shown({"text/html": events._repr_html_(), "text/plain": "t"})]),
+        prose(
+            "Math $x^2$ and $\\text{<img src=x onerror=alert(1)>}$, a note[^1].\n\n- [x] done\n\n[^1]: Note.\n\n"
+            + EVIL_MATH
+        ),
+        code("svg", "svg", outputs=[shown({"image/svg+xml": EVIL_SVG}), shown({"text/html": EVIL_MATH + EVIL_STYLE})]),
         code("charts.events(rows)", "chart", outputs=[figure("Events per second")]),
         code("charts.more(rows)", "chart-2", outputs=[figure("Events per player")]),
         code("rows", "frame", outputs=[wide_frame()]),
