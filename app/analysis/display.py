@@ -14,7 +14,7 @@ For the renderer of the page:
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ Kind = Literal["text", "long", "code", "number", "raw"]
 class TableColumn:
     """One column of a table: `decimals` are for numbers; `measured` marks values that differ from run to run.
 
-    With `alarm` a number above 0 is shown in the colour of what does not hold.
+    `alarm` marks a count that should be zero: any other value appears in the page's colour for failures.
     """
 
     name: str
@@ -59,8 +59,8 @@ class TableColumn:
 
     def html(self, value: Any) -> str:
         """`value` as the inside of a cell: its own HTML where it has one (a measured value), otherwise escaped text."""
-        if self.alarm and is_positive(getattr(value, "value", value)):
-            return f'<b class="bad">{replace(self, alarm=False).html(value)}</b>'
+        if self.alarm and getattr(value, "value", value):
+            return alarming_html(value, self.plain(value))
         if hasattr(value, "_repr_html_"):
             return str(value._repr_html_())
         text = escape(self.plain(value), quote=False)
@@ -69,13 +69,15 @@ class TableColumn:
         return marked(text) if self.measured else text
 
 
-def is_positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and value > 0
-
-
 def number(name: str, decimals: int = 0, *, measured: bool = False, alarm: bool = False) -> TableColumn:
     """A right-aligned column of numbers with thousands separators."""
     return TableColumn(name, "number", decimals, measured, alarm)
+
+
+def alarming_html(value: Any, text: str) -> str:
+    """A count that should be zero; a measured value's mark encloses the alarm, since the next run may have none."""
+    alarm = f'<b class="off">{escape(text, quote=False)}</b>'
+    return marked(alarm) if hasattr(value, "_repr_html_") else alarm
 
 
 @dataclass(frozen=True)

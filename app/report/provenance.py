@@ -121,6 +121,7 @@ def assemble_record(
         hashes=facts.hashes,
         cluster=record.load_result(plan.build, "cluster"),
         ranges=record.load_result(plan.build, "ranges"),
+        losses=record.load_result(plan.build, "losses"),
         decoder=decoder_fact(),
         machine=machine_facts(),
     )

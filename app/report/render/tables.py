@@ -1,4 +1,4 @@
-"""Marks the cells of tables: numbers and short words, which never break, and long words, which may."""
+"""Marks the cells of tables by their content: numbers and short words never break, long words may."""
 
 import html
 import re
@@ -11,7 +11,7 @@ CLASS = re.compile(r'\sclass="([^"]*)"')
 
 
 def mark_cells(markup: str) -> str:
-    """Add a class to each cell: `num` (a number), `wraps` (a long word) or `short` (a word that must not break)."""
+    """Add a class to cells: `num` (a number), `wraps` (a long word), `short` (a word not to be broken at hyphens)."""
     return TABLE_CELL.sub(mark_cell, markup) if "<td" in markup or "<th" in markup else markup
 
 

@@ -48,6 +48,10 @@ def chart_label(spec: Mapping[str, Any]) -> str:
 
 def draw_chart(spec: Mapping[str, Any]) -> str:
     """Return the chart as SVG, or raise ChartError; a chart whose data is at an address is not drawn."""
+    if address := data_address(spec):
+        raise ChartError(
+            f"its data is at {address[:80]}, and the report fetches nothing: read the data with pandas first"
+        )
     try:
         done = subprocess.run(
             [sys.executable, "-m", __name__],
@@ -62,6 +66,16 @@ def draw_chart(spec: Mapping[str, Any]) -> str:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise ChartError(lines[-1][:300] if lines else f"the converter ended with status {done.returncode}")
     return done.stdout.decode()
+
+
+def data_address(spec: Any) -> str:
+    """Return the first address that a chart's data is to be loaded from; empty without one."""
+    parts = [*spec.values()] if isinstance(spec, Mapping) else spec if isinstance(spec, list) else []
+    sources = spec.get("data") if isinstance(spec, Mapping) else None
+    for source in sources if isinstance(sources, list) else [sources]:
+        if isinstance(source, Mapping) and source.get("url"):
+            return str(source["url"])
+    return next(filter(None, map(data_address, parts)), "")
 
 
 def main() -> None:
