@@ -254,3 +254,10 @@ def test_a_single_player_and_a_single_event_are_no_plurals() -> None:
 def test_no_rows_have_no_quickest_way() -> None:
     """Reading nothing measures nothing."""
     assert charts.ways_to_read({"a": 0.1, "b": 0.2}, 0).reading == "No events."
+
+
+def test_a_ledger_of_one_request_is_no_plural() -> None:
+    """In the drawing's words and beside its counts."""
+    html = ledger_sankey(account(1))
+    assert "1 request, 1 accepted, – acknowledged, 1 offset, 1 row." in html
+    assert ">requests</text>" not in html
