@@ -250,7 +250,9 @@ class Progress:
         while not self._ended.wait(REPORT_INTERVAL):
             known = sum(list(self._sizes.values()))
             seconds = time.monotonic() - self._began
-            arrived = f"{self._done:.0f} of {known:.0f} MB have arrived" if known else "the index is asked for the files"
+            arrived = (
+                f"{self._done:.0f} of {known:.0f} MB have arrived" if known else "asking the index for files"
+            )
             say(f"  {seconds:.0f} s: {arrived}.")
 
 

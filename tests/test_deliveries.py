@@ -6,7 +6,7 @@ import pytest
 from streaming_lab.analysis import chart_specs, deliveries
 from streaming_lab.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, LOST, PROMISES, answer_kind
 from streaming_lab.analysis.deliveries import OUTCOME_COLUMNS, Mark
-from streaming_lab.analysis.display import FIGURE
+from streaming_lab.analysis.display import FIGURE, LEFT
 
 MOMENTS = [Mark("kill broker", 1.0, 1.1), Mark("restart broker", 2.0, 4.5)]
 
@@ -57,8 +57,8 @@ def test_repetitions_are_one_row() -> None:
 def test_only_promises_are_not_measured() -> None:
     """A zero that was promised must repeat from run to run; what fire-and-forget lost need not."""
     html = deliveries.lost_table(COUNTS)._repr_html_()
-    assert '<th scope="row">forget</th><td class=n><span class="measured">4</span></td>' in html
-    assert '<th scope="row">confirmed</th><td class=n>0</td>' in html
+    assert f'<th scope="row"{LEFT}>forget</th><td class=n><span class="measured">4</span></td>' in html
+    assert f'<th scope="row"{LEFT}>confirmed</th><td class=n>0</td>' in html
     n = deliveries.count_formatter(COUNTS)
     assert (f"{n('confirmed', 'lost')}", f"{n('forget', 'lost')}") == ("0", '<span class="measured">4</span>')
 
