@@ -250,9 +250,7 @@ class Progress:
         while not self._ended.wait(REPORT_INTERVAL):
             known = sum(list(self._sizes.values()))
             seconds = time.monotonic() - self._began
-            arrived = (
-                f"{self._done:.0f} of {known:.0f} MB have arrived" if known else "asking the index for files"
-            )
+            arrived = f"{self._done:.0f} of {known:.0f} MB have arrived" if known else "asking the index for files"
             say(f"  {seconds:.0f} s: {arrived}.")
 
 
