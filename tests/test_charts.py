@@ -80,6 +80,9 @@ def test_a_figure_is_interactive_in_jupyterlab(figure: Figure) -> None:
     bundle, metadata = figure._repr_mimebundle_()
     assert set(bundle) == {FIGURE, VEGALITE_MIME, "image/svg+xml", "text/plain"}
     assert bundle[VEGALITE_MIME]["$schema"] == "https://vega.github.io/schema/vega-lite/v5.json"
+    heading = bundle[VEGALITE_MIME]["title"]
+    shown = " ".join([figure.note, figure.reading]).replace("`", "").split()
+    assert (heading["text"], " ".join(heading["subtitle"]).split()) == (figure.title.replace("`", ""), shown)
     assert '"tooltip": true' in str(bundle[VEGALITE_MIME]).replace("'", '"').replace("True", "true")
     assert ET.fromstring(bundle["image/svg+xml"]).tag == "{http://www.w3.org/2000/svg}svg"
     assert metadata == ({"measured": True} if figure.title in MEASURED else {})

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from textwrap import wrap
 from typing import Any, Literal
 
 from streaming_lab.analysis.measured import marked
@@ -24,6 +25,8 @@ from streaming_lab.wording import visible
 FIGURE = "application/vnd.streaming-lab.figure+html"
 VEGALITE_MIME = "application/vnd.vegalite.v5+json"  # the newest that JupyterLab 4 draws
 NO_EVENTS = "no events"
+LEFT = ' style="text-align:left"'  # JupyterLab aligns every cell to the right, whatever its class
+SUBTITLE_WIDTH = 110  # characters in a line below a chart's title in JupyterLab
 
 Kind = Literal["text", "long", "code", "number", "raw"]
 
@@ -43,7 +46,7 @@ class TableColumn:
 
     @property
     def css(self) -> str:
-        return {"number": " class=n", "raw": " class=raw", "long": " class=text"}.get(self.kind, "")
+        return {"number": " class=n", "raw": f" class=raw{LEFT}", "long": f" class=text{LEFT}"}.get(self.kind, LEFT)
 
     def plain(self, value: Any) -> str:
         """`value` as text, control characters as escapes; a missing value is empty."""
@@ -96,7 +99,7 @@ class Table:
 
     def _repr_html_(self) -> str:
         title = f'<b><span class="no table"></span>{prose_html(self.title)}</b>'
-        caption = f"<caption>{title}{lead_sentence(self.note)}</caption>"
+        caption = f"<caption{LEFT}>{title}{lead_sentence(self.note)}</caption>"
         return self.fragment(caption, bare_html(self.title))
 
     def __repr__(self) -> str:
@@ -156,13 +159,18 @@ class Figure:
         summary = 'Data of <span class="no data">this figure</span>'
         return f'<details class="data"><summary>{summary}</summary>\n{table}\n</details>\n'
 
+    def heading(self) -> dict[str, Any]:
+        """The Vega-Lite title that stands for the page's caption in JupyterLab: title, note and reading."""
+        lines = [line for text in (self.note, self.reading) for line in wrap(bare_html(text), SUBTITLE_WIDTH)]
+        return {"text": bare_html(self.title), "subtitle": lines, "anchor": "start", "offset": 12, "subtitlePadding": 4}
+
     def __repr__(self) -> str:
         return "\n".join(bare_html(text) for text in (f"{self.title} ({self.note})", self.alt, self.reading) if text)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         bundle: dict[str, Any] = {FIGURE: self.html(), "text/plain": repr(self)}
         if self.spec is not None:
-            bundle[VEGALITE_MIME] = dict(self.spec)
+            bundle[VEGALITE_MIME] = {**self.spec, "title": self.heading()}
             bundle["image/svg+xml"] = standalone(self.wide)
         return bundle, {"measured": True} if self.measured else {}
 
