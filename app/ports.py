@@ -78,9 +78,9 @@ if sys.platform == "linux":
 
     def _open_files(pid: int) -> Iterator[str]:
         with contextlib.suppress(OSError):
-            for entry in os.scandir(f"/proc/{pid}/fd"):
+            for name in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(OSError):
-                    yield os.readlink(entry.path)
+                    yield os.readlink(f"/proc/{pid}/fd/{name}")
 
 else:
 

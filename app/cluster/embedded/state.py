@@ -17,7 +17,7 @@ from streaming_lab.paths import lab_home
 from streaming_lab.processes import Place, ProcessId, find_place, identify_process, is_alive, is_alive_by_clock, locate
 
 LARGEST = 1e12  # of the numbers in a state file
-RUN_NAME = re.compile(r"\d{8}-\d{6}-\d+")  # UTC date and time of the start, pid of the supervisor
+RUN_FOLDER_NAME = re.compile(r"\d{8}-\d{6}-\d+")  # UTC date and time of the start, pid of the supervisor
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def run_folder(file: Path) -> Path | None:
     data = _read_json(file)
     run = data.get("run") if isinstance(data, dict) else None
     name = Path(run).name if isinstance(run, str) else ""
-    return file.parent / "run" / name if RUN_NAME.fullmatch(name) else None
+    return file.parent / "run" / name if RUN_FOLDER_NAME.fullmatch(name) else None
 
 
 class StateFile:
