@@ -1,5 +1,6 @@
 """A broker under any path: odd characters, mounts without programs, and what cannot be written."""
 
+import os
 import subprocess
 import sys
 import time
@@ -16,11 +17,12 @@ from waiting import eventually
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import ClusterError, attach
-from streaming_lab.cluster.embedded import jars, places, state
+from streaming_lab.cluster.embedded import client, jars, places, state
 from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, free_ports, wait_all
 from streaming_lab.cluster.embedded.jvm import Jvm, new_cluster_id
 from streaming_lab.cluster.embedded.start_stop import stop_cluster
 from streaming_lab.paths import PROJECT
+from streaming_lab.processes import find_place, identify_process
 
 ODD = "Läb 学生 🗡, a:b\\c %n #='\"$x; "
 
@@ -167,6 +169,27 @@ def in_namespaces(*options: str, program: str, argument: Path) -> list[str]:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("java.io.IOException: No space left on device", "the disk of {run} was full"), ("ERROR something else", "died.")],
+)
+def test_a_broker_that_died_of_a_full_disk_names_the_disk(tmp_path: Path, line: str, said: str) -> None:
+    """Whoever asks the cluster: the folder, the space, and the setting to change; any other death has its log."""
+    log = tmp_path / "start-1" / "broker-1" / "kafka.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(f"{line}\n" + "\tat org.apache.kafka.Some.frame\n" * 40 + "all log dirs have failed\n")
+    ours = identify_process(os.getpid())
+    dead = state.BrokerState(1, 9092, 9093, None, "dead")
+    run, address = str(tmp_path), ("127.0.0.1", 9)
+    found = state.State(
+        "running", find_place(), ours, address, "", run, "", None, "lesson", False, 1.0, 1.0, 3.0, (dead,), ()
+    )
+    with pytest.raises(ClusterError, match="Kafka's broker 1 died") as raised:
+        client.check_alive(found)
+    assert said.format(run=tmp_path) in raised.value.problem
+    assert ("LAB_HOME" in raised.value.cure) == ("No space" in line)
 
 
 CLEANER_NOW = "log.retention.check.interval.ms=100\nlog.initial.task.delay.ms=100\nlog.segment.delete.delay.ms=100\n"

@@ -55,6 +55,10 @@ class Cluster(ABC):
     def describe(self) -> Description:
         """Version, cluster id and members as the brokers tell them; raises `ClusterError` when none answers in time."""
 
+    def check(self) -> None:
+        """Raise `ClusterError` when a broker of the lab's own died, with the reason; other clusters are not checked."""
+        return
+
     def close(self, wait: bool = False, say: Callable[[str], None] | None = None) -> None:
         """Stop using the cluster; a second call does nothing.
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from shutil import disk_usage
 
 from streaming_lab.cluster.base import BrokerVerb, Cluster, ClusterError, Description
 from streaming_lab.cluster.embedded import state
@@ -56,6 +57,10 @@ class EmbeddedCluster(Cluster):
     def version(self, timeout: float = 2.0) -> str | None:
         """Kafka's version from the first broker's log, written just after its port opens; None after `timeout` s."""
         return wait_until(lambda: self.state.version, timeout)
+
+    def check(self) -> None:
+        """Raises `ClusterError` when a broker died, with the end of its log; a full disk is named with its folder."""
+        check_alive(self.state)
 
     def close(self, wait: bool = False, say: Callable[[str], None] | None = None) -> None:
         """Stop using the cluster.
@@ -197,9 +202,14 @@ def wait_until_settled(file: Path) -> State | None:
 def check_alive(found: State) -> None:
     """Raises `ClusterError` with the log's tail when a broker ended without a command."""
     for broker in found.dead_brokers:
-        raise ClusterError(
-            f"Kafka's broker {broker.id} died. The end of its log:\n{log_tail(found, broker.id)}", STOP_CURE
-        )
+        tail = log_tail(found, broker.id)
+        if "No space left on device" in log_tail(found, broker.id, lines=400):  # stack traces follow the line
+            free = f"{disk_usage(found.run).free / 1e6:,.1f} MB are free now"
+            raise ClusterError(
+                f"Kafka's broker {broker.id} died: the disk of {found.run} was full ({free}). Its log ends:\n{tail}",
+                f"Free some space there, or set LAB_HOME to a folder on another disk. {STOP_CURE}",
+            )
+        raise ClusterError(f"Kafka's broker {broker.id} died. The end of its log:\n{tail}", STOP_CURE)
 
 
 def log_tail(found: State, broker: int, lines: int = 15) -> str:
