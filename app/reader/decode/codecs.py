@@ -16,7 +16,7 @@ INFLATED_LIMIT = 256 << 20  # bytes of a decompressed batch; the default of `bat
 
 NOT_INFLATED = (cramjam.DecompressionError, struct.error, ValueError)
 _XERIAL = b"\x82SNAPPY\x00"  # the Java client's framing of snappy blocks
-_USUAL_RATIO, _USUAL_BYTES = 16, 64 << 10  # room of the first attempt: lines of JSON shrink to a 5th or a 20th
+_USUAL_RATIO, _USUAL_BYTES = 64, 64 << 10  # room of the first attempt; untouched room costs nothing
 _MORE = 8  # times the room of the attempt before: an attempt that fails has cost an eighth of the next
 _NO_ROOM = "failed to write whole buffer"  # cramjam's words when the memory ends before the data
 _INTO: dict[int, Callable[[Any, Any], int]] = {
