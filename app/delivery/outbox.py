@@ -82,8 +82,9 @@ class Outbox(EventLog):
 
     def ready(self) -> bool:
         """Does the file have room for an event? The broker may be away."""
-        free = self._file is None or (self._file.has_room() and self._file.intact)
-        return free and not self._connect_once.closed
+        if self._connect_once.closed:
+            return False
+        return self._file is None or (self._file.has_room() and self._file.intact)
 
     @property
     def keeps_unsent(self) -> bool:
