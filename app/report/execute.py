@@ -270,7 +270,7 @@ def notebook_outcome(execution: Execution, run: Callable[[], None]) -> record.Fa
     except RuntimeError as error:  # jupyter_client: the kernel died before it answered, or did not answer in time
         if execution.seconds or execution.current is not None:
             raise
-        problem = "\n".join([f"the kernel did not start: {error}", *log_tail(execution.kernels.log)])
+        problem = "\n".join([f"the kernel did not start: {error}", *kernel_log_tail(execution.kernels.log)])
         return record.Failure("kernel death", problem)
     return None
 
@@ -279,10 +279,12 @@ def kernel_died(execution: Execution) -> record.Failure:
     """The failure of a chapter whose kernel died: its exit status and the end of the kernels' log."""
     execution.failed = execution.current
     end = run_sync(describe_exit)(execution.kernels.last)
-    return execution.failure("kernel death", "\n".join([f"the kernel died: {end}", *log_tail(execution.kernels.log)]))
+    return execution.failure(
+        "kernel death", "\n".join([f"the kernel died: {end}", *kernel_log_tail(execution.kernels.log)])
+    )
 
 
-def log_tail(log: Path) -> list[str]:
+def kernel_log_tail(log: Path) -> list[str]:
     """The last lines of a log, or none."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
     return ["The end of its log:", *lines[-LOG_LINES:]] if lines else []
