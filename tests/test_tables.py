@@ -288,7 +288,7 @@ def test_the_number_that_matters_is_in_the_colour_of_failure() -> None:
     table = Table("t", (TableColumn("way"), number("lost", alarm=True)), (("a", 237), ("b", measured(3)), ("c", 0)))
     html = table._repr_html_()
     assert re.findall(r"<td class=n>(.*?)</td>", html) == [
-        '<b class="bad">237</b>',
+        '<b class="off">237</b>',
         '<b class="bad"><span class="measured">3</span></b>',
         "0",
     ]
