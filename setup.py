@@ -2,7 +2,7 @@
 
 Without a C compiler, or when compiling fails, the install succeeds all the same and the pure-Python decoder is used
 (`streaming_lab.reader.decode.native.core_status()` says which). The built module carries its source's hash, so that a
-stale one is noticed.
+stale one is noticed, and its own hash is written beside it, so that a changed one is never loaded.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 SOURCE = Path("src/streaming_lab/reader/decode/_columns.c")
 
@@ -29,6 +30,22 @@ def has_compiler() -> bool:
     return shutil.which(compiler[0]) is not None
 
 
+class BuildWithHash(build_ext):
+    """Writes `<module>.sha256` beside each module that was built."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Build one module; a failure leaves by an exception, and writes no hash."""
+        super().build_extension(ext)
+        self.with_hash = [*getattr(self, "with_hash", []), ext.name]
+
+    def run(self) -> None:
+        """Build, put the modules where they belong, and hash them there."""
+        super().run()
+        for name in getattr(self, "with_hash", []):
+            built = Path(self.get_ext_fullpath(name))
+            Path(f"{built}.sha256").write_text(hashlib.sha256(built.read_bytes()).hexdigest() + "\n")
+
+
 core = Extension(
     "streaming_lab.reader.decode._columns",
     [str(SOURCE)],
@@ -36,4 +53,4 @@ core = Extension(
     extra_compile_args=["-O3"],
     optional=True,
 )
-setup(ext_modules=[core] if has_compiler() else [])
+setup(ext_modules=[core] if has_compiler() else [], cmdclass={"build_ext": BuildWithHash})

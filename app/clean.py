@@ -184,7 +184,7 @@ def find_native_cores(everything: bool) -> Iterator[Path]:
     with suppress(OSError):
         text = (PROJECT / ".venv" / "pyvenv.cfg").read_text()
         tags |= {f"cpython-3{minor}" for minor in re.findall(r"^version(?:_info)? *= *3\.(\d+)", text, re.MULTILINE)}
-    for path in below(PROJECT / "app", ("**/*.so", "**/*.pyd")):
+    for path in below(PROJECT / "app", ("**/*.so", "**/*.pyd", "**/*.so.sha256", "**/*.pyd.sha256")):
         if everything or not any(f".{tag}-" in path.name for tag in tags):
             yield path
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from streaming_lab import settings
 from streaming_lab.errors import LabError
 
-FULL = 4e6  # bytes: with less free space a broker does not start
+BROKER_SPACE = 4e6  # bytes: with less free space a broker does not start
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCE = PROJECT / "src"  # where this package is imported from: src/streaming_lab is a link to app/
 
@@ -32,7 +32,7 @@ def folder_error(folder: Path, error: Exception) -> LabError:
 
     `error` is what failed there; one that is a `LabError` is returned unless the disk is full.
     """
-    full = describe_full_disk(folder)
+    full = describe_missing_space(folder)
     if not full and isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         full = f"the disk of {folder} is full, or your quota of it"
     if full:
@@ -48,10 +48,14 @@ def folder_error(folder: Path, error: Exception) -> LabError:
     return LabError(f"cannot write in {folder}: {said}", "Set LAB_HOME to a folder where you may write.")
 
 
-def describe_full_disk(folder: Path) -> str:
+def describe_missing_space(folder: Path) -> str:
     """The space on a folder's disk, if too little is left for a broker; otherwise nothing."""
     free, size = _space(folder)
-    return f"the disk of {folder} is full: {free / 1e6:.1f} MB of {size / 1e6:.1f} MB are free" if free < FULL else ""
+    return (
+        f"the disk of {folder} is full: {free / 1e6:.1f} MB of {size / 1e6:.1f} MB are free"
+        if free < BROKER_SPACE
+        else ""
+    )
 
 
 def _space(folder: Path) -> tuple[float, float]:

@@ -77,10 +77,10 @@ if sys.platform == "linux":
                         yield fields[9]
 
     def _open_files(pid: int) -> Iterator[str]:
-        with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
-            for entry in entries:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(OSError):
-                    yield os.readlink(entry.path)
+                    yield os.readlink(f"/proc/{pid}/fd/{name}")
 
 else:
 

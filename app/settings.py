@@ -111,14 +111,14 @@ SETTINGS: tuple[Setting[Path | None] | Setting[str] | Setting[float] | Setting[b
 )
 PREFIX = "LAB_"
 WARNED = "LAB_WARNED"  # set once unknown variables were named: a script that starts scripts is one command to its user
-RUN, ALONE = "LAB_RUN", "LAB_RUN_ALONE"  # a report's id, and where its kernels may use plain names
+RUN_ID, RUN_ALONE = "LAB_RUN", "LAB_RUN_ALONE"  # a report's id, and where its kernels may use plain names
 INTERNAL = (
     "LAB_SAID",
     "LAB_ENVIRONMENT",
     "LAB_MARK",
     WARNED,
-    RUN,
-    ALONE,
+    RUN_ID,
+    RUN_ALONE,
 )  # variables that the lab's processes set for each other
 
 

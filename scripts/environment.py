@@ -26,7 +26,7 @@ NATIVE_SOURCE = "app/reader/decode/_columns.c"
 PACKAGES_FROM = ("requirements.txt", "scripts/set_up.py")  # what decides on the packages in .venv
 BUILT_FROM = (*PACKAGES_FROM, "pyproject.toml", "setup.py", NATIVE_SOURCE)  # and what decides on the project there
 CHECKS_FROM = ("requirements.txt", "requirements-check.txt")
-PRODUCTS = (".pyc", ".so", ".pyd")
+PRODUCTS = (".pyc", ".so", ".pyd", ".sha256")
 READ_ONLY = "Copy the project to a folder of your own, or let its owner type there: python3 scripts/report.py --help"
 
 

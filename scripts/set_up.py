@@ -48,13 +48,18 @@ UNUSED = (  # files of the packages that no run reads, below site-packages: 200 
     "pyarrow/*_flight*",  # Arrow's network protocol
     "pyarrow/*_s3*",  # Amazon's storage
     "pyarrow/include",
+    "pyarrow/includes",
     "pyarrow/src",
+    "pyarrow/*.px[di]",
+    "pyarrow/*.pyx",
     "pyarrow/libarrow_python*.so",  # second and third copies of libarrow_python*.so.N, which is the one that is loaded
     "pyarrow/libarrow_python*.so.*.*.*",
     "pyarrow/tests",
     "pandas/tests",
     "numpy/tests",
     "numpy/*/tests",
+    "pip/**/__pycache__",  # the set-up's own byte code: whoever uses pip gets it back
+    "setuptools/**/__pycache__",
     "zstandard/_cffi*",  # the other of two backends
     "jedi/third_party/typeshed/stubs",  # completion for libraries that are not here
     "jedi/third_party/django-stubs",
@@ -186,7 +191,7 @@ def remove_unused():
     """Remove the files of the packages that no run reads."""
     for folder in glob.glob(os.path.join(glob.escape(VENV), "lib", "python3*", "site-packages")):
         for pattern in UNUSED:
-            for path in glob.glob(os.path.join(glob.escape(folder), *pattern.split("/"))):
+            for path in glob.glob(os.path.join(glob.escape(folder), *pattern.split("/")), recursive=True):
                 shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else remove(path)
         for path in glob.glob(os.path.join(glob.escape(folder), "babel", "locale-data", "*.dat")):
             if not LANGUAGES.match(os.path.basename(path)):
@@ -250,9 +255,7 @@ class Progress:
         while not self._ended.wait(REPORT_INTERVAL):
             known = sum(list(self._sizes.values()))
             seconds = time.monotonic() - self._began
-            arrived = (
-                f"{self._done:.0f} of {known:.0f} MB have arrived" if known else "the index is asked for the files"
-            )
+            arrived = f"{self._done:.0f} of {known:.0f} MB have arrived" if known else "asking the index for files"
             say(f"  {seconds:.0f} s: {arrived}.")
 
 

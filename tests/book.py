@@ -121,7 +121,7 @@ def chapter(
     return record.ChapterRecord(name, number, title, "failed" if failure else "passed", 1.5, parts, failure), notebook
 
 
-def page(*chapters: tuple[record.ChapterRecord, Any], **more: Any) -> str:
+def page(*chapters: tuple[record.ChapterRecord, Any], folder: Path | None = None, **more: Any) -> str:
     """The page of a run of these chapters; a chapter without a notebook did not run."""
     failed = next((one.failure for one, _ in chapters if one.failure), None)
     run = record.Run(
@@ -143,4 +143,4 @@ def page(*chapters: tuple[record.ChapterRecord, Any], **more: Any) -> str:
             **more,
         }
     )
-    return render_page(run, {one.name: notebook for one, notebook in chapters if notebook is not None})
+    return render_page(run, {one.name: notebook for one, notebook in chapters if notebook is not None}, folder)

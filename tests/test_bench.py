@@ -17,7 +17,7 @@ from streaming_lab.reader.decode import native
 
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT / "scripts"))
-from benchmarks import figures, memory, request  # noqa: E402 - the scripts' own folder is no package of the project
+from benchmarks import bombs, figures, memory, request  # noqa: E402 - the scripts' own folder is no package of the project
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -52,11 +52,14 @@ def test_tiny_run(kafka: Connection, tmp_path: Path, ways: tuple[str, ...]) -> N
 
 @pytest.mark.slow
 def test_an_outage_stays_within_the_memory_that_was_stated(tmp_path: Path) -> None:
-    """Ten thousand events for 4 MB: every way refuses what does not fit, and the outbox takes all, to its disk."""
+    """Ten thousand events for 4 MB: every way refuses what does not fit, the outbox takes all; reads hold."""
     file = tmp_path / "memory.json"
     ran = bench("memory", "--events", "10000", "--memory", "4", "--json", str(file))
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    found = json.loads(file.read_text())["memory"]
+    result = json.loads(file.read_text())
+    found = result["memory"]
+    reads = {"read_topic": "0 rows, 1 reject", "read_batches": f"{bombs.SMALL * bombs.COUNT} rows"}
+    assert {name: one["result"] for name, one in result["reads"].items()} == reads
     fits = (4 << 20) // (OVERHEAD + memory.SIZE)
     assert {way: (one["accepted"], one["unknown"], one["refused"]) for way, one in found.items()} == {
         "fire-and-forget": (fits, 0, 10_000 - fits),
@@ -92,6 +95,8 @@ def test_an_exceeded_bound_is_reported(outgrown: str) -> None:
     kept = {**counts, "grown": 8, "stated": 8, "file": 4, "stated_file": 4}
     broken = {**kept, outgrown: 9}
     assert (memory.holds(kept), memory.holds(broken)) == (True, False)
+    read = {"inflated": 1, "stated": 8, "grown": 8, "seconds": 1.0, "result": "r"}
+    assert (bombs.holds(read), bombs.holds({**read, "grown": 9})) == (True, False)
     assert [line.split()[-1] for line in memory.table({"a": kept, "b": broken}, 1, 1).splitlines()[2:]] == ["yes", "NO"]
 
 

@@ -191,6 +191,17 @@ def test_no_venv_module_is_named_with_the_cure(
 
 
 @pytest.mark.slow
+def test_a_long_step_tells_how_much_is_there(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A first run is never silent: what it does, and the megabytes in .venv."""
+    (tmp_path / "file").write_bytes(b"x" * 3_000_000)
+    monkeypatch.setattr(bootstrap, "VENV", str(tmp_path))
+    monkeypatch.setattr(bootstrap, "BEAT", 0.05)
+    bootstrap.step("download the lock's packages", [sys.executable, "-c", "import time; time.sleep(0.4)"])
+    assert {*capsys.readouterr().err.splitlines()} == {"  download the lock's packages: 3 MB in .venv so far"}
+
+
 def test_no_network_is_one_error_and_leaves_no_stamp(tmp_path: Path) -> None:
     """Without a registry the set-up stops with exit code 2, the step and the cure, and a later run starts over."""
     bare = Path(sys.base_prefix) / "bin" / "python3"
@@ -421,7 +432,7 @@ def test_a_log_says_how_much_of_how_much(
     monkeypatch.setattr(bootstrap.set_up, "REPORT_INTERVAL", 0.2)
     says = "echo ' Downloading a (10.0MiB)'; echo 'Downloading b (512.0KiB)'; echo ' Downloaded a'; sleep 1; echo end"
     bootstrap.set_up.step("download", ["/bin/sh", "-c", says], dict(os.environ), shown=True)
-    assert re.match(r"(  \d s: the index .*\n)*  \d s: 10 of 10 MB have arrived\.\n", capsys.readouterr().err)
+    assert re.match(r"(  \d s: asking .*\n)*  \d s: 10 of 10 MB have arrived\.\n", capsys.readouterr().err)
 
 
 def test_files_that_no_run_reads_go(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -454,3 +465,25 @@ def test_a_folder_with_a_colon_is_refused_before_anything_is_made(tmp_path: Path
     assert (run.returncode, len(run.stderr.splitlines())) == (2, 2)
     assert f"has a ':' in its path, which Python's environments cannot have: {place}" in run.stderr
     assert sorted(place.rglob("*")) == before
+
+
+def test_workflows_name_whole_versions_of_actions() -> None:
+    """No tag that moves: v1.2.3 or a commit."""
+    used = [
+        line.split("uses:")[1].split()[0]
+        for path in sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
+        for line in path.read_text().splitlines()
+        if "uses:" in line
+    ]
+    assert len(used) >= 8
+    assert [one for one in used if not re.search(r"@(v\d+\.\d+\.\d+|[0-9a-f]{40})$", one)] == []
+
+
+def test_the_image_needs_no_tool_of_the_checks() -> None:
+    """The Dockerfile installs from requirements.in, and leaves out a part of it that is there."""
+    dockerfile = (PROJECT / "compose" / "Dockerfile").read_text()
+    left_out = re.findall(r"-e '/\^(# [^/]+)/,/\^\$/d'", dockerfile)
+    text = (PROJECT / "requirements.in").read_text()
+    assert left_out == ["# a Kafka without Docker"]
+    assert all(f"\n{heading}" in text for heading in left_out)
+    assert "requirements-check" not in dockerfile

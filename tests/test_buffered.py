@@ -3,7 +3,10 @@
 import json
 import logging
 import re
+import time
 from threading import current_thread
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from topics_of import new_topic
@@ -14,7 +17,7 @@ from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.delivery.buffered import Buffered
 from streaming_lab.delivery.event_log import OVERHEAD
 from streaming_lab.delivery.outcome import Counts, Refused
-from streaming_lab.delivery.producer import IdempotentProducer
+from streaming_lab.delivery.producer import IdempotentProducer, StallWatch
 
 
 @pytest.fixture
@@ -122,3 +125,16 @@ def test_an_event_for_a_producer_that_was_just_closed_is_decided(kafka: Connecti
     engine.produce(topic, b"{}", "p", on_delivery=lambda error, _: reports.append(error))
     engine.close()
     assert len(reports) == 1
+
+
+@pytest.mark.parametrize(("in_touch", "replaced"), [(True, False), (False, True)])
+def test_only_a_producer_that_sleeps_is_replaced(kafka: Connection, topic: str, in_touch: bool, replaced: bool) -> None:
+    """A broker that holds events back is waited for: they may be in its log, and would be there twice."""
+    watch = StallWatch(kafka, topic)
+    producer: Any = SimpleNamespace(stalled=10.0, in_touch=in_touch)
+    assert not watch.stands_still(producer, after=0.1)
+    assert watch.reason == "a broker answers, and has acknowledged nothing for 10 s"
+    time.sleep(0.15)
+    assert watch.stands_still(producer, after=0.1) is replaced
+    assert not watch.stands_still(SimpleNamespace(stalled=0.0, in_touch=False), after=0.1)  # type: ignore[arg-type]
+    assert watch.reason == ""

@@ -80,6 +80,9 @@ def test_a_figure_is_interactive_in_jupyterlab(figure: Figure) -> None:
     bundle, metadata = figure._repr_mimebundle_()
     assert set(bundle) == {FIGURE, VEGALITE_MIME, "image/svg+xml", "text/plain"}
     assert bundle[VEGALITE_MIME]["$schema"] == "https://vega.github.io/schema/vega-lite/v5.json"
+    heading = bundle[VEGALITE_MIME]["title"]
+    shown = " ".join([figure.note, figure.reading]).replace("`", "").split()
+    assert (heading["text"], " ".join(heading["subtitle"]).split()) == (figure.title.replace("`", ""), shown)
     assert '"tooltip": true' in str(bundle[VEGALITE_MIME]).replace("'", '"').replace("True", "true")
     assert ET.fromstring(bundle["image/svg+xml"]).tag == "{http://www.w3.org/2000/svg}svg"
     assert metadata == ({"measured": True} if figure.title in MEASURED else {})
@@ -254,3 +257,10 @@ def test_a_single_player_and_a_single_event_are_no_plurals() -> None:
 def test_no_rows_have_no_quickest_way() -> None:
     """Reading nothing measures nothing."""
     assert charts.ways_to_read({"a": 0.1, "b": 0.2}, 0).reading == "No events."
+
+
+def test_a_ledger_of_one_request_is_no_plural() -> None:
+    """In the drawing's words and beside its counts."""
+    html = ledger_sankey(account(1))
+    assert "1 request, 1 accepted, – acknowledged, 1 offset, 1 row." in html
+    assert ">requests</text>" not in html

@@ -48,8 +48,8 @@ def test_repetitions_are_one_row() -> None:
     table = deliveries.outcome(COUNTS)
     lines = [[str(getattr(cell, "text", cell)) for cell in line] for line in table.rows]
     assert lines == [
-        ["forget", "20", "4", "0", "0", "0", "0", "16", "0", "2", "0", "0", "0.70"],
-        ["confirmed", "18", "0", "0", "0", "2", "0", "19", "1", "0", "0", "0", "2.00"],
+        ["forget", "4", "20", "0", "0", "0", "0", "16", "0", "2", "0", "0", "0.70"],
+        ["confirmed", "0", "18", "0", "0", "2", "0", "19", "1", "0", "0", "0", "2.00"],
     ]
     assert table.note == "20 requests to each game, in 2 experiments; then in events"
 
@@ -57,8 +57,8 @@ def test_repetitions_are_one_row() -> None:
 def test_only_promises_are_not_measured() -> None:
     """A zero that was promised must repeat from run to run; what fire-and-forget lost need not."""
     html = deliveries.lost_table(COUNTS)._repr_html_()
-    assert '<th scope="row">forget</th><td class=n><b class="bad"><span class="measured">4</span></b></td>' in html
-    assert '<th scope="row">confirmed</th><td class=n>0</td>' in html
+    lost = '<td class=n><span class="measured"><b class="off">4</b></span></td><td class=n>0</td>'
+    assert lost in html
     n = deliveries.count_formatter(COUNTS)
     assert (f"{n('confirmed', 'lost')}", f"{n('forget', 'lost')}") == ("0", '<span class="measured">4</span>')
 
@@ -67,8 +67,19 @@ def test_a_fault_in_which_a_way_took_no_part_is_empty() -> None:
     """Ways x faults has a cell for each, an empty one where there was no experiment."""
     other = pd.DataFrame([{**row("forget"), "fault": "broker frozen"}])
     table = deliveries.lost_table(pd.concat([COUNTS, other]))
-    assert [column.name for column in table.columns] == ["way", "broker killed", "broker frozen"]
-    assert table.rows[1] == ("confirmed", 0, None)
+    assert [column.name for column in table.columns] == ["fault", "forget", "confirmed"]
+    assert table.rows[1][0::2] == ("broker frozen", None)
+
+
+def test_losses_are_added_up_for_the_verdict() -> None:
+    """For each way its answers of 200 and the lost events, over all experiments."""
+    assert deliveries.losses_by_variant(COUNTS) == {
+        "experiments": 1,
+        "variants": [
+            {"variant": "forget", "answered": 20, "lost": 4, "safe": False},
+            {"variant": "confirmed", "answered": 18, "lost": 0, "safe": True},
+        ],
+    }
 
 
 def test_lost_events_are_named_and_bounded() -> None:

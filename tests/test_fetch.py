@@ -316,7 +316,7 @@ def test_a_connection_that_is_closed_while_idle(monkeypatch: pytest.MonkeyPatch)
         connections = [fetcher._connect(server.getsockname()) for server in servers]
         lines = [stack.enter_context(server.accept()[0]) for server in servers]
         for connection in connections[:2]:
-            connection._asked = (1, None, 0)
+            connection._pending = (1, None, 0)
         lines[2].close()
         assert fetcher._answering() == []
         lines[1].send(b"something")

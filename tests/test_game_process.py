@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import requests
 from topics_of import new_topic, write
-from waiting import within
+from waiting import eventually, within
 
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, addresses
@@ -170,6 +170,24 @@ def test_what_cannot_be_delivered_is_named(kafka: Connection, topic: str, broker
         broker.pause()
         assert running.ask("/purchase_a_sword", "r-1") == (503, "unknown")
         assert running.stop() == (1, "1 event not delivered:\n  r-1\n")
+
+
+def test_why_an_event_failed_is_said_at_the_end(kafka: Connection, topic: str, broker: Cluster) -> None:
+    """Fire-and-forget gives one up: its reason stands on stderr and in the metrics."""
+    with game(kafka, topic, "--way", "fire-and-forget", "--patience", "0.5") as running, requests.Session() as session:
+        session.trust_env = False
+        running.ask("/")
+        metrics = running.url + "/metrics"
+        assert eventually(lambda: "game_events_acknowledged_total 1.0" in session.get(metrics, timeout=20).text)
+        broker.pause()
+        assert running.ask("/purchase_a_sword") == (200, "Sword Purchased!")
+        reason = 'game_events_last_reason{count="failed",reason="'
+        assert eventually(lambda: reason in session.get(metrics, timeout=20).text)
+        broker.resume()
+        code, errors = running.stop()
+    assert code == 0
+    (line,) = [line for line in errors.splitlines() if line.startswith("failed: 1 event; the last reason: ")]
+    assert "Error: " in line
 
 
 def test_the_outbox_survives_the_game_and_the_outage(

@@ -186,6 +186,20 @@ def test_text_is_what_a_terminal_would_show(raw: str, seen: str) -> None:
         "<rect fill='url(http://example.com#x)'/>",
         "<math><mtext></mtext><mglyph><style><img src=x onerror=alert(1)></style></mglyph></math>",
         "<noscript><p title='</noscript><img src=x onerror=alert(1)>'></noscript>",
+        "<div style='fill:\\75rl(http://example.com)'>x</div>",
+        "<svg><rect clip-path='\\75rl(http://example.com#x)' fill='\\000075 rl(http://example.com)'/></svg>",
+        "<div style='background:image-set(\"http://example.com/x.png\" 1x)'>x</div>",
+        "<div style='background:src(\"http://example.com\")'>x</div>",
+        "<svg><use href='data:image/svg+xml,<svg onload=alert(1)>#x'/></svg>",
+        "<svg><image href='data:image/svg+xml,<svg onload=alert(1)/>'/></svg>",
+        "<svg><set attributeName=href to=javascript:alert(1) /><animate onbegin=alert(1) dur=1s /></svg>",
+        "<svg><foreignObject><iframe src='http://example.com'></iframe></foreignObject></svg>",
+        "<math href='javascript:alert(1)'><maction><mi href='http://example.com'>x</mi></maction></math>",
+        "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=x onerror=alert(1)&gt;'></math>",
+        "<math><annotation-xml encoding='text/html'><img src=x onerror=alert(1)></annotation-xml></math>",
+        "<button onclick=alert(1)>hi&lt;b&gt;</button>",
+        "$\\href{javascript:alert(1)}{x}$ and $\\text{<img src=x onerror=alert(1)>}$",
+        "![x](javascript:alert(1)) ![x](http://example.com/x.png) [x](attachment:a)",
     ],
 )
 def test_no_output_can_act(evil: str) -> None:
@@ -196,7 +210,8 @@ def test_no_output_can_act(evil: str) -> None:
     ]
     for page in made:
         tags = re.findall(r"<[a-z][^>]*>", page)
-        assert not [tag for tag in tags if re.search(r"\son\w+=|javascript:|example\.com|<script|<iframe|<form", tag)]
+        acting = r"\son\w+=|javascript:|example\.com|<script|<iframe|<form|<button|\\75|\\000075"
+        assert not [tag for tag in tags if re.search(acting, tag)]
 
 
 def test_an_output_can_not_break_out_of_its_place() -> None:
@@ -264,6 +279,36 @@ def test_the_page_names_no_address_but_links() -> None:
     """Nothing is loaded, imported or fetched."""
     page = book.page(chapter(1, "A", prose("[KRaft](https://kafka.apache.org/documentation/#kraft)")))
     assert re.findall(r'(?:src|srcset|data|action)="?(?:https?:|//)|import\(|@import|fetch\(', page) == []
+
+
+def test_the_verdict_has_the_losses_of_every_way() -> None:
+    """What chapter 04 found is in the verdict, losses in the colour of failures; without chapter 04 nothing is."""
+    rows = [
+        {"variant": "fire-and-forget", "answered": 1310, "lost": 1010, "safe": False},
+        {"variant": "confirmed", "answered": 1189, "lost": 0, "safe": True},
+    ]
+    page = book.page(chapter(4, "Lose nothing"), losses={"experiments": 6, "variants": rows})
+    head = page.split('id="lose-nothing"')[0].split("<main>")[1]
+    assert "Lost after a 200, in 6 experiments with each way to deliver:" in head
+    assert "<dt>fire-and-forget</dt><dd class=off>1,010 of 1,310</dd>" in head
+    assert "<dt>confirmed</dt><dd>0 of 1,189</dd>" in head
+    assert "Lost after a 200" not in book.page(chapter(1, "Start"))
+
+
+def test_a_failure_of_many_lines_stands_whole_and_once() -> None:
+    """Problem, evidence and cure are in the verdict; a chapter that did not run for it refers to them."""
+    problem = "there is no cluster: no format (exit code 1). The end of its log:\n  <disk full>\nfree some space"
+    skipped = [
+        (book.record.ChapterRecord(f"0{n}-c", n, f"C{n}", "skipped", 0.0, (), Failure("set-up", problem)), None)
+        for n in (1, 2)
+    ]
+    page = book.page(*skipped)
+    whole = (
+        "there is no cluster: no format (exit code 1). The end of its log:\n  &lt;disk full&gt;\nfree some space</pre>"
+    )
+    assert page.count(whole) == 1
+    assert "The end of its log.</span>" in page
+    assert page.count('The end of its log. <a href="#verdict">The whole message</a> is above.') == 2
 
 
 def test_chapters_that_did_not_run_say_why() -> None:

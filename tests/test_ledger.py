@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from streaming_lab.analysis.ledger import Gap, Ledger, RequestThread, close_ledger
+from streaming_lab.report.provenance import run_verdict
+from streaming_lab.report.render.page import Term, equation
 
 
 def answered(*statuses: int | None, ids: list[str] | None = None) -> pd.DataFrame:
@@ -197,3 +199,23 @@ def test_a_large_run_is_closed_quickly() -> None:
     ids = [f"r{n}" for n in range(100_000)]
     ledger = close_ledger(answered(*[200] * 100_000), topic(*ids[:777], *ids[778:]))
     assert kinds(ledger) == [("lost", "r777")]
+
+
+def run_of_nothing() -> tuple[pd.DataFrame, Any]:
+    """No request, no row."""
+    events = pd.DataFrame({"event_id": [], "player": [], "partition": [], "offset": []}, dtype="str")
+    rejects = pd.DataFrame(columns=["partition", "offset", "reason", "raw"])
+    return answered(), SimpleNamespace(events=events, rejects=rejects)
+
+
+def test_nothing_asked_is_no_equation() -> None:
+    """Over 0 requests there is nothing to hold: one term, and no equal sign; one request is no plural."""
+    nothing = {"requests": 0, "rows": 0}
+    assert equation(nothing) == [Term("", 0, "requests")]
+    empty = json.loads(close_ledger(*run_of_nothing()).to_json())
+    assert run_verdict([], empty) == ("passed", "No request was made, so there was nothing to account for.")
+    one = dict.fromkeys(["refused", "failed", "unanswered", "retried_accepted", "unconfirmed"], 0)
+    one |= {"requests": 1, "accepted": 1, "acknowledged": 1, "rows": 1, "closed": True}
+    assert [(term.count, term.name) for term in equation(one)] == [
+        (1, "request"), (1, "accepted"), (1, "acknowledged"), (1, "row")
+    ]  # fmt: skip

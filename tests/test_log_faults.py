@@ -2,8 +2,9 @@
 
 import json
 import threading
+import time
 import uuid
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,8 @@ from streaming_lab.delivery.confirmed import Confirmed, find_event_ids
 from streaming_lab.delivery.event_log import OVERHEAD
 from streaming_lab.delivery.outcome import Counts, DeliveryFuture, Refused, Undecided
 from streaming_lab.delivery.producer import IdempotentProducer
-from streaming_lab.delivery.ways import open_log
+from streaming_lab.delivery.ways import DELIVERING, log_class, open_log
+from streaming_lab.reader import read_text
 
 
 @pytest.fixture
@@ -220,6 +222,7 @@ def test_fire_and_forget_answers_and_loses(broker: Any, topic: str) -> None:
             log.append(*event(number))
         assert eventually(lambda: log.counts.failed == 20)
         assert log.counts == Counts(accepted=20, failed=20)
+        assert log.last_reasons["failed"].startswith("KafkaTimeoutError: ")
         broker.restart()
         assert present(broker, topic, {f"e{number}" for number in range(20)}) == set()
         assert eventually(lambda: log.append(*event(20)) or log.counts.acknowledged)
@@ -233,7 +236,8 @@ def test_why_fire_and_forget_is_not_idempotent(
 
     class Producer(KafkaProducer):  # type: ignore[misc]
         def __init__(self, **settings: Any) -> None:
-            super().__init__(**{**settings, "enable_idempotence": idempotent})
+            changes = {"enable_idempotence": idempotent, "max_in_flight_requests_per_connection": 5}
+            super().__init__(**{**settings, **changes})
 
     monkeypatch.setattr("streaming_lab.delivery.fire_and_forget.KafkaProducer", Producer)
     with open_log("fire-and-forget", broker.connection, topic, patience=1.0) as log:
@@ -248,3 +252,59 @@ def test_why_fire_and_forget_is_not_idempotent(
         goes_on = eventually(lambda: log.append(*event(next(numbers))) or log.counts.acknowledged > 1, 5.0)
         assert goes_on is not idempotent
         log.close(timeout=1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", DELIVERING)
+def test_one_player_s_events_keep_their_order_when_the_broker_restarts(
+    broker: Any, topic: str, way: str, tmp_path: Path
+) -> None:
+    """One client, one player, the broker killed twice: first occurrences stand in the requests' order."""
+    names: list[str] = []
+
+    def outages() -> None:
+        for _ in range(2):
+            broker.kill()
+            broker.restart()
+
+    with open_log(way, broker.connection, topic, timeout=0.05, **log_class(way).settings_in(tmp_path)) as log:
+        log.connect()
+        trouble = threading.Thread(target=outages)
+        trouble.start()
+        while trouble.is_alive() and len(names) < 15_000:
+            names.append(f"e{len(names)}")
+            with suppress(Undecided):
+                log.append("ann", json.dumps({"event_id": names[-1]}).encode(), names[-1])
+            time.sleep(0.001)
+        trouble.join()
+        assert log.close(timeout=60.0) == 0
+    found = [json.loads(line)["event_id"] for line in read_text(broker.connection, topic)]
+    assert list(dict.fromkeys(found)) == names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["confirmed", "buffered", "outbox"])
+def test_a_topic_that_is_gone_is_named(broker: Any, topic: str, way: str, tmp_path: Path) -> None:
+    """What events wait for stands beside their count; once the topic is there again, new ones arrive."""
+    missing = f"topic '{topic}' does not exist"
+    with open_log(way, broker.connection, topic, timeout=20.0, **log_class(way).settings_in(tmp_path)) as log:
+        log.append(*event(1))
+        assert eventually(lambda: log.counts.acknowledged == 1)
+        topics.delete_topics(broker.connection, [topic])
+        log.timeout = 0.1
+        with pytest.raises(Undecided) if way == "confirmed" else nullcontext():
+            log.append(*event(2))
+        assert eventually(lambda: missing in log.last_reasons.get("queued", ""))
+        if way == "confirmed":
+            with pytest.raises(Undecided, match=missing) as caught:
+                log.append(*event(3))
+            assert (missing in caught.value.why, missing in log.last_reasons["unknown"]) == (True, True)
+        topics.create_topic(broker.connection, topic, partitions=2)
+        log.timeout = 30.0
+
+        def taken() -> bool:
+            with suppress(Refused, Undecided):
+                log.append(*event(4))
+            return bool(present(broker, topic, {"e4"}))
+
+        assert eventually(taken, 60.0)

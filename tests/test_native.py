@@ -4,7 +4,11 @@ import json
 import locale
 import os
 import struct
+import subprocess
+import sys
 import threading
+from hashlib import sha256
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,7 +61,7 @@ def test_codecs(codec: int) -> None:
 @pytest.mark.parametrize("codec", [1, 2, 3, 4], ids=["gzip", "snappy", "lz4", "zstd"])
 def test_compressed_batches_stay_native(codec: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The core has them inflated and reads on, odd rows of memory that is gone by then included."""
-    monkeypatch.setattr(native.python, "decode_chunk", lambda *_: pytest.fail("handed to the pure-Python decoder"))
+    monkeypatch.setattr(native.python, "decode_pieces", lambda *_: pytest.fail("handed to the pure-Python decoder"))
     data = batch([with_(), b"{", with_(id="é")], codec=codec) + batch([None, with_()], base=3, codec=codec)
     found = native.decode_chunk_native(PLAN, chunk(data))
     assert (found.table["offset"].to_pylist(), found.table["id"].to_pylist()) == ([0, 2, 4], ["e-1", "é", "e-1"])
@@ -281,7 +285,7 @@ def test_a_limit_of_memory_is_no_reason_to_give_up(monkeypatch: pytest.MonkeyPat
     resource, status = pytest.importorskip("resource"), Path("/proc/self/statm")
     if not status.exists():
         pytest.skip("needs /proc, which tells how much memory a process has")
-    monkeypatch.setattr(native.python, "decode_chunk", lambda *_: pytest.fail("handed to the pure-Python decoder"))
+    monkeypatch.setattr(native.python, "decode_pieces", lambda *_: pytest.fail("handed to the pure-Python decoder"))
     plain = [batch([b'{"a": "%s"}' % os.urandom(32 << 10).hex().encode()], base=base) for base in range(1, 33)]
     data = batch([b'{"a": "%s"}' % (b"x" * (256 << 10))], codec=4) + b"".join(plain)
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -301,7 +305,7 @@ def test_without_enough_memory_python_decodes(monkeypatch: pytest.MonkeyPatch) -
         def __init__(self, *_: object) -> None:
             raise MemoryError
 
-    monkeypatch.setattr(native, "_core", SimpleNamespace(Columns=Columns))
+    monkeypatch.setattr(native, "_core", SimpleNamespace(Columns=Columns, PAUSED=4))
     check_same(batch([with_(), b"{"]))
 
 
@@ -338,6 +342,39 @@ def test_status_names_the_source() -> None:
         native.core_status()
         == f"native core built from {hashlib.sha256(native.CORE_SOURCE.read_bytes()).hexdigest()[:8]}"
     )
+
+
+@pytest.mark.parametrize(
+    ("hashed", "reason"),
+    [
+        (b"other bytes", "was changed after it was built"),
+        (None, "has no hash beside it"),
+        (b"no module", "does not load"),
+    ],
+)
+def test_a_swapped_core_is_not_loaded(tmp_path: Path, hashed: bytes | None, reason: str) -> None:
+    """A built file without its hash, or with another one, is absent, and none of its code has run."""
+    package = tmp_path / "swapped"
+    package.mkdir()
+    built = package / f"_columns{EXTENSION_SUFFIXES[0]}"
+    built.write_bytes(b"no module")
+    if hashed is not None:
+        Path(f"{built}.sha256").write_text(sha256(hashed).hexdigest() + "\n")
+    program = f"""
+import importlib.machinery, importlib.util, sys
+from streaming_lab.reader.decode import native
+loader = importlib.machinery.ExtensionFileLoader("streaming_lab.reader.decode._columns", {str(built)!r})
+spec = importlib.util.spec_from_file_location("streaming_lab.reader.decode._columns", {str(built)!r}, loader=loader)
+sys.modules.pop("streaming_lab.reader.decode._columns", None)
+native.find_spec = lambda name: spec
+native.import_module = lambda name: importlib.util.module_from_spec(spec)
+try:
+    native.load_core()
+except native.Absent as absent:
+    print(absent)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert reason in ran.stdout
 
 
 def test_stale_core_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

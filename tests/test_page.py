@@ -31,6 +31,14 @@ LEDGER: dict[str, Any] = {
 }
 LOST = (Gap("lost", "e1", "player-01", "answered 200"),)
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+EVIL_SVG = """<svg viewBox="0 0 9 9" onload="document.title='owned'"><script>document.title='owned'</script>
+<set attributeName="onclick" to="document.title='owned'"/><use href="http://example.com/#x"/>
+<rect width="9" height="9" fill="\\75rl(http://example.com/x)" style="fill:\\75rl(http://example.com/y)"/></svg>"""
+EVIL_MATH = """<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1
+onerror=document.title='owned'&gt;"></mglyph></table></mtext>
+<mi href="javascript:document.title='owned'">x</mi></math>"""
+EVIL_STYLE = "<p style='color:red;background:\\75rl(http://example.com/z)'>x</p>"
+EVIL_STYLE += "<p style='background:image-set(\"http://example.com/i\" 1x)'>x</p>"
 
 
 def ledger(**more: Any) -> dict[str, Any]:
@@ -73,6 +81,11 @@ def body() -> list[Any]:
         code("print(answers)", "answers", outputs=[stream(EVIL + "\n"), stream("look out\n", "stderr")]),
         prose("## A part\n\n| a |\n|---|\n| 1 |\n\n```console\n$ kcat -C\ndefault\n```\n\n```py\nx = 1\n```"),
         code("tables.events(rows)", "table", outputs=[shown({"text/html": events._repr_html_(), "text/plain": "t"})]),
+        prose(
+            "Math $x^2$ and $\\text{<img src=x onerror=alert(1)>}$, a note[^1].\n\n- [x] done\n\n[^1]: Note.\n\n"
+            + EVIL_MATH
+        ),
+        code("svg", "svg", outputs=[shown({"image/svg+xml": EVIL_SVG}), shown({"text/html": EVIL_MATH + EVIL_STYLE})]),
         code("charts.events(rows)", "chart", outputs=[figure("Events per second")]),
         code("charts.more(rows)", "chart-2", outputs=[figure("Events per player")]),
         code("rows", "frame", outputs=[wide_frame()]),
@@ -222,6 +235,124 @@ def test_paper_has_every_word_and_no_figure_in_two_parts(
     assert "".join(words.split()).count("column_29") == 2
     for title, reading in (("Events per second", "Seven."), ("Events per player", "Seven.")):
         assert [title in sheet for sheet in sheets] == [title in sheet and reading in sheet for sheet in sheets]
+
+
+def outcomes() -> Any:
+    """Return a table as wide as chapter 04's: a way and twelve numbers, of which one matters."""
+    heads = (
+        "lost after a 200",
+        "200",
+        "refused by the rules",
+        "503 refused",
+        "503 unknown",
+        "no answer",
+        "in the topic",
+    )
+    heads += ("there without a 200", "duplicates", "after de-duplication", "named at the end", "longest stall (s)")
+    columns = (TableColumn("way"), *(number(head, alarm=head.startswith("lost")) for head in heads))
+    ways = ("fire-and-forget", "buffered", "confirmed", "confirmed, asked again", "outbox", "outbox, full disk")
+    rows = tuple((way, *(1000 * line + 100 + column for column in range(12))) for line, way in enumerate(ways, 1))
+    table = Table("Outcomes", columns, rows, "in events")
+    return shown({"text/html": table._repr_html_(), "text/plain": "t"})
+
+
+@pytest.mark.parametrize("size", ["A4", "Letter"])
+def test_no_number_breaks_on_paper(browser: Browser, tmp_path: Path, size: str) -> None:
+    """Each number of a table of thirteen columns is one word on one line of the sheet, as the PDF places it."""
+    cells = [prose("## Outcomes\n\nSix ways:"), code("outcome()", "outcome", outputs=[outcomes(), wide_frame()])]
+    (tmp_path / "page.html").write_text(book.page(chapter(4, "Lose", *cells)), encoding="utf-8")
+    with Opened(browser, (tmp_path / "page.html").as_uri()) as opened:
+        opened.page.pdf(path=tmp_path / "page.pdf", format=size)
+    pieces: dict[tuple[int, int], str] = {}
+    for index, sheet in enumerate(PdfReader(tmp_path / "page.pdf").pages):
+
+        def visit(text: str, _: Any, place: Any, *__: Any, index: int = index) -> None:
+            line = (index, round(place[5]))
+            pieces[line] = pieces.get(line, "") + " " + text
+
+        sheet.extract_text(visitor_text=visit)
+    words = {word for line in pieces.values() for word in line.split()}
+    expected = {f"{1000 * line + 100 + column:,}" for line in range(1, 7) for column in range(11)}
+    assert expected - words == set()
+    assert {f"{index}.123456" for index in range(30)} - words == set()
+
+
+def test_a_heading_stands_on_the_sheet_of_its_code_and_the_last_sheet_is_none_of_two_lines(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """Headings in a row of sections of different lengths; the last sheet begins with a heading or has many lines."""
+    for filler in range(0, 40, 8):
+        cells: list[Any] = []
+        for part in range(9):
+            before = "Line.  \n" * (filler + part)
+            cells += [prose(f"{before}\n\n## Part {part}\n\nText of part {part}:")]
+            cells += [code(f"code_of_part_{part}()\n" * 6, f"c{part}", outputs=[outcomes()])]
+        (tmp_path / "page.html").write_text(book.page(chapter(4, "Lose", *cells)), encoding="utf-8")
+        with Opened(browser, (tmp_path / "page.html").as_uri()) as opened:
+            opened.page.pdf(path=tmp_path / "page.pdf", format="A4")
+        sheets = [sheet.extract_text() for sheet in PdfReader(tmp_path / "page.pdf").pages]
+        for part in range(9):
+            at = [n for n, text in enumerate(sheets) if f"Text of part {part}:" in text]
+            assert [f"code_of_part_{part}()" in sheets[n] for n in at] == [True]
+        assert len(sheets[-1].splitlines()) > 8
+
+
+def test_report_pdf_is_the_page_on_the_paper_that_was_asked_for(browser: Browser, tmp_path: Path) -> None:
+    """Printed by the browser's own command; A4 and Letter have their sizes in points."""
+    from streaming_lab.report.render.paper import print_page
+
+    (tmp_path / "page.html").write_text(book.page(chapter(1, "A", prose("Text."))), encoding="utf-8")
+    sizes = []
+    for size in ("A4", "Letter"):
+        print_page(tmp_path / "page.html", tmp_path / "page.pdf", size)
+        box = PdfReader(tmp_path / "page.pdf").pages[0].mediabox
+        sizes.append((round(box.width), round(box.height)))
+    assert sizes == [(595, 842), (612, 792)]
+
+
+def test_without_a_browser_there_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """--pdf is refused before the run, with what to install."""
+    from streaming_lab.errors import LabError
+    from streaming_lab.report.render import paper
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(paper, "MAC_BROWSER", tmp_path / "none")
+    with pytest.raises(LabError) as caught:
+        paper.find_browser()
+    assert caught.value.problem == "--pdf needs Chromium or Chrome, and none was found on the PATH"
+    assert "apt-get install chromium" in caught.value.cure
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_the_losses_without_scrolling(browser: Browser, tmp_path: Path, theme: Any) -> None:
+    """The number that matters is within 390 pixels, in the colour of failures, and what is cut has a shadow."""
+    (tmp_path / "page.html").write_text(
+        book.page(chapter(4, "Lose", code("outcome()", "outcome", outputs=[outcomes()]))), encoding="utf-8"
+    )
+    viewport = {"width": 390, "height": 844}
+    with Opened(browser, (tmp_path / "page.html").as_uri(), viewport=viewport, color_scheme=theme) as opened:
+        boxes = "[...document.querySelectorAll('td .off')].map(e => e.getBoundingClientRect().right)"
+        assert [right < 390 - 24 for right in opened.page.evaluate(boxes)] == [True] * 6
+        colours = "e => [getComputedStyle(e).color, getComputedStyle(document.querySelector('thead th')).color]"
+        assert len(set(opened.page.locator("td .off").first.evaluate(colours))) == 2
+        shadow = "getComputedStyle(document.querySelector('.table[data-scrolls]')).backgroundImage"
+        assert opened.page.evaluate(shadow).count("linear-gradient") == 4
+
+
+def test_code_that_scrolls_has_a_shadow_and_code_that_fits_has_none(browser: Browser, pages: dict[str, str]) -> None:
+    """At 1280 pixels, where scroll bars may be hidden."""
+    with Opened(browser, pages["passed"]) as opened:
+        cued = "[...document.querySelectorAll('pre.code')].map(e => [e.scrollWidth > e.clientWidth + 1, "
+        cued += "getComputedStyle(e).backgroundImage.includes('gradient')])"
+        found = opened.page.evaluate(cued)
+        assert {tuple(one) for one in found} == {(True, True), (False, False)}
+
+
+def test_the_equation_is_aligned_on_a_phone(browser: Browser, pages: dict[str, str]) -> None:
+    """Every number ends at the same place."""
+    with Opened(browser, pages["passed"], viewport={"width": 390, "height": 844}) as opened:
+        ends = "[...document.querySelectorAll('.equation b')].map(e => Math.round(e.getBoundingClientRect().right))"
+        assert len(set(opened.page.evaluate(ends))) == 1
 
 
 def test_paper_is_wide_enough_for_a_wide_frame(browser: Browser, pages: dict[str, str]) -> None:

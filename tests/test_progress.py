@@ -74,7 +74,7 @@ def test_a_long_step_tells_how_far_it_is() -> None:
         progress.begin("download", lambda: next(details))
         progress.pulse()
         progress.pulse()
-    assert [line[54:] for line in stream.getvalue().splitlines()] == ["12 of 44 jars", "running"]
+    assert [line[55:] for line in stream.getvalue().splitlines()] == ["12 of 44 jars", "running"]
 
 
 def test_a_sign_of_life_comes_by_itself() -> None:

@@ -124,6 +124,17 @@ def test_the_kept_runs_are_bounded_and_the_last_that_passed_stays(tmp_path: Path
     assert kept == ["20261124T210100Z", "20261124T210400Z", "20261124T210500Z", "20261124T210600Z", "notes"]
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"started": 7, "hashes": [1]}', '{"started": "once"}'])
+def test_a_damaged_record_stops_nothing(tmp_path: Path, text: str) -> None:
+    """The report of another version, or half a file of a full disk, is kept all the same."""
+    write_run(tmp_path, "old")
+    (tmp_path / "run.json").write_text(text)
+    publish(tmp_path, "new")
+    (kept,) = (tmp_path / "runs").iterdir()
+    assert (kept / "report.html").read_text() == "old"
+    assert (tmp_path / "report.html").read_text() == "new"
+
+
 def test_two_reports_in_one_folder_do_not_touch_each_other(tmp_path: Path) -> None:
     """The second is refused in one line that says who runs, and what to do."""
     with run_folder.lock_build(tmp_path, "report.py 01"):
@@ -220,6 +231,7 @@ def test_a_cluster_that_is_not_there_leaves_the_good_report(tmp_path: Path) -> N
     assert {name: word for name, word in words(build).items() if not name.startswith("runs/")} == every_file("old")
     own = Report(2, "", "", aside)
     cure = "Is it running, and is the port right? `-p cluster embedded` starts one of the lab's own."
+    assert [text.count("no broker answers at 127.0.0.1:1") for text in (result.out, own.page)] == [1, 1]
     assert [text.count(cure) for text in (result.out, html.unescape(own.page))] == [1, 1]
     assert own.record["reason"].splitlines()[1] == cure
     assert [chapter["status"] for chapter in own.record["chapters"]] == ["skipped"] * 3

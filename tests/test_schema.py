@@ -1,5 +1,6 @@
 """Declared and inferred schemas."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -100,14 +101,15 @@ def test_no_digit_is_lost_when_a_column_widens(values: list[bytes], expected: li
     rows = [b'{"a": %s}' % value for value in values]
     last = widen_plan(empty_plan(), rows)
     for decoder in DECODERS:
-        assert decoder(last, chunk(batch(rows))).table["a"].to_pylist() == expected
-        alone = [(plan := widen_plan(empty_plan(), [row]), decoder(plan, chunk(batch([row]))).table) for row in rows]
+        assert next(decoder(last, chunk(batch(rows)))).table["a"].to_pylist() == expected
+        plans = [widen_plan(empty_plan(), [row]) for row in rows]
+        alone = [(plan, next(decoder(plan, chunk(batch([row])))).table) for plan, row in zip(plans, rows, strict=True)]
         assert [cast_table(table, plan, last)["a"].to_pylist() for plan, table in alone] == [
             [text] for text in expected
         ]
 
 
-DECODERS: list[Decode] = [python.decode_chunk, *([native.decode_chunk_native] if native.core_available() else [])]
+DECODERS: list[Decode] = [python.decode_pieces, *([native.decode_pieces_native] if native.core_available() else [])]
 CELLS = """
 null true 0 1 -1 2.0 -2.0 0.5 -0 -0.0 1e3 1e20 100000000000000000000 1234567890123456789 9007199254740992 1e999 []
 9007199254740993 9007199254740992.0 9007199254740993.0 9007199254740994.5 -9007199254740993 9223372036854775808 "" "x"
@@ -130,8 +132,9 @@ class Answer:
     def sample(self, most: int) -> list[bytes]:
         return self.values[: min(self.seen, most)]
 
-    def decoded(self, plan: Plan, decoder: Decode) -> list[tuple[int, Decoded]]:
-        return [(3, decoder(plan, chunk(batch(self.values, base=self.base, time=self.base))))]
+    def decoded(self, plan: Plan, decoder: Decode) -> Iterator[tuple[int, Decoded]]:
+        for decoded in decoder(plan, chunk(batch(self.values, base=self.base, time=self.base))):
+            yield 3, decoded
 
     def done(self) -> None:
         pass
@@ -161,7 +164,7 @@ def test_the_frame_does_not_depend_on_the_cuts(
 ) -> None:
     """The same rows without a schema, in any answers and with any sample: columns, cells, rejects and kinds."""
     lines = [b"{" + ",".join(f'"{name}": {cell}' for name, cell in row).encode() + b"}" for row in log]
-    expected = shown(read(lines, [], len(lines), python.decode_chunk, columns))
+    expected = shown(read(lines, [], len(lines), python.decode_pieces, columns))
     for decoder in DECODERS:
         assert shown(read(lines, cuts, seen, decoder, columns)) == expected
 

@@ -255,7 +255,7 @@ def test_an_outbox_that_is_refused(
         log.append("ada", b"{}", "e1")
         assert eventually(lambda: reason in caplog.text, 10)
         assert log.close(0.5) == 1
-    assert [record.name for record in caplog.records if reason in record.message] == ["streaming_lab.delivery.outbox"]
+    assert [record.name for record in caplog.records if reason in record.message] == ["streaming_lab.delivery.relay"]
     assert_silent(caplog.text)
     with open_log("outbox", doors.connection("SASL_SSL"), topic, path=file) as log:
         log.connect()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from streaming_lab.analysis import tables
-from streaming_lab.analysis.display import Figure, Table, TableColumn, number, numbered, prose_html
+from streaming_lab.analysis.display import LEFT, Figure, Table, TableColumn, number, numbered, prose_html
 from streaming_lab.analysis.ledger import close_ledger
 from streaming_lab.analysis.measured import measured
 from streaming_lab.analysis.theme import CSS, EVENT_COLOURS
@@ -57,9 +57,10 @@ def test_markup_of_a_table() -> None:
     )
     assert table._repr_html_() == (
         '<div class="table" tabindex="0" role="group" aria-label="Topic events">\n<table>\n'
-        '<caption><b><span class="no table"></span>Topic <code>events</code></b> <span>in records</span></caption>\n'
-        '<thead><tr><th scope="col">station</th><th scope="col" class=n>count</th></tr></thead>\n<tbody>\n'
-        '<tr class=total><th scope="row">rows</th><td class=n>2,000</td></tr>\n</tbody>\n</table>\n</div>'
+        f'<caption{LEFT}><b><span class="no table"></span>Topic <code>events</code></b> '
+        "<span>in records</span></caption>\n"
+        f'<thead><tr><th scope="col"{LEFT}>station</th><th scope="col" class=n>count</th></tr></thead>\n<tbody>\n'
+        f'<tr class=total><th scope="row"{LEFT}>rows</th><td class=n>2,000</td></tr>\n</tbody>\n</table>\n</div>'
     )
 
 
@@ -104,7 +105,7 @@ def test_measured_cells_are_marked() -> None:
     table = Table("t", (TableColumn("a"), number("ms", 2, measured=True)), ((measured(7), 1.234),))
     html = table._repr_html_()
     assert (
-        '<th scope="row"><span class="measured">7</span></th><td class=n><span class="measured">1.23</span></td>'
+        f'<th scope="row"{LEFT}><span class="measured">7</span></th><td class=n><span class="measured">1.23</span></td>'
         in html
     )
     assert repr(table).splitlines()[-1] == "7  1.23"
@@ -287,7 +288,7 @@ def test_the_number_that_matters_is_in_the_colour_of_failure() -> None:
     table = Table("t", (TableColumn("way"), number("lost", alarm=True)), (("a", 237), ("b", measured(3)), ("c", 0)))
     html = table._repr_html_()
     assert re.findall(r"<td class=n>(.*?)</td>", html) == [
-        '<b class="bad">237</b>',
+        '<b class="off">237</b>',
         '<b class="bad"><span class="measured">3</span></b>',
         "0",
     ]
@@ -297,5 +298,5 @@ def test_the_number_that_matters_is_in_the_colour_of_failure() -> None:
 def test_a_number_keeps_its_unit_and_a_name_its_number() -> None:
     """No line breaks in `4 s` and `player-06`; other hyphens and code stay as they are."""
     assert prose_html("broker down for 4 s, by player-06 (fire-and-forget)") == (
-        'broker down for 4\u00a0s, by <span class="nb">player-06</span> (fire-and-forget)'
+        'broker down for 4\u00a0s, by <span class="whole">player-06</span> (fire-and-forget)'
     )

@@ -3,11 +3,13 @@
 import uuid
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import KafkaConnectionError
 from topics_of import new_topic
 from waiting import within
 
 from streaming_lab.client import topics
+from streaming_lab.client.admin import admin_client, ask_admin
 from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.client.errors import BrokerUnavailable, UnknownTopic
 from streaming_lab.client.topics import Partition, TopicClash, TopicDescription
@@ -112,3 +114,22 @@ def test_deleted_topics_are_gone_and_missing_ones_are_no_error(kafka: Connection
     topics.delete_topics(kafka, pair)
     assert not set(pair) & set(topics.topic_names(kafka))
     topics.delete_topics(kafka, pair)
+
+
+def test_a_broken_connection_is_made_again(kafka: Connection) -> None:
+    """One "socket disconnected" is no missing broker: the question is asked again within its time."""
+    tries: list[str] = []
+
+    def question(admin: KafkaAdminClient) -> int:
+        tries.append("socket disconnected")
+        if len(tries) == 1:
+            raise KafkaConnectionError(tries[0])
+        return len(admin.list_topics()) * 0 + len(tries)
+
+    assert ask_admin(kafka, 10.0, question) == 2
+
+
+def test_an_error_of_our_own_is_no_broker_s(kafka: Connection) -> None:
+    """What the lab's own code raises between a question and its answer stays what it is."""
+    with pytest.raises(KeyError), admin_client(kafka, 4.0):
+        {}["bug"]

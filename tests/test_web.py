@@ -1,21 +1,25 @@
 """The game through Flask's client: answers, refusals, retries, and what the world and the log then hold."""
 
 import json
+import subprocess
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import FakeLog
 from flask.testing import FlaskClient
+from peers import needs
 from prometheus_client.parser import text_string_to_metric_families
 
 from streaming_lab.game.events import Event
 from streaming_lab.game.game import Answer, IdempotencyCache, answer_size
 from streaming_lab.game.rules import NAME_RULE, Player, World
+from streaming_lab.game.server import GameServer
 from streaming_lab.game.web import create_app
 
 AT = datetime(2019, 3, 16, 5, 8, 40, tzinfo=UTC)
@@ -397,3 +401,23 @@ def test_what_is_forgotten_is_no_longer_counted() -> None:
     for request_id in ("a", "b", "a", "c", "d"):
         answers.remember(request_id, ("ann", "default", None), Answer(200, ""))
     assert answers.bytes == 2 * answer_size("c", ("ann", "default", None), Answer(200, ""))
+
+
+def test_a_real_browser_plays_for_no_other_page(log: FakeLog, tmp_path: Path) -> None:
+    """Chromium on a page with an image and a form that want to play: two refusals; its address line plays."""
+    chromium = [needs("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000"]
+    with GameServer(create_app(log)) as game:
+        page = tmp_path / "page.html"
+        page.write_text(
+            f'<img src="{game.url}/purchase_a_sword"><form method=post action="{game.url}/purchase_a_sword"></form>'
+            "<script>onload = () => document.forms[0].submit()</script>"
+        )
+        for url in (page.as_uri(), f"{game.url}/purchase_a_sword?player=me"):
+            subprocess.run([*chromium, "--dump-dom", url], capture_output=True, timeout=120, check=True)
+        asked = [line.split('"')[1:] for line in game.access_log if "favicon" not in line]
+    assert [(words.split()[0], status.split()[0]) for words, status in asked] == [
+        ("GET", "403"),
+        ("POST", "403"),
+        ("GET", "200"),
+    ]
+    assert [Event.from_bytes(value).player for value in log.values] == ["me"]

@@ -23,7 +23,7 @@ from streaming_lab.analysis.counts import (
 )
 from streaming_lab.analysis.display import NO_EVENTS, Figure, Table, TableColumn, number
 from streaming_lab.analysis.theme import OTHER, SPEC_SCHEMA, TOKENS, config, page_svg
-from streaming_lab.wording import counted, rounded, visible_everywhere
+from streaming_lab.wording import counted, rounded, visible, visible_everywhere
 
 MOST_PLAYERS = 50  # the most bars with room for their names
 SHARES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 1.0)
@@ -220,7 +220,7 @@ def empty_figure(title: str, what: str = NO_EVENTS) -> Figure:
     """A figure without data, which says so."""
     wide, narrow = (
         f'<svg class="{name}" viewBox="0 0 {width} 40" width="{width}" height="40" aria-hidden="true">'
-        f'<text class="tick" x="0" y="24">{escape(what)}</text></svg>'
+        f'<text class="tick" x="0" y="24">{escape(visible(what))}</text></svg>'
         for name, width in (("wide", WIDE), ("narrow", NARROW))
     )
     return Figure(title, what, f"An empty chart: {what}.", wide, narrow, f"{what[:1].upper()}{what[1:]}.")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from streaming_lab.analysis.answer_kinds import ACCEPTED, ANSWER_KINDS, ANSWERS, PROMISES
+from streaming_lab.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, PROMISES
 from streaming_lab.analysis.chart_specs import timeline_spec
 from streaming_lab.analysis.charts import empty_figure, figure
 from streaming_lab.analysis.counts import STEPS
@@ -18,13 +18,13 @@ from streaming_lab.analysis.display import Figure, Table, TableColumn, number
 from streaming_lab.analysis.measured import measured
 from streaming_lab.wording import counted
 
+ALARMS = ("lost after a 200", "after de-duplication")  # counts that should be zero
 TIMELINE_BINS = 30  # the most bins of a chart over time
 
 # Title -> column of `counts`, in the order of the table.
 OUTCOME_COLUMNS: Mapping[str, str] = {
-    ACCEPTED: ACCEPTED,
     "lost after a 200": "lost",
-    **{name: name for name in ANSWERS if name != ACCEPTED},
+    **{name: name for name in ANSWERS},
     "in the topic": "in topic",
     "there without a 200": "unpromised",
     "duplicates": "duplicates",
@@ -98,15 +98,26 @@ def count_formatter(counts: pd.DataFrame) -> Callable[[str, str], Any]:
 
 
 def lost_table(counts: pd.DataFrame) -> Table:
-    """Events lost after a 200 by variant (rows) and fault (columns); empty where a variant did not take part."""
+    """Events lost after a 200 by fault (rows) and variant (columns); empty where a variant did not take part."""
     summed = sum_repetitions(counts)
     faults, variants = summed["fault"].unique(), summed["variant"].unique()
     cells = {
         (row["variant"], row["fault"]): measured_unless_guaranteed(row, "lost") for row in summed.to_dict("records")
     }
-    rows = tuple((name, *(cells.get((name, fault)) for fault in faults)) for name in variants)
+    rows = tuple((fault, *(cells.get((name, fault)) for name in variants)) for fault in faults)
     note = "every way under every fault, in events"
-    return Table("Lost after a 200", (TableColumn("way"), *(number(fault, alarm=True) for fault in faults)), rows, note)
+    columns = (TableColumn("fault"), *(number(name, alarm=True) for name in variants))
+    return Table("Lost after a 200", columns, rows, note)
+
+
+def losses_by_variant(counts: pd.DataFrame) -> dict[str, Any]:
+    """The result of all experiments, for the verdict: requests answered 200 and events lost, by variant."""
+    summed = counts.groupby("variant", sort=False).agg({"200": "sum", "lost": "sum", "safe": "all"})
+    variants = [
+        {"variant": str(name), "answered": int(row["200"]), "lost": int(row["lost"]), "safe": bool(row["safe"])}
+        for name, row in summed.iterrows()
+    ]
+    return {"experiments": int(counts["fault"].nunique()), "variants": variants}
 
 
 def lost_events_table(found: pd.DataFrame, most: int = 12) -> Table:

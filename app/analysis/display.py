@@ -14,8 +14,9 @@ For the renderer of the page:
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from html import escape
+from textwrap import wrap
 from typing import Any, Literal
 
 from streaming_lab.analysis.measured import marked
@@ -24,6 +25,8 @@ from streaming_lab.wording import visible
 FIGURE = "application/vnd.streaming-lab.figure+html"
 VEGALITE_MIME = "application/vnd.vegalite.v5+json"  # the newest that JupyterLab 4 draws
 NO_EVENTS = "no events"
+LEFT = ' style="text-align:left"'  # JupyterLab aligns every cell to the right, whatever its class
+SUBTITLE_WIDTH = 110  # characters in a line below a chart's title in JupyterLab
 
 Kind = Literal["text", "long", "code", "number", "raw"]
 
@@ -32,7 +35,7 @@ Kind = Literal["text", "long", "code", "number", "raw"]
 class TableColumn:
     """One column of a table: `decimals` are for numbers; `measured` marks values that differ from run to run.
 
-    With `alarm` a number above 0 is shown in the colour of what does not hold.
+    `alarm` marks a count that should be zero: any other value appears in the page's colour for failures.
     """
 
     name: str
@@ -43,7 +46,7 @@ class TableColumn:
 
     @property
     def css(self) -> str:
-        return {"number": " class=n", "raw": " class=raw", "long": " class=text"}.get(self.kind, "")
+        return {"number": " class=n", "raw": f" class=raw{LEFT}", "long": f" class=text{LEFT}"}.get(self.kind, LEFT)
 
     def plain(self, value: Any) -> str:
         """`value` as text, control characters as escapes; a missing value is empty."""
@@ -59,8 +62,8 @@ class TableColumn:
 
     def html(self, value: Any) -> str:
         """`value` as the inside of a cell: its own HTML where it has one (a measured value), otherwise escaped text."""
-        if self.alarm and is_positive(getattr(value, "value", value)):
-            return f'<b class="bad">{replace(self, alarm=False).html(value)}</b>'
+        if self.alarm and getattr(value, "value", value):
+            return alarming_html(value, self.plain(value))
         if hasattr(value, "_repr_html_"):
             return str(value._repr_html_())
         text = escape(self.plain(value), quote=False)
@@ -69,13 +72,15 @@ class TableColumn:
         return marked(text) if self.measured else text
 
 
-def is_positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and value > 0
-
-
 def number(name: str, decimals: int = 0, *, measured: bool = False, alarm: bool = False) -> TableColumn:
     """A right-aligned column of numbers with thousands separators."""
     return TableColumn(name, "number", decimals, measured, alarm)
+
+
+def alarming_html(value: Any, text: str) -> str:
+    """A count that should be zero; a measured value's mark encloses the alarm, since the next run may have none."""
+    alarm = f'<b class="off">{escape(text, quote=False)}</b>'
+    return marked(alarm) if hasattr(value, "_repr_html_") else alarm
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class Table:
 
     def _repr_html_(self) -> str:
         title = f'<b><span class="no table"></span>{prose_html(self.title)}</b>'
-        caption = f"<caption>{title}{lead_sentence(self.note)}</caption>"
+        caption = f"<caption{LEFT}>{title}{lead_sentence(self.note)}</caption>"
         return self.fragment(caption, bare_html(self.title))
 
     def __repr__(self) -> str:
@@ -154,13 +159,18 @@ class Figure:
         summary = 'Data of <span class="no data">this figure</span>'
         return f'<details class="data"><summary>{summary}</summary>\n{table}\n</details>\n'
 
+    def heading(self) -> dict[str, Any]:
+        """The Vega-Lite title that stands for the page's caption in JupyterLab: title, note and reading."""
+        lines = [line for text in (self.note, self.reading) for line in wrap(bare_html(text), SUBTITLE_WIDTH)]
+        return {"text": bare_html(self.title), "subtitle": lines, "anchor": "start", "offset": 12, "subtitlePadding": 4}
+
     def __repr__(self) -> str:
         return "\n".join(bare_html(text) for text in (f"{self.title} ({self.note})", self.alt, self.reading) if text)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         bundle: dict[str, Any] = {FIGURE: self.html(), "text/plain": repr(self)}
         if self.spec is not None:
-            bundle[VEGALITE_MIME] = dict(self.spec)
+            bundle[VEGALITE_MIME] = {**self.spec, "title": self.heading()}
             bundle["image/svg+xml"] = standalone(self.wide)
         return bundle, {"measured": True} if self.measured else {}
 
@@ -183,7 +193,7 @@ def prose_html(text: str) -> str:
     """`text` escaped: `code` in backticks, control characters as escapes, no line break in `player-06` or `4 s`."""
     html = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(visible(text), quote=False))
     html = re.sub(r"(?<=\d) (?=(?:ms|s|min|h|days|KB|MB)\b)", "\u00a0", html)
-    return re.sub(r"(?<![\w&/-])(\w{1,20}-\d{1,9})(?![\w-])", r'<span class="nb">\1</span>', html)
+    return re.sub(r"(?<![\w&/-])(\w{1,20}-\d{1,9})(?![\w-])", r'<span class="whole">\1</span>', html)
 
 
 def bare_html(text: str) -> str:

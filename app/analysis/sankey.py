@@ -12,7 +12,7 @@ from html import escape
 
 from streaming_lab.analysis.display import Table, TableColumn, number
 from streaming_lab.analysis.ledger import Ledger, RequestThread
-from streaming_lab.analysis.tables import stations
+from streaming_lab.analysis.tables import Station, stations
 
 ASIDE_BAND, LOST_BAND = "turned", "lost"
 FEWEST_PIXELS = 1.5  # thinner threads are not drawn one by one
@@ -176,7 +176,7 @@ def caption(ledger: Ledger) -> tuple[str, str]:
 def describe_ledger(ledger: Ledger) -> str:
     """The drawing in words, for a screen reader."""
     found = stations(ledger)
-    counts = ", ".join(f"{shown_count(one.count)} {one.name}" for one in found)
+    counts = ", ".join(f"{shown_count(one.count)} {name_of(one)}" for one in found)
     gaps = ", ".join(one.parts for one in found if one.gap is not None)
     partitions = by_partition(ledger.threads)
     spread = ", ".join(f"p{partition} {sum(t.rows for t in threads):,}" for partition, threads in partitions)
@@ -265,7 +265,7 @@ def station_labels(ledger: Ledger, layout: Orientation, room: int) -> Iterator[s
     """Count, name and unit of each station."""
     anchors = ("start", "middle", "middle", "middle", "end")
     for along, anchor, station in zip(layout.along, anchors, stations(ledger), strict=True):
-        count, name, note = shown_count(station.count), station.name, station.counted
+        count, name, note = shown_count(station.count), name_of(station), station.counted
         if layout is WIDE_SANKEY:
             end = f'text-anchor="{anchor}"'
             yield f'<text class="sum" x="{short_number(along)}" y="26" {end}>{count}</text>'
@@ -276,6 +276,11 @@ def station_labels(ledger: Ledger, layout: Orientation, room: int) -> Iterator[s
             yield f'<text class="sum" x="182" y="{short_number(along + 1)}">{count}</text>'
             yield f'<text class="label" x="{sum_ends}" y="{short_number(along + 1)}">{name}</text>'
             yield f'<text class="note" x="182" y="{short_number(along + 18)}">{note}</text>'
+
+
+def name_of(station: Station) -> str:
+    """A station's name beside its count: one request, one offset, one row."""
+    return station.name.removesuffix("s") if station.count == 1 else station.name
 
 
 def shown_count(count: int | None) -> str:

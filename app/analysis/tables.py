@@ -10,7 +10,8 @@ from streaming_lab.analysis.counts import count_by_partition, count_by_player, g
 from streaming_lab.analysis.display import NO_EVENTS, Table, TableColumn, number
 from streaming_lab.analysis.ledger import Ledger
 from streaming_lab.analysis.replay import world_differences
-from streaming_lab.wording import counted
+from streaming_lab.reader.causes import group_by_cause
+from streaming_lab.wording import counted as counted  # a notebook counts with it as well
 
 
 def cluster_table(description: Any, ready_seconds: float | None = None) -> Table:
@@ -169,10 +170,16 @@ def time_of_day(stamp: Any) -> str:
 # The tables of the ledger: its stations and gaps, the rejects, the replay beside the game.
 
 RAW_SHOWN = 200  # bytes of a rejected record that a table shows
+REJECTS_SHOWN = 20  # rejects that have a row each; more of them are a row for each cause
 
 
 def reject_table(rejected: pd.DataFrame, topic_name: str) -> Table:
-    """The rejected records with their reasons; raw bytes as Python literals, inert on the page."""
+    """The rejected records with their reasons; raw bytes as Python literals, inert on the page.
+
+    More than `REJECTS_SHOWN` are a row for each cause, with its count and a hint.
+    """
+    if len(rejected) > REJECTS_SHOWN:
+        return _cause_table(rejected, topic_name)
     columns = (
         TableColumn("partition"),
         number("offset", measured=True),
@@ -187,6 +194,14 @@ def reject_table(rejected: pd.DataFrame, topic_name: str) -> Table:
     )
     note = "raw bytes as Python literals, so that nothing in them can act"
     return Table(f"Rejected records of `{topic_name}`", columns, cells, note, empty="no rejects")
+
+
+def _cause_table(rejected: pd.DataFrame, topic_name: str) -> Table:
+    columns = (number("rejects"), TableColumn("cause", "long"), TableColumn("hint", "long"), TableColumn("first"))
+    causes = group_by_cause(rejected[["partition", "offset", "reason", "raw"]].itertuples(index=False, name=None))
+    cells = tuple((one.count, one.cause, one.hint, f"{one.partition}:{one.offset}") for one in causes)
+    note = f"{counted(len(rejected), 'reject')} in all; first: partition and offset of the first reject of a cause"
+    return Table(f"Rejected records of `{topic_name}` by cause", columns, cells, note)
 
 
 def ledger_table(ledger: Ledger) -> Table:

@@ -47,7 +47,7 @@ SPEC_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # the newest th
 CSS = """
 /* ---------------------------------------------------------------- drawings: names, and what leaves the ledger */
 .table b.bad { color: var(--bad); font-weight: 700; }
-.nb, .table th[scope="row"] { white-space: nowrap; }
+.whole, .table th[scope="row"] { white-space: nowrap; }
 .plot .name { fill: var(--ink); }
 .plot .fall.turned { stroke: var(--band); }
 .plot .part.halo { paint-order: stroke; stroke: var(--band); stroke-width: 3px; stroke-linejoin: round; }

@@ -106,7 +106,7 @@ class BrokerConnection:
         self._last = 0
         try:
             self._socket = socket.create_connection(address, self._wait())
-        except OSError as error:
+        except (OSError, ValueError, OverflowError) as error:  # the last two: no name of a host, no port
             raise ConnectionBroken(f"{self}: {error}") from error
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -175,7 +175,10 @@ class BrokerConnection:
         if struct.unpack_from(">i", view)[0] != correlation:
             raise ConnectionBroken(f"{self}: an answer to another request")
         flexible = answer.flexible_version_q(version) and answer.API_KEY != ApiVersionsRequest.API_KEY
-        return decode_in_place(answer, view[5 if flexible else 4 :], version), buffer  # 5: no tagged header fields
+        try:
+            return decode_in_place(answer, view[5 if flexible else 4 :], version), buffer  # 5: no tagged header fields
+        except Exception as error:  # whatever a decoder makes of bytes that are no answer: IndexError, TypeError, ...
+            raise ConnectionBroken(f"{self}: bytes that are no {answer.__name__} ({type(error).__name__})") from error
 
     def give_back(self, buffer: bytearray) -> None:
         """Return an answer's buffer to the pool."""
@@ -190,7 +193,7 @@ class BrokerConnection:
         found = self.request(ApiVersionsRequest(version=0), ApiVersionsResponse)
         if found.error_code:
             raise Unsupported(f"{self} answered ApiVersions with error {found.error_code}")
-        return {api.api_key: (api.min_version, api.max_version) for api in found.api_keys}
+        return {api.api_key: (api.min_version, api.max_version) for api in found.api_keys or ()}
 
     def _exactly(self, buffer: bytearray, size: int) -> memoryview:
         view = memoryview(buffer)[:size]

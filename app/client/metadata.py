@@ -68,11 +68,15 @@ def _topic_metadata(topic: str, connection: BrokerConnection) -> TopicMetadata:
     answer = connection.request(
         MetadataRequest(version=version, topics=[asked], allow_auto_topic_creation=False), MetadataResponse
     )
-    (found,) = answer.topics
+    found = next((each for each in answer.topics or () if each.name == topic), None)
+    if found is None:
+        raise ConnectionBroken(f"{connection}: an answer about another topic")
     if found.error_code:
         raise error_of(found.error_code, f"topic {topic!r}")
-    brokers = {broker.node_id: (broker.host, broker.port) for broker in answer.brokers}
-    leaders = {p.partition_index: brokers.get(p.leader_id) for p in found.partitions}
+    brokers = {broker.node_id: (broker.host, broker.port) for broker in answer.brokers or () if broker.host}
+    leaders = {p.partition_index: brokers.get(p.leader_id) for p in found.partitions or ()}
+    if not leaders:
+        raise ConnectionBroken(f"{connection}: a topic without partitions")
     topic_id = (found.topic_id if version >= 10 else None) or _NO_ID
     return TopicMetadata(topic, topic_id, dict(sorted(leaders.items())), tuple(brokers.values()))
 
@@ -88,7 +92,8 @@ def list_offsets(
 
     With `committed`, LATEST is the last stable offset, so that no reader waits for an open transaction.
     """
-    found = {}
+    found: dict[int, int] = {}
+    partitions = list(partitions)
     for leader, led in by_leader(metadata, partitions).items():
         connection = connections[leader]
         version = connection.version(ListOffsetsRequest, 2)
@@ -105,11 +110,14 @@ def list_offsets(
             topics=[ListOffsetsRequest.ListOffsetsTopic(version=version, name=metadata.topic, partitions=places)],
             timeout_ms=2000,
         )
-        for place in connection.request(request, ListOffsetsResponse).topics[0].partitions:
+        answer = connection.request(request, ListOffsetsResponse)
+        for place in [place for topic in answer.topics or () for place in topic.partitions or ()]:
             if place.error_code:
                 raise error_of(place.error_code, f"partition {place.partition_index}")
             found[place.partition_index] = int(place.offset)
-    return found
+        if missing := set(led) - set(found):
+            raise ConnectionBroken(f"{connection}: an answer without the offsets of partitions {sorted(missing)}")
+    return {partition: found[partition] for partition in partitions}
 
 
 def by_leader(metadata: TopicMetadata, partitions: Iterable[int]) -> dict[Address, list[int]]:

@@ -204,7 +204,10 @@ class _PreflightConnection(BrokerConnection):
             self._authenticate(str(self._connection.get("sasl_mechanism")))
         version = self.version(MetadataRequest, 1)
         request = MetadataRequest(version=version, topics=[], allow_auto_topic_creation=False)
-        return self.request(request, MetadataResponse)
+        answer = self.request(request, MetadataResponse)
+        if not answer.brokers or not all(broker.host and 0 < broker.port < 65536 for broker in answer.brokers):
+            raise ConnectionBroken(f"{self}: an answer without a broker that could be reached")
+        return answer
 
     def receive(self) -> tuple[Any, bytearray]:
         try:
@@ -230,7 +233,7 @@ class _PreflightConnection(BrokerConnection):
     def _authenticate(self, mechanism: str) -> None:
         handshake = self.request(SaslHandshakeRequest(version=1, mechanism=mechanism), SaslHandshakeResponse)
         if handshake.error_code or mechanism not in SASL_MECHANISMS:
-            offered = ", ".join(handshake.mechanisms) or "no SASL at all"
+            offered = ", ".join(handshake.mechanisms or ()) or "no SASL at all"
             raise self._refused(f"sasl_mechanism {mechanism!r} is not possible, it offers {offered}", _CHECK_USER)
         user = self._connection.get("sasl_plain_username")
         if mechanism in _WITH_USER and not (user and self._connection.get("sasl_plain_password")):

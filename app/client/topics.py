@@ -2,54 +2,19 @@
 
 import difflib
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from kafka import KafkaAdminClient, TopicPartition, errors as kafka_errors
 from kafka.admin import ConfigResource, OffsetSpec
 
-from streaming_lab.client import preflight
-from streaming_lab.client.connection import Connection, addresses, kafka_python_settings
-from streaming_lab.client.errors import BrokerUnavailable, UnknownTopic
+from streaming_lab.client.admin import ADMIN_TIMEOUT, ask_admin
+from streaming_lab.client.connection import Connection
+from streaming_lab.client.errors import UnknownTopic
 from streaming_lab.client.preflight import RETRY_INTERVAL
 from streaming_lab.errors import LabError
 from streaming_lab.waiting import wait_until
-
-ADMIN_TIMEOUT = 4.0  # seconds until a silent broker is an error; a person waits less than five
-
-_SILENT = (
-    kafka_errors.KafkaTimeoutError,
-    kafka_errors.KafkaConnectionError,
-    kafka_errors.NodeNotReadyError,
-    kafka_errors.RequestTimedOutError,
-)
-
-
-@contextmanager
-def admin_client(connection: Connection, timeout: float) -> Iterator[KafkaAdminClient]:
-    """kafka-python's admin client for a few requests; no answer within `timeout` seconds raises `BrokerUnavailable`.
-
-    A broker that refuses the connection raises `AccessDenied`.
-    """
-    started = time.monotonic()
-    admin = None
-    try:
-        server = preflight.find_accepting_server(connection, started + timeout)
-        patience = max(1, int((started + timeout - time.monotonic()) * 1000))
-        settings = {**kafka_python_settings(connection), "bootstrap_servers": [server]}
-        admin = KafkaAdminClient(**settings, bootstrap_timeout_ms=patience, request_timeout_ms=patience)
-        yield admin
-    except _SILENT as error:
-        waited = time.monotonic() - started
-        raise BrokerUnavailable(
-            f"no broker answers at {addresses(connection)} (waited {waited:.1f} s)",
-            "Start one with `python3 scripts/cluster.py start`, or correct the address.",
-        ) from error
-    finally:
-        if admin is not None:
-            admin.close()
 
 
 @dataclass(frozen=True)
@@ -108,7 +73,8 @@ def create_topic(
     """
     asked = {key: str(value) for key, value in (config or {}).items()}
     shape = {"num_partitions": partitions, "replication_factor": replication_factor, "configs": asked}
-    with admin_client(connection, timeout) as admin:
+
+    def create(admin: KafkaAdminClient) -> bool:
         (answer,) = admin.create_topics({name: shape}, timeout_ms=int(timeout * 1000), raise_errors=False)["topics"]
         if answer["error_code"] == kafka_errors.TopicAlreadyExistsError.errno:
             _same_shape(admin, name, partitions, replication_factor, asked)
@@ -120,13 +86,19 @@ def create_topic(
         admin.wait_for_topics([name], timeout_ms=int(timeout * 1000))
         return True
 
+    return ask_admin(connection, timeout, create)
+
 
 def delete_topics(connection: Connection, names: Iterable[str], timeout: float = 10.0) -> None:
     """Delete topics with all their records; a topic that does not exist counts as deleted."""
     fine = (0, kafka_errors.UnknownTopicOrPartitionError.errno)
-    with admin_client(connection, timeout) as admin:
-        answers = admin.delete_topics(list(names), timeout_ms=int(timeout * 1000), raise_errors=False)["topics"]
-    for answer in answers:
+    asked, patience = list(names), int(timeout * 1000)
+
+    def delete(admin: KafkaAdminClient) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = admin.delete_topics(asked, timeout_ms=patience, raise_errors=False)["topics"]
+        return found
+
+    for answer in ask_admin(connection, timeout, delete):
         if answer["error_code"] not in fine:
             raise LabError(
                 f"topic {answer['name']!r} was not deleted: {answer['error_message']}", "Does the broker allow it?"
@@ -135,11 +107,14 @@ def delete_topics(connection: Connection, names: Iterable[str], timeout: float =
 
 def describe_topic(connection: Connection, name: str, timeout: float = ADMIN_TIMEOUT) -> TopicDescription:
     """Leaders, replicas, in-sync replicas, first and end offsets per partition, and the topic's own configuration."""
-    with admin_client(connection, timeout) as admin:
+
+    def describe(admin: KafkaAdminClient) -> TopicDescription:
         raw = _partitions(admin, name)
         led = [TopicPartition(name, p["partition_index"]) for p in raw if p["leader_id"] >= 0]
         begin, end = (_offsets(admin, led, spec) for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST))
         return TopicDescription(name, tuple(_partition(p, begin, end) for p in raw), _config(admin, name))
+
+    return ask_admin(connection, timeout, describe)
 
 
 def end_offsets(connection: Connection, name: str, timeout: float = ADMIN_TIMEOUT) -> dict[int, int]:
@@ -150,19 +125,21 @@ def end_offsets(connection: Connection, name: str, timeout: float = ADMIN_TIMEOU
     deadline = time.monotonic() + timeout
     raw: list[dict[str, Any]] = []
 
-    def all_led() -> bool:
-        raw[:] = _partitions(admin, name)
-        return not _leaderless(raw)
-
     def missing() -> LabError:
         return LabError(
             f"partitions {_leaderless(raw)} of topic {name!r} have no leader",
             "Wait for an election, or restart the broker.",
         )
 
-    with admin_client(connection, timeout) as admin:
+    def ends(admin: KafkaAdminClient) -> dict[int, int]:
+        def all_led() -> bool:
+            raw[:] = _partitions(admin, name)
+            return not _leaderless(raw)
+
         wait_until(all_led, deadline - time.monotonic(), missing, RETRY_INTERVAL)
         return _offsets(admin, [TopicPartition(name, p["partition_index"]) for p in raw], OffsetSpec.LATEST)
+
+    return ask_admin(connection, timeout, ends)
 
 
 def is_available(connection: Connection, name: str, timeout: float = 1.0) -> bool:
@@ -187,8 +164,7 @@ def written_between(before: Mapping[int, int], after: Mapping[int, int]) -> Rang
 
 def topic_names(connection: Connection, timeout: float = ADMIN_TIMEOUT) -> list[str]:
     """The names of all topics that are not Kafka's own, sorted."""
-    with admin_client(connection, timeout) as admin:
-        return _names(admin)
+    return ask_admin(connection, timeout, _names)
 
 
 # A new leader does not know the end of its log yet; an old one is no longer the leader.
@@ -200,7 +176,10 @@ _TRANSIENT = (
 
 
 def _partitions(admin: KafkaAdminClient, name: str) -> list[dict[str, Any]]:
-    (topic,) = admin.describe_topics([name])
+    described = admin.describe_topics([name])
+    if len(described) != 1:
+        raise kafka_errors.KafkaProtocolError(f"an answer about {len(described)} topics, where one was asked about")
+    topic = described[0]
     if topic["error_code"]:
         raise _unknown_topic(name, _names(admin))
     return sorted(topic["partitions"], key=lambda partition: int(partition["partition_index"]))

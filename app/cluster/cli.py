@@ -14,7 +14,7 @@ from streaming_lab.cluster.base import ClusterError
 from streaming_lab.cluster.embedded import client, state
 from streaming_lab.cluster.embedded.start_stop import forget_cluster, stop_cluster
 from streaming_lab.cluster.embedded.state import State
-from streaming_lab.paths import describe_full_disk
+from streaming_lab.paths import describe_missing_space
 from streaming_lab.processes import ProcessId, is_alive
 from streaming_lab.reader.decode import native
 
@@ -116,13 +116,13 @@ def _address(options: argparse.Namespace) -> int:
 
 def _status() -> int:
     files = [state.state_file(name) for name in state.instance_names()]
-    texts = [text for file in files if (text := describe_cluster(file))]
+    texts = [text for file in files if (text := describe_state_file(file))]
     for text in texts or ["no cluster runs; start one: python3 scripts/cluster.py start"]:
         _say(text)
     return 0 if texts else 1
 
 
-def describe_cluster(file: Path) -> str:
+def describe_state_file(file: Path) -> str:
     """What `status` says of the cluster of one state file; nothing when none of its processes is left."""
     stop, found = "python3 scripts/cluster.py stop", state.read_state(file)
     if place := state.find_elsewhere(file):
@@ -143,7 +143,7 @@ def lines(one: State) -> list[str]:
     age = timedelta(seconds=max(0, int(time.time() - one.started_at)))
     died = ", ".join(f"broker {broker.id}" for broker in one.dead_brokers)
     lost = ", ".join(f"broker {broker.id}" for broker in one.lost_brokers)
-    full = describe_full_disk(Path(one.run))
+    full = describe_missing_space(Path(one.run))
     return [
         f"Kafka {one.version or '?'}, {one.status} for {age}, profile {one.profile}",
         *([f"  broken: {died} died; end it: python3 scripts/cluster.py stop"] if died else []),
@@ -177,8 +177,8 @@ def _stop() -> int:
     ended, elsewhere = 0, None
     for name in list(state.instance_names()):
         file = state.state_file(name)
-        found = state.read_state(file)
         try:
+            found = state.read_state(file)
             end = stop_cluster(file, _say)
         except ClusterError as error:
             elsewhere = error  # raised after the others have been stopped

@@ -61,19 +61,24 @@ def run_name(name: str, kind: str = "embedded") -> str:
 
 def name_with_id(name: str) -> str:
     """`name` with the id of this run."""
-    return f"{name}-{os.environ.get(settings.RUN) or process_id()}"
+    return f"{name}-{os.environ.get(settings.RUN_ID) or process_id()}"
 
 
 @functools.cache
+def new_id() -> str:
+    """Eight letters and digits that no other run has."""
+    return uuid.uuid4().hex[:8]
+
+
 def process_id() -> str:
     """The id of a run that no report started: this process's own."""
-    return uuid.uuid4().hex[:8]
+    return new_id()
 
 
 def is_alone(kind: str) -> bool:
     """Is this run the only one with the plain names? A report has asked for all its kernels."""
-    if settings.RUN in os.environ:
-        return kind in os.environ.get(settings.ALONE, "").split(",")
+    if settings.RUN_ID in os.environ:
+        return kind in os.environ.get(settings.RUN_ALONE, "").split(",")
     return claim_for_process(kind)
 
 
@@ -104,7 +109,7 @@ def claim_names(kind: str, *, shared: bool = False) -> int | None:
 def note_topic(cluster: Cluster, name: str) -> None:
     """Note a topic on somebody else's brokers for its deletion: by the report, or at this process's end."""
     build = os.environ.get(settings.BUILD.name)
-    if settings.RUN in os.environ and build:
+    if settings.RUN_ID in os.environ and build:
         with Path(build, TOPICS_FILE).open("a", encoding="utf-8") as file:
             file.write(f"{name}\n")
     else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, librdkafka_settings
@@ -111,6 +111,7 @@ class Confirmed(EventLog):
         self._acknowledged = Acknowledged()
         self._producer: IdempotentProducer | None = None
         self._dead: list[Unanswered] = []
+        self._cause = ""  # the last error that ended a delivery; those that were purged along with it share it
         self._behind: list[Unanswered] | None = None  # events that wait until those before them were sent again
         self._watch = StallWatch(self.connection, self.topic)
         self._watching: threading.Thread | None = None
@@ -174,7 +175,9 @@ class Confirmed(EventLog):
             self._settle(outcome, True)
             outcome.decide(True)
         elif not self._stopping.is_set():
-            outcome.why = str(error)
+            if not _is_purged(error):
+                self._cause = str(error)
+            outcome.why = self._cause or str(error)
             if message is not None and message.offset() is not None:
                 outcome.lower(message.partition(), message.offset())
             if producer.silent:
@@ -263,6 +266,9 @@ class Confirmed(EventLog):
         if outcome.decide(delivered, outcome.why) and not delivered:  # a waiting request counts as refused
             self._count("failed", why=outcome.why)
 
+    def _waits_for(self) -> str:
+        return self._watch.reason
+
     def _close(self, deadline: float) -> list[str]:
         assert self._producer is not None
         while len(self.in_flight) and (left := deadline - time.monotonic()) > 0:
@@ -274,6 +280,10 @@ class Confirmed(EventLog):
             if thread is not None:
                 thread.join(max(CHECK_TIMEOUT, deadline - time.monotonic()))
         return self.in_flight.ids()
+
+
+def _is_purged(error: Any) -> bool:
+    return isinstance(error, KafkaError) and error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 
 
 def _lowest(outcomes: list[DeliveryFuture]) -> dict[int, int]:

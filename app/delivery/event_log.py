@@ -175,7 +175,7 @@ class EventLog(ABC):
         self.unsent: list[str] = []
         self.unnamed = 0  # undelivered events that `unsent` has no room for
         self._tally = dict.fromkeys(("accepted", "acknowledged", "failed", "unknown", "relayed", "refused"), 0)
-        self.last_reasons: dict[str, str] = {}  # count -> why its last event was failed, refused or unknown
+        self._reasons: dict[str, str] = {}  # count -> why its last event is in it
         self._lock = threading.Lock()  # guards the tally; held for a few instructions only
         self._connect_once = ConnectOnce(self._open)
 
@@ -205,6 +205,13 @@ class EventLog(ABC):
         """The counts of this moment; running requests change them."""
         with self._lock:
             return Counts(queued=self.queued, **self._tally)
+
+    @property
+    def last_reasons(self) -> dict[str, str]:
+        """By count (failed, refused, unknown): why its last event is in it; `queued`: what waiting events wait for."""
+        with self._lock:
+            found = dict(self._reasons)
+        return {**found, "queued": waits_for} if self.queued and (waits_for := self._waits_for()) else found
 
     @property
     def queued(self) -> int:
@@ -263,11 +270,15 @@ class EventLog(ABC):
     def _close(self, deadline: float) -> list[str]:
         """Drain until `deadline` (monotonic seconds), release everything, return the ids of undelivered events."""
 
+    def _waits_for(self) -> str:
+        """Why no waiting event is acknowledged, as far as it is known."""
+        return ""
+
     def _count(self, name: str, by: int = 1, why: str = "") -> None:
         with self._lock:
             self._tally[name] += by
             if why:
-                self.last_reasons[name] = why[:LONGEST_REASON]
+                self._reasons[name] = why[:LONGEST_REASON]
 
     def _reserve(self, token: object, event_id: str, value: bytes) -> None:
         if not self.in_flight.add(token, event_id, value):

@@ -82,8 +82,9 @@ class Outbox(EventLog):
 
     def ready(self) -> bool:
         """Does the file have room for an event? The broker may be away."""
-        free = self._file is None or (self._file.has_room() and self._file.intact)
-        return free and not self._connect_once.closed
+        if self._connect_once.closed:
+            return False
+        return self._file is None or (self._file.has_room() and self._file.intact)
 
     @property
     def keeps_unsent(self) -> bool:
@@ -182,6 +183,9 @@ class Outbox(EventLog):
     def _refuse(self, batch: list[tuple[DeliveryFuture, Row]], error: sqlite3.Error) -> None:
         for outcome, _ in batch:
             outcome.decide(False, str(error))
+
+    def _waits_for(self) -> str:
+        return self._relay.waits_for if self._relay is not None else ""
 
     def _close(self, deadline: float) -> list[str]:
         assert self._file is not None

@@ -14,7 +14,7 @@ from streaming_lab.errors import LabError
 Row: TypeAlias = tuple[str, str, bytes]  # event id, key, value
 
 SQLITE_PAGE = 4096  # bytes; SQLite's default
-READ = 1 << 20  # bytes of values in one read, plus one row
+READ_BYTES = 1 << 20  # bytes of values in one read, plus one row
 _SMALLEST = 16  # pages; fewer would not hold the tables
 
 _SCHEMA = """
@@ -126,7 +126,7 @@ class OutboxStore:
             for row in found:
                 rows.append(row)
                 size += len(row[2])
-                if size > READ:
+                if size > READ_BYTES:
                     break
         return rows
 

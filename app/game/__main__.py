@@ -85,7 +85,8 @@ def _serve(options: argparse.Namespace, connection: Connection) -> int:
     except BaseException:
         log.close(timeout=0)
         raise
-    return _exit_report(log, log.close(max(0.0, deadline - time.monotonic())), options.way)
+    waits_for = log.last_reasons.get("queued", "")
+    return _exit_report(log, log.close(max(0.0, deadline - time.monotonic())), options.way, waits_for)
 
 
 def _create_app(options: argparse.Namespace, log: EventLog, history: History) -> tuple[Flask, str]:
@@ -127,12 +128,14 @@ def _history(options: argparse.Namespace, connection: Connection, log: EventLog)
     return read_history(connection, options.topic, log)
 
 
-def _exit_report(log: EventLog, left: int, way: str) -> int:
+def _exit_report(log: EventLog, left: int, way: str, waits_for: str) -> int:
     """Print the undelivered events and their fate, and why others failed; returns the exit code."""
     if reason := log.last_reasons.get("failed"):
-        print(f"failed: {log.counts.failed} event(s); the last reason: {reason}", file=sys.stderr)
+        print(f"failed: {counted(log.counts.failed, 'event')}; the last reason: {reason}", file=sys.stderr)
     if not left:
         return 0
+    if waits_for:
+        print(f"waiting: {counted(left, 'event')}; the reason: {waits_for}", file=sys.stderr)
     fate = f"left in the {way} for the next start" if log.keeps_unsent else "not delivered"
     print(f"{counted(left, 'event')} {fate}:", *log.unsent, sep="\n  ", file=sys.stderr)
     if log.unnamed:

@@ -9,8 +9,7 @@ from typing import Any
 
 from streaming_lab.wording import visible
 
-LONGEST_LINE = 10_000  # characters
-LINE_OVERHEAD = 60  # bytes of a Python text beside its characters
+LONGEST_KEPT = 10_000  # characters
 
 _here = threading.local()  # .lines: the stream for this thread's prints while the thread serves a request
 _installing = threading.Lock()
@@ -21,8 +20,7 @@ _users = 0
 class BoundedLines:
     """The newest lines of a log, bounded in lines and in bytes; threads may append as they like.
 
-    A line over `LONGEST_LINE` characters is cut; the lines' characters are escapes or ASCII for the most part, so
-    that `most_bytes` counts characters.
+    A line over `LONGEST_KEPT` characters is cut.
     """
 
     def __init__(self, most: int, most_bytes: int) -> None:
@@ -33,12 +31,12 @@ class BoundedLines:
         self._lock = threading.Lock()
 
     def append(self, line: str) -> None:
-        line = cut(line, LONGEST_LINE)
+        line = cut(line, LONGEST_KEPT)
         with self._lock:
             self._lines.append(line)
-            self._bytes += len(line) + LINE_OVERHEAD
+            self._bytes += sys.getsizeof(line)
             while len(self._lines) > self._most or self._bytes > self._most_bytes:
-                self._bytes -= len(self._lines.popleft()) + LINE_OVERHEAD
+                self._bytes -= sys.getsizeof(self._lines.popleft())
 
     def extend(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -51,7 +49,7 @@ class BoundedLines:
 
 def cut(text: str, most: int) -> str:
     """`text`, or its first `most` characters and how many follow."""
-    return text if len(text) <= most else f"{text[:most]}… and {len(text) - most:,} characters more"
+    return text if len(text) <= most else f"{text[:most]}... and {len(text) - most:,} characters more"
 
 
 class VisibleStream:

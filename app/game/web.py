@@ -81,6 +81,7 @@ LONGEST_HEADER = 200  # characters of Host and User-Agent that an event keeps
 LARGEST_BODY = 4096  # bytes
 TRACEBACK = "this is a bug of the game; its standard error (or `printed` of its server) has the traceback"
 OWN_PAGES = "a browser may play from the address line or from this game's own pages, not from another site"
+OWN_SITES = ["same-origin", "none"]  # Sec-Fetch-Site of the game's own pages, and of an address typed by hand
 PATHS = {action: one.path for action, one in ACTIONS.items()}
 
 
@@ -150,7 +151,7 @@ def _check_site(environ: Mapping[str, str], hosts: Collection[str]) -> None:
     """
     host = environ.get("HTTP_HOST", "")
     site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
-    if site is not None and site not in ("none", "same-origin"):
+    if site is not None and site not in OWN_SITES:
         raise RuleBroken("Sec-Fetch-Site", site, OWN_PAGES, 403)
     if origin is not None and origin.partition("://")[2] != host:
         raise RuleBroken("Origin", origin, OWN_PAGES, 403)

@@ -30,23 +30,25 @@ def read_batches(
 ) -> Iterator[pa.Table]:
     """The rows of `read_topic` as Arrow tables, one after another, for a topic that is larger than memory.
 
-    Everything in flight takes about `memory` bytes, unless a single record batch is larger. The codec's ratio is
-    learned from the answers so far: an answer that inflates much further than those before, or a first answer that
-    inflates to more than 50 times its size, takes more. Through the consumer (TLS, SASL) kafka-python's own buffers
-    add up to 50 MB.
+    Everything in flight takes about `memory` bytes, unless a single record batch is larger: answers that inflate
+    further than expected are decoded and handed out in pieces. Through the consumer (TLS, SASL) kafka-python's own
+    buffers add up to 50 MB.
 
     Tables come in each partition's order, with the partition as first column; without a schema, later tables may have
     more or wider columns. `on_rejected(partition, decoded)` gets the rejects and tombstones as they come; without
-    `on_rejected`, a reject raises a `LabError` and tombstones are skipped.
+    `on_rejected`, a reject raises a `LabError` and tombstones are skipped. A record batch that inflates to more than
+    `batch_limit` bytes (256 MB) is a reject, or without `on_rejected` the error `BatchTooLarge`.
     """
     columns = None if columns is None else list(columns)
     answer = min(ANSWER_BYTES, max(memory // _COPIES, _LEAST))
+    wanted.setdefault("oversized", "error" if on_rejected is None else "reject")
     with RecordSource(ReadRequest(connection, topic, **wanted)) as source:
-        pipeline = Pipeline(Planner.of(schema, columns), select_decoder(decoder).decode)
-        for part in pipeline.parts(source.responses(source.ranges, answer=answer, inflated=True)):
+        pipeline = Pipeline(Planner.of(schema, columns), select_decoder(decoder).decode, answer)
+        for part in pipeline.parts(source.responses(source.ranges, answer, answer=answer, inflated=True)):
             _report_rejects(part, on_rejected)
             if part.decoded.table.num_rows:
                 yield select_columns(with_partition(part.decoded.table, part.partition), part.plan, columns)
+            del part  # not kept while the next one is decoded
 
 
 def _report_rejects(part: Part, on_rejected: Callable[[int, Decoded], None] | None) -> None:

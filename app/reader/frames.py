@@ -16,8 +16,10 @@ import pyarrow as pa
 
 from streaming_lab.client.connection import Connection
 from streaming_lab.client.topics import Ranges
+from streaming_lab.reader.causes import group_by_cause
 from streaming_lab.reader.decode import infer
 from streaming_lab.reader.decode.batches import Reject
+from streaming_lab.reader.decode.codecs import INFLATED_LIMIT
 from streaming_lab.reader.decode.schema import TEXT, Plan, Schema
 from streaming_lab.reader.fetch.request import ReadRequest, RecordSource
 from streaming_lab.reader.pipeline import Part, Pipeline, Planner, ResultBuilder, select_columns, select_decoder
@@ -43,8 +45,10 @@ class TopicFrame:
     is not UTF-8 the column holds objects, and that key its bytes), then the payload's columns: Int64, float64, boolean,
     str, datetime64[us, UTC], and objects for columns that hold any JSON. Sorted by partition and offset.
     `rejects`: partition, offset, reason, raw (the first 64 KiB of the value; the reason says when there is more).
+    A batch that inflates beyond `batch_limit` is one reject at its first offset, without bytes.
     `tombstones`: partition, offset, key. `mixed`: column -> kind of JSON value -> count, where there are several kinds.
-    `decoder` names the decoder (native, python or consumer) and the reason for it.
+    `decoder` names the decoder (native, python or consumer) and the reason for it. `notes` are sentences about what the
+    frames do not show: a partition that begins above offset 0, when the read began at the beginning.
     """
 
     events: pd.DataFrame
@@ -54,10 +58,29 @@ class TopicFrame:
     mixed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     aborted: int = 0
     decoder: str = "python"
+    notes: tuple[str, ...] = ()
+
+    def causes(self) -> pd.DataFrame:
+        """The rejects in bulk: count, cause and hint of each cause, the most frequent first, and its first place."""
+        return reject_causes(self.rejects)
+
+
+def reject_causes(rejects: pd.DataFrame) -> pd.DataFrame:
+    """A row for each cause of these rejects: count, cause, hint ("" where there is none), and its first place."""
+    names = ["count", "cause", "hint", "partition", "offset"]
+    places = rejects[["partition", "offset", "reason", "raw"]].itertuples(index=False, name=None)
+    found = [[getattr(cause, name) for name in names] for cause in group_by_cause(places)]
+    kinds = {"count": "int64", "cause": "str", "hint": "str", "partition": "int32", "offset": "int64"}
+    return pd.DataFrame(found, columns=names).astype(kinds)
 
 
 def build_frames(
-    gathered: ResultBuilder, plan: Plan, ranges: Ranges, decoder: str, columns: Iterable[str] | None
+    gathered: ResultBuilder,
+    plan: Plan,
+    ranges: Ranges,
+    decoder: str,
+    columns: Iterable[str] | None,
+    notes: tuple[str, ...] = (),
 ) -> TopicFrame:
     """The frames of a finished read; `gathered` is empty afterwards."""
     table = gathered.table(plan)
@@ -73,6 +96,7 @@ def build_frames(
         {name: kinds for name, kinds in counts.items() if len(kinds.keys() - {"missing"}) > 1},
         gathered.aborted,
         decoder,
+        notes,
     )
 
 
@@ -147,7 +171,8 @@ def read_topic(
     only these and the required ones are judged. `limit` ends the read, and its ranges, at that many events, partition
     by partition. `ranges` (partition -> [start, end)) says what to read, or `start` and `end`: an offset, one per
     partition, or an aware datetime. `isolation` is read_uncommitted or read_committed, `timeout` the seconds for all of
-    it (60). `decoder` is auto, native or python.
+    it (60). `decoder` is auto, native or python. A record batch that inflates to more than `batch_limit` bytes (256 MB)
+    is the error `BatchTooLarge`, or with oversized="reject" one reject for the whole batch.
 
     Raises `UnknownTopic`, `BrokerUnavailable`, `AccessDenied`, `ReadTimeout`, `OffsetOutOfRange` or `CorruptBatch`,
     each with what is missing.
@@ -162,13 +187,25 @@ def read_topic(
                 gathered.add(part)
         else:
             ranges = _LimitedRead(source, pipeline, gathered, limit).read()
-        return build_frames(gathered, pipeline.planner.plan, ranges, source.decoder or chosen.name, columns)
+        return build_frames(
+            gathered, pipeline.planner.plan, ranges, source.decoder or chosen.name, columns, source.notes
+        )
 
 
-def read_text(connection: Connection, topic: str, *, ranges: Ranges | None = None, timeout: float = 60.0) -> list[str]:
-    """The values as lines of text, by partition and offset, as kcat prints them; bytes that are not UTF-8 as \\xNN."""
+def read_text(
+    connection: Connection,
+    topic: str,
+    *,
+    ranges: Ranges | None = None,
+    timeout: float = 60.0,
+    batch_limit: int = INFLATED_LIMIT,
+) -> list[str]:
+    """The values as lines of text, by partition and offset, as kcat prints them; bytes that are not UTF-8 as \\xNN.
+
+    A record batch that inflates to more than `batch_limit` bytes is the error `BatchTooLarge`.
+    """
     lines: dict[int, list[str]] = {}
-    with RecordSource(ReadRequest(connection, topic, ranges, timeout=timeout)) as source:
+    with RecordSource(ReadRequest(connection, topic, ranges, timeout=timeout, batch_limit=batch_limit)) as source:
         for response in source.responses(source.ranges):
             for partition, indexed in response.indexed():
                 values = indexed.records.values(len(indexed.records))

@@ -35,11 +35,11 @@ def select_decoder(name: str) -> Decoder:
     if name not in ("auto", "native", "python"):
         raise LabError(f"decoder {name!r} is unknown", "Use auto, native or python.")
     if name != "python" and native.core_available():
-        return Decoder(native.decode_chunk_native, "native", ANSWER_BYTES)
+        return Decoder(native.decode_pieces_native, "native", ANSWER_BYTES)
     if name == "native":
         raise LabError(f"the native decoder is not there: {native.core_status()}", "Use decoder='auto'.")
     why = "asked for" if name == "python" else native.core_status()
-    return Decoder(python.decode_chunk, f"python: {why}", _PURE)
+    return Decoder(python.decode_pieces, f"python: {why}", _PURE)
 
 
 SAMPLE = 200  # values of each chunk of the first answer with values, to infer a schema; later rows widen it
@@ -82,23 +82,68 @@ class Part:
     decoded: Decoded
 
 
+class _Task:
+    """The decoding of one response in a thread, up to `budget` bytes of columns at a time."""
+
+    def __init__(
+        self, plan: Plan, response: Response, decode: Decode, budget: int | None, pool: ThreadPoolExecutor
+    ) -> None:
+        self.plan, self.size, self.finished = plan, 0, False
+        self._response, self._budget, self._pool = response, budget, pool
+        self._pieces = response.decoded(plan, decode)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Decode the next pieces."""
+        self._future: Future[list[tuple[int, Decoded]]] = self._pool.submit(self._decode)
+
+    def pieces(self) -> list[tuple[int, Decoded]]:
+        """The decoded pieces, when they are ready; the task keeps none of them."""
+        future, self._future = self._future, Future()
+        return future.result()
+
+    def _decode(self) -> list[tuple[int, Decoded]]:
+        self.size, found = 0, []
+        try:
+            for partition, decoded in self._pieces:
+                found.append((partition, decoded))
+                self.size += decoded.table.nbytes
+                if self._budget is not None and self.size >= self._budget:
+                    return found
+            self.finished = True
+        except BaseException:
+            self.finished = True
+            raise
+        finally:
+            if self.finished:
+                self._response.done()
+        return found
+
+
 @dataclass
 class Pipeline:
-    """Decodes responses in threads, a few ahead, and hands out their parts in the order of the responses."""
+    """Decodes responses in threads, a few ahead, and hands out their parts in the order of the responses.
+
+    With a `budget` (bytes of a response's columns) a response is decoded in pieces, each when the piece before has been
+    handed out. The number of responses ahead then grows from none, and falls back to none with each piece that is
+    larger than the budget.
+    """
 
     planner: Planner
-    decode: Decode = python.decode_chunk
-    _running: deque[tuple[Plan, Future[list[tuple[int, Decoded]]]]] = field(default_factory=deque)
+    decode: Decode = python.decode_pieces
+    budget: int | None = None
+    _running: deque[_Task] = field(default_factory=deque)
+    _ahead: int = _AHEAD
 
     def parts(self, responses: Iterator[Response]) -> Generator[Part, None, None]:
-        """One part per chunk, its rows by offset; close it to stop early."""
+        """One part per piece of a chunk, its rows by offset; close it to stop early."""
+        self._ahead = _AHEAD if self.budget is None else 0
         with ThreadPoolExecutor(_THREADS, "decode") as pool:
             try:
                 for response in responses:
                     self.planner.sample(response)
-                    plan = self.planner.plan
-                    self._running.append((plan, pool.submit(_decoded, response, plan, self.decode)))
-                    if len(self._running) > _AHEAD:
+                    self._running.append(_Task(self.planner.plan, response, self.decode, self.budget, pool))
+                    while len(self._running) > self._ahead:
                         yield from self._next()
                 while self._running:
                     yield from self._next()
@@ -106,10 +151,18 @@ class Pipeline:
                 self._running.clear()
 
     def _next(self) -> Iterator[Part]:
-        plan, future = self._running.popleft()
-        for partition, decoded in future.result():
-            part = Part(partition, plan, decoded)
-            yield self._with_strays(part) if decoded.strays else part
+        task = self._running.popleft()
+        while True:
+            found = task.pieces()
+            while found:  # whatever has been handed out is not kept
+                part = Part(found[0][0], task.plan, found.pop(0)[1])
+                yield self._with_strays(part) if part.decoded.strays else part
+                del part
+            if self.budget is not None:
+                self._ahead = min(_AHEAD, self._ahead + 1) if task.size <= 2 * self.budget else 0
+            if task.finished:
+                return
+            task.go_on()
 
     def _with_strays(self, part: Part) -> Part:
         """The same part in a widened plan, its wide rows in their places."""
@@ -122,13 +175,6 @@ class Pipeline:
         table = table.take(pc.sort_indices(table["offset"]))
         rejects = [*others.rejects, *found.rejects]
         return Part(part.partition, plan, replace(others, table=table, rejects=rejects, strays=[]))
-
-
-def _decoded(response: Response, plan: Plan, decoder: Decode) -> list[tuple[int, Decoded]]:
-    try:
-        return response.decoded(plan, decoder)
-    finally:
-        response.done()
 
 
 REJECT_BYTES = 64 << 10  # bytes of a reject's value that are kept

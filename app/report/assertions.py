@@ -14,7 +14,7 @@ LONGEST_VALUE = 160  # characters of one value
 PURE = {
     one.__name__: one for one in (len, set, list, tuple, sorted, sum, min, max, any, all, abs, round, str, int, float)
 }
-READ: tuple[type[ast.AST], ...] = (
+READABLE: tuple[type[ast.AST], ...] = (
     ast.Name,
     ast.Attribute,
     ast.Subscript,
@@ -25,7 +25,7 @@ READ: tuple[type[ast.AST], ...] = (
     ast.Set,
     ast.Call,
 )
-READ += (ast.keyword, ast.UnaryOp, ast.BinOp, ast.operator, ast.unaryop, ast.Slice)
+READABLE += (ast.keyword, ast.UnaryOp, ast.BinOp, ast.operator, ast.unaryop, ast.Slice)
 
 
 def explain_assertion(trace: TracebackType | None) -> str:
@@ -58,7 +58,7 @@ def values_in(test: ast.expr, names: Mapping[str, Any]) -> Iterator[tuple[str, s
     for part in compared_parts(test):
         if isinstance(part, ast.Constant):
             continue
-        if all(isinstance(node, READ) for node in ast.walk(part)) and only_pure_calls(part, names):
+        if all(isinstance(node, READABLE) for node in ast.walk(part)) and only_pure_calls(part, names):
             try:
                 value = eval(compile(ast.Expression(part), "<assertion>", "eval"), {**names, **PURE})  # noqa: S307
             except Exception:  # noqa: S112  (the value is only an extra)

@@ -22,7 +22,7 @@ PROGRAM = "python3 scripts/report.py"
 HELP = """\
 A chapter is a file notebooks/NN-name.ipynb. It runs in the folder notebooks/, where its relative paths begin, with
 the clock at UTC. A run takes the place of the last report when it ends; earlier ones are in build/runs/."""
-CELL, RUN = 600.0, 1800.0  # seconds; more where a parameter multiplies the work
+CELL_LIMIT, RUN_LIMIT = 600.0, 1800.0  # seconds; more where a parameter multiplies the work
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,8 +87,9 @@ def parser(known: dict[str, Parameter]) -> Parser:
     made.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter"
     )
-    made.add_argument("--cell-timeout", type=positive, metavar="S", help=f"seconds for one cell (default: {CELL:.0f})")
-    made.add_argument("--timeout", type=positive, metavar="S", help=f"seconds for the whole run (default: {RUN:.0f})")
+    seconds: dict[str, Any] = {"type": positive, "metavar": "S"}
+    made.add_argument("--cell-timeout", **seconds, help=f"seconds for one cell (default: {CELL_LIMIT:.0f})")
+    made.add_argument("--timeout", **seconds, help=f"seconds for the whole run (default: {RUN_LIMIT:.0f})")
     made.add_argument("--pdf", action="store_true", help="print the page to build/report.pdf, with Chromium or Chrome")
     made.add_argument("--paper", choices=PAPERS, default="A4", help="of the PDF (default: A4)")
     return made
@@ -118,8 +119,8 @@ def start(
         given=given,
         build=build_folder().resolve(),
         command=shlex.join(["python3", "scripts/report.py", *arguments]),
-        cell_timeout=options.cell_timeout or CELL * times,
-        timeout=options.timeout or RUN * times,
+        cell_timeout=options.cell_timeout or CELL_LIMIT * times,
+        timeout=options.timeout or RUN_LIMIT * times,
     )
     with Progress() as progress:
         result, folder = run_report(plan, progress)

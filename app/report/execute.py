@@ -114,6 +114,7 @@ class Execution:
         return record.Failure(kind, problem, self.ids[self.current], self.numbers[self.current])
 
 
+LOG_LINES = 8  # of a dead kernel's log
 CELL_GRACE = 0.7  # seconds in which an interrupted cell may say where it was
 logger = logging.getLogger("papermill")
 
@@ -269,14 +270,21 @@ def notebook_outcome(execution: Execution, run: Callable[[], None]) -> record.Fa
     except RuntimeError as error:  # jupyter_client: the kernel died before it answered, or did not answer in time
         if execution.seconds or execution.current is not None:
             raise
-        return record.Failure("kernel death", f"the kernel did not start: {error}")
+        problem = "\n".join([f"the kernel did not start: {error}", *kernel_log_tail(execution.kernels.log)])
+        return record.Failure("kernel death", problem)
     return None
 
 
 def kernel_died(execution: Execution) -> record.Failure:
-    """The failure of a chapter whose kernel died: its exit status and the last line of its log."""
+    """The failure of a chapter whose kernel died: its exit status and the end of the kernels' log."""
     execution.failed = execution.current
     end = run_sync(describe_exit)(execution.kernels.last)
-    log = execution.kernels.log
-    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] if log.exists() else []
-    return execution.failure("kernel death", "; ".join([f"the kernel died: {end}", *said]))
+    return execution.failure(
+        "kernel death", "\n".join([f"the kernel died: {end}", *kernel_log_tail(execution.kernels.log)])
+    )
+
+
+def kernel_log_tail(log: Path) -> list[str]:
+    """The last lines of a log, or none."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
+    return ["The end of its log:", *lines[-LOG_LINES:]] if lines else []

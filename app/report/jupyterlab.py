@@ -23,7 +23,7 @@ KERNEL = {
     "language": "python",
     "env": {"PYTHONPATH": str(SOURCE)},
 }
-LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+JUPYTERLAB_OVERRIDES = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 CONTENTS = "streaming_lab.report.chapter_contents.ChapterContents"
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def jupyter_folder(home: Path) -> Path:
     """Write the kernel and JupyterLab's default settings where only this JupyterLab looks; return that folder."""
     folder = home / "jupyter"
-    files = {"kernels/python3/kernel.json": KERNEL, "labconfig/default_setting_overrides.json": LAB_SETTINGS}
+    files = {"kernels/python3/kernel.json": KERNEL, "labconfig/default_setting_overrides.json": JUPYTERLAB_OVERRIDES}
     try:
         for name, content in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -101,6 +101,8 @@ def assemble_record(
     """The record of a run whose chapters have ended."""
     ledger, problems = read_ledger(plan.build)
     status, reason = run_verdict(results, ledger, problems)
+    if stopped and stopped.kind == "set-up":
+        reason = stopped.problem
     code = STOPPED.get(stopped.kind, 1) if stopped else 0 if status == "passed" else 1
     return record.Run(
         status=status,  # type: ignore[arg-type]
@@ -119,6 +121,7 @@ def assemble_record(
         hashes=facts.hashes,
         cluster=record.load_result(plan.build, "cluster"),
         ranges=record.load_result(plan.build, "ranges"),
+        losses=record.load_result(plan.build, "losses"),
         decoder=decoder_fact(),
         machine=machine_facts(),
     )

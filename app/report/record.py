@@ -69,6 +69,7 @@ class Run:
     hashes: Mapping[str, str]
     cluster: Mapping[str, Any] | None = None
     ranges: Mapping[str, Any] | None = None
+    losses: Mapping[str, Any] | None = None
     decoder: str | None = None
     machine: str = ""
     format: int = field(default=FORMAT)

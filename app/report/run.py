@@ -47,9 +47,11 @@ class RunState:
 
     def skip(self, chapter: Chapter, why: record.Failure) -> None:
         """Record that `chapter` did not run, and why."""
-        self.results.append(record.ChapterRecord(chapter.name, chapter.number, chapter.title, "skipped", 0.0, (), why))
-        if why is not self.stopped:  # the verdict tells once what stopped the run
+        if why is not self.stopped:
             self.progress.say(f"{chapter.number} {chapter.title}: did not run, because {why.problem}")
+        elif why.kind == "set-up":  # the verdict tells the whole error, once
+            why = record.Failure("set-up", "there is no cluster")
+        self.results.append(record.ChapterRecord(chapter.name, chapter.number, chapter.title, "skipped", 0.0, (), why))
 
     def cut_off(self, execution: Any) -> None:
         """Record a chapter that Ctrl-C ended, with the cells that ran."""
@@ -148,7 +150,7 @@ def claim_plain_names(plan: RunPlan) -> dict[str, int]:
 
 def run_environment(claims: Mapping[str, int]) -> dict[str, str]:
     """The run's id, and where its kernels may use plain names."""
-    return {settings.RUN: uuid.uuid4().hex[:8], settings.ALONE: ",".join(claims)}
+    return {settings.RUN_ID: uuid.uuid4().hex[:8], settings.RUN_ALONE: ",".join(claims)}
 
 
 def leave_cluster(state: RunState, cluster: Any) -> None:

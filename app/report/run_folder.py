@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -123,8 +124,10 @@ def archive_report(build: Path) -> None:
     paths = report_files(build)
     if not paths:
         return
-    started = read_record(build).get("started") or datetime.fromtimestamp(paths[0].stat().st_mtime, UTC).isoformat()
-    name = datetime.fromisoformat(started).strftime("%Y%m%dT%H%M%SZ")
+    started = datetime.fromtimestamp(paths[0].stat().st_mtime, UTC)
+    with suppress(KeyError, TypeError, ValueError):  # a record of another version, or damaged
+        started = datetime.fromisoformat(read_record(build)["started"])
+    name = f"{started:%Y%m%dT%H%M%SZ}"
     target = build / "runs" / name
     while (target / "run.json").exists():
         target = target.with_name(f"{target.name}-again")
@@ -135,13 +138,14 @@ def archive_report(build: Path) -> None:
 
 def report_files(build: Path) -> list[Path]:
     """The files of the report in `build`: the usual names, the notebooks, and each file that the record has."""
-    hashed = [name.removeprefix("build/") for name in read_record(build).get("hashes", {}) if name.startswith("build/")]
-    names = [*RESULTS, *(name for name in hashed if Path(name).name == name)]
+    hashed = [str(name) for name in read_record(build).get("hashes") or ()]
+    hashed = [name.removeprefix("build/") for name in hashed if name.startswith("build/")]
+    names = [*RESULTS, *(name for name in hashed if name and Path(name).name == name)]
     names += [path.name for path in sorted(build.glob("[0-9]*-*.ipynb"))]
     return [build / name for name in dict.fromkeys(names) if (build / name).exists()]
 
 
-def read_record(folder: Path) -> dict[str, str]:
+def read_record(folder: Path) -> dict[str, Any]:
     """The record of the run in `folder`, or nothing."""
     with suppress(OSError, ValueError):
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import set_up
 from streaming_lab.cluster import Cluster, attach
@@ -78,6 +78,31 @@ def free_mb() -> int:
     import psutil
 
     return int(psutil.virtual_memory().available / (1 << 20))
+
+
+class Peak:
+    """The largest resident memory of this process while the block runs, and the memory before."""
+
+    def __init__(self, look: float) -> None:
+        import psutil
+
+        self._process, self._look = psutil.Process(), look
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.before = self.highest = self._process.memory_info().rss
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self._look):
+            self.highest = max(self.highest, self._process.memory_info().rss)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self.highest = max(self.highest, self._process.memory_info().rss)
 
 
 def _processor() -> str:

@@ -48,9 +48,9 @@ class StartRequest:
     pid: int | None
     grace: float
     keep: bool
-    digest: str = ""  # SHA-256 of the start-up cache, where there is one
     auto_create: bool = False
     kept: str = ""  # the folder of data that outlive the cluster, if they do
+    digest: str = ""  # SHA-256 of the start-up cache, where there is one
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists, for JSON."""

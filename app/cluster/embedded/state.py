@@ -17,7 +17,7 @@ from streaming_lab.paths import lab_home
 from streaming_lab.processes import Place, ProcessId, find_place, identify_process, is_alive, is_alive_by_clock, locate
 
 LARGEST = 1e12  # of the numbers in a state file
-RUN_NAME = re.compile(r"\d{8}-\d{6}-\d+")  # UTC date and time of the start, pid of the supervisor
+RUN_FOLDER_NAME = re.compile(r"\d{8}-\d{6}-\d+")  # UTC date and time of the start, pid of the supervisor
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ def _read_kind(kind: Any, data: Any) -> Any:
     """`data`, as JSON gave it, as a value of a type: a record, an optional, a tuple, a literal or a plain one."""
     if is_dataclass(kind) and isinstance(kind, type) and isinstance(data, dict):
         hints = get_type_hints(kind)
-        there = [field.name for field in fields(kind) if field.default is MISSING or field.name in data]
-        if all(name in data for name in there):
-            return kind(**{name: _read_kind(hints[name], data[name]) for name in there})
+        known = {field.name: field.default for field in fields(kind)}
+        if all(name in data or default is not MISSING for name, default in known.items()):
+            return kind(**{name: _read_kind(hints[name], data[name]) for name in known if name in data})
     elif isinstance(kind, types.UnionType):
         for one in get_args(kind):
             with contextlib.suppress(ValueError):
@@ -215,7 +215,7 @@ def run_folder(file: Path) -> Path | None:
     data = _read_json(file)
     run = data.get("run") if isinstance(data, dict) else None
     name = Path(run).name if isinstance(run, str) else ""
-    return file.parent / "run" / name if RUN_NAME.fullmatch(name) else None
+    return file.parent / "run" / name if RUN_FOLDER_NAME.fullmatch(name) else None
 
 
 class StateFile:

@@ -213,7 +213,7 @@ typedef struct {
 } Columns;
 
 /* What a walk came to. */
-typedef enum { END = 0, HAND_OVER = 1, MALFORMED = 2, NO_MEMORY = 3 } Outcome;
+typedef enum { END = 0, HAND_OVER = 1, MALFORMED = 2, NO_MEMORY = 3, PAUSED = 4 } Outcome;
 
 /* ---------------------------------------------------------------- eight bytes at a time */
 
@@ -1363,8 +1363,9 @@ static bool leave(Columns *self, Outcome outcome) {
 typedef struct {
     int64_t start, end;  /* the offsets that are wanted */
     int64_t next_offset; /* the one after the batches so far, at least `start` */
+    int64_t at;          /* bytes of the chunk that were read */
     bool transactions;   /* some are known to be aborted: Python must sort them out */
-    PyObject *inflate;   /* (codec, compressed records) -> records: the codecs are Python's */
+    PyObject *inflate;   /* (codec, compressed records) -> records, or None to pause: the codecs are Python's */
 } Walk;
 
 /* The records of a compressed batch. `remaining` bytes of the chunk, as compressed as these, are left to read.
@@ -1375,12 +1376,13 @@ static Outcome read_compressed(Columns *self, const Batch *batch, const Walk *wa
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *compressed = PyMemoryView_FromMemory((char *)p, end - p, PyBUF_READ);
     PyObject *inflated = compressed ? PyObject_CallFunction(walk->inflate, "iO", codec, compressed) : NULL;
-    bool opened = inflated != NULL && PyObject_GetBuffer(inflated, &records, PyBUF_SIMPLE) == 0;
+    bool paused = inflated == Py_None;
+    bool opened = inflated != NULL && !paused && PyObject_GetBuffer(inflated, &records, PyBUF_SIMPLE) == 0;
     Py_XDECREF(compressed);
     Py_XDECREF(inflated); /* `records` holds it */
     if (!opened) PyErr_Clear(); /* the Python decoder meets the same error, and names it */
     PyGILState_Release(gil);
-    if (!opened) return MALFORMED;
+    if (!opened) return paused ? PAUSED : MALFORMED;
 
     const uint8_t *bytes = records.buf;
     double factor = end > p ? (double)records.len / (double)(end - p) : 1.0;
@@ -1409,6 +1411,7 @@ static Outcome walk_batches(Columns *self, const uint8_t *data, int64_t size, Wa
         if (base < 0 || last_delta < 0 || base > INT64_MAX - last_delta - 1 || count < 0) return MALFORMED;
         uint32_t crc = crc32c(batch + AT_ATTRIBUTES, (size_t)(length - AT_ATTRIBUTES));
         if (crc != (uint32_t)get_i32(batch + AT_CRC)) return MALFORMED;
+        int64_t before = walk->next_offset;
         if (base + last_delta >= walk->next_offset) walk->next_offset = base + last_delta + 1;
         int attributes = batch[AT_ATTRIBUTES + 1];
         if (walk->transactions && (attributes & (TRANSACTIONAL | CONTROL))) return HAND_OVER;
@@ -1428,9 +1431,10 @@ static Outcome walk_batches(Columns *self, const uint8_t *data, int64_t size, Wa
             int codec = attributes & CODEC;
             Outcome outcome = codec ? read_compressed(self, &what, walk, codec, p, end, remaining)
                                     : read_records(self, &what, p, end, data + size, remaining);
+            if (outcome == PAUSED) walk->next_offset = before;
             if (outcome != END) return outcome;
         }
-        at += length;
+        walk->at = at += length;
     }
     return END;
 }
@@ -1438,11 +1442,11 @@ static Outcome walk_batches(Columns *self, const uint8_t *data, int64_t size, Wa
 /* ---------------------------------------------------------------- Python: methods */
 
 PyDoc_STRVAR(read_batches_doc,
-             "read_batches(data, start, end, transactions, inflate) -> (outcome, next_offset)\n\n"
+             "read_batches(data, start, end, transactions, inflate) -> (outcome, next_offset, bytes read)\n\n"
              "Read the whole record batches of `data`: the rows of the offsets [start, end).\n"
-             "inflate(codec, compressed) -> records, bytes-like: called for each compressed batch.\n"
-             "outcome: END; HAND_OVER (a batch is transactional, and `transactions` says that some are aborted) or\n"
-             "MALFORMED (let the Python decoder name it). Unless it is END, throw these columns away.");
+             "inflate(codec, compressed) -> records, bytes-like: called for each compressed batch; None pauses before it.\n"
+             "outcome: END; PAUSED (finish() these, go on behind the bytes read with new ones); HAND_OVER (a batch is transactional, and `transactions` says that some are aborted) or\n"
+             "MALFORMED (let the Python decoder name it). Unless it is END or PAUSED, throw these columns away.");
 
 static PyObject *columns_read_batches(Columns *self, PyObject *args) {
     Py_buffer data;
@@ -1452,12 +1456,12 @@ static PyObject *columns_read_batches(Columns *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "y*LLpO", &data, &start, &end, &transactions, &inflate)) return NULL;
     PyObject *result = NULL;
     if (enter(self)) {
-        Walk walk = {start, end, start, transactions, inflate};
+        Walk walk = {start, end, start, 0, transactions, inflate};
         Outcome outcome;
         Py_BEGIN_ALLOW_THREADS
         outcome = walk_batches(self, data.buf, data.len, &walk);
         Py_END_ALLOW_THREADS
-        if (leave(self, outcome)) result = Py_BuildValue("(iL)", (int)outcome, (long long)walk.next_offset);
+        if (leave(self, outcome)) result = Py_BuildValue("(iLL)", (int)outcome, (long long)walk.next_offset, (long long)walk.at);
     }
     PyBuffer_Release(&data);
     return result;
@@ -1601,7 +1605,7 @@ PyMODINIT_FUNC PyInit__columns(void) {
     if (PyModule_AddObjectRef(module, "Columns", (PyObject *)&ColumnsType) < 0 ||
         PyModule_AddStringConstant(module, "SOURCE_SHA256", TEXT(SOURCE_SHA256)) < 0 ||
         PyModule_AddIntConstant(module, "END", END) < 0 || PyModule_AddIntConstant(module, "HAND_OVER", HAND_OVER) < 0 ||
-        PyModule_AddIntConstant(module, "MALFORMED", MALFORMED) < 0) {
+        PyModule_AddIntConstant(module, "MALFORMED", MALFORMED) < 0 || PyModule_AddIntConstant(module, "PAUSED", PAUSED) < 0) {
         Py_DECREF(module);
         return NULL;
     }

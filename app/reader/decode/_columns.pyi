@@ -11,6 +11,7 @@ SOURCE_SHA256: str
 END: int
 HAND_OVER: int
 MALFORMED: int
+PAUSED: int
 
 class Memory:
     def __buffer__(self, flags: int, /) -> memoryview: ...
@@ -18,8 +19,14 @@ class Memory:
 class Columns:
     def __new__(cls, fields: tuple[Field, ...], all_keys: bool, inferred: bool, /) -> Columns: ...
     def read_batches(
-        self, data: Buffer, start: int, end: int, transactions: bool, inflate: Callable[[int, memoryview], Buffer], /
-    ) -> tuple[int, int]: ...
+        self,
+        data: Buffer,
+        start: int,
+        end: int,
+        transactions: bool,
+        inflate: Callable[[int, memoryview], Buffer | None],
+        /,
+    ) -> tuple[int, int, int]: ...
     def read_records(
         self, records: Buffer, base: int, count: int, timestamp: int, is_append_time: bool, start: int, end: int, /
     ) -> int: ...

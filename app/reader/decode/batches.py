@@ -8,11 +8,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
-import cramjam
 import pyarrow as pa
 from crc32c import crc32c
 
 from streaming_lab.errors import LabError
+from streaming_lab.reader.decode.codecs import (
+    INFLATED_LIMIT,
+    NO_PIECES,
+    NOT_INFLATED,
+    Bounds,
+    InflatesTooFar,
+    format_bytes,
+    inflate,
+)
 from streaming_lab.reader.decode.schema import Plan
 
 
@@ -30,11 +38,12 @@ class Chunk:
     data: memoryview
     aborted: tuple[tuple[int, int], ...] = ()
     committed: bool = False
+    bounds: Bounds = NO_PIECES
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A record that is no row: its place, the reason, and its bytes."""
+    """A record, or a batch that inflates too far, that is no row: its place, the reason, and its bytes."""
 
     partition: int
     offset: int
@@ -67,37 +76,7 @@ class Decoded:
     aborted: int = 0
 
 
-Decode: TypeAlias = Callable[[Plan, Chunk], Decoded]  # `python` and `native` have one each
-
-
-NOT_INFLATED = (cramjam.DecompressionError, struct.error, ValueError)
-_XERIAL = b"\x82SNAPPY\x00"  # the Java client's framing of snappy blocks
-
-
-def inflate(codec: int, data: memoryview) -> memoryview:
-    """The decompressed records of a batch. Raises one of `NOT_INFLATED` when `data` is damaged."""
-    match codec:
-        case 1:
-            return memoryview(cramjam.gzip.decompress(data))
-        case 2:
-            return memoryview(_snappy(data))
-        case 3:
-            return memoryview(cramjam.lz4.decompress(data))
-        case 4:
-            return memoryview(cramjam.zstd.decompress(data))
-    raise ValueError(f"unknown codec {codec}")
-
-
-def _snappy(data: memoryview) -> bytes:
-    """Snappy as librdkafka writes it (one raw block) or as the Java client does (blocks with their lengths)."""
-    if data[:8] != _XERIAL:
-        return bytes(cramjam.snappy.decompress_raw(data))
-    blocks, at = [], 16  # magic, version, lowest compatible version
-    while at < len(data):
-        (length,) = struct.unpack_from(">i", data, at)
-        blocks.append(bytes(cramjam.snappy.decompress_raw(data[at + 4 : at + 4 + length])))
-        at += 4 + max(length, 0)
-    return b"".join(blocks)
+Decode: TypeAlias = Callable[[Plan, Chunk], Iterator[Decoded]]  # a piece at a time; `python` and `native` have one each
 
 
 # base offset, batch length, leader epoch, magic, crc, attributes, last offset delta, base and max timestamp,
@@ -107,6 +86,7 @@ HEADER_BYTES = _HEADER.size  # 61
 _CRC_FROM = 21  # the checksum covers everything after itself
 _AFTER_LENGTH = 12  # batch length counts the bytes after itself
 
+_RATIO_TRIED = 16 << 20  # bytes
 _CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
 
 
@@ -121,6 +101,18 @@ class CorruptBatch(LabError):
         super().__init__(
             f"partition {partition}, batch at offset {offset}: {what}",
             "Read again; if it stays, the log on the broker's disk is damaged.",
+        )
+
+
+class BatchTooLarge(CorruptBatch):
+    """A record batch that inflates beyond its bound."""
+
+    def __init__(self, partition: int, offset: int, what: str) -> None:
+        LabError.__init__(
+            self,
+            f"partition {partition}, batch at offset {offset}: {what}",
+            "Give the read a larger `batch_limit`, get such batches as rejects with oversized='reject', or leave these "
+            "offsets out with `ranges`.",
         )
 
 
@@ -140,16 +132,30 @@ class Segment(NamedTuple):
     base_offset: int
     base_timestamp: int
     append_time: int | None
+    last_offset: int
 
-    def inflated(self) -> "Segment":
-        """The same records without a codec, in memory of their own if they had one. Raises `CorruptBatch`."""
+    def inflated(self, limit: int = INFLATED_LIMIT) -> "Segment":
+        """The same records without a codec, in memory of their own if they had one.
+
+        Raises `CorruptBatch`, and `BatchTooLarge` beyond `limit` bytes, or where the machine does not have the memory.
+        """
         if not self.codec:
             return self
         try:
-            data = inflate(self.codec, self.data[self.start : self.stop])
+            data = inflate(self.codec, self.data[self.start : self.stop], limit)
+        except InflatesTooFar as error:
+            raise BatchTooLarge(self.partition, self.base_offset, self.oversized(str(error))) from error
+        except MemoryError as error:
+            what = self.oversized("more memory than this process can have")
+            raise BatchTooLarge(self.partition, self.base_offset, what) from error
         except NOT_INFLATED as error:
             raise CorruptBatch(self.partition, self.base_offset, f"cannot be decompressed ({error})") from error
         return self._replace(data=data, start=0, stop=len(data), codec=0)
+
+    def oversized(self, size: str) -> str:
+        """The reason for an error or a reject of a batch that inflates to `size`."""
+        stored = format_bytes(self.stop - self.start)
+        return f"{stored} of offsets {self.base_offset} to {self.last_offset} inflate to {size}"
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,18 @@ def scan_batches(chunk: Chunk) -> ScannedBatches:
         append_time = max_time if attributes & _APPEND_TIME else None
         codec = attributes & _CODEC
         segments.append(
-            Segment(chunk.partition, data, at + HEADER_BYTES, stop, codec, count, base, base_time, append_time)
+            Segment(
+                chunk.partition,
+                data,
+                at + HEADER_BYTES,
+                stop,
+                codec,
+                count,
+                base,
+                base_time,
+                append_time,
+                base + last_delta,
+            )
         )
     return ScannedBatches(segments, aborted, next_offset)
 
@@ -227,10 +244,17 @@ def first_batches(chunk: Chunk, records: int) -> Chunk:
 
 
 def compression_ratio(chunk: Chunk) -> float:
-    """The codec's ratio in the chunk's first wanted batch, 1 without a codec. Raises `CorruptBatch`."""
+    """The codec's ratio in the chunk's first wanted batch (at least: no more than 16 MB are tried), 1 without a codec.
+
+    Raises `CorruptBatch`.
+    """
     for segment in scan_batches(first_batches(chunk, 1)).segments:
         if segment.codec:
-            return len(segment.inflated().data) / max(1, segment.stop - segment.start)
+            stored = max(1, segment.stop - segment.start)
+            try:
+                return len(segment.inflated(_RATIO_TRIED).data) / stored
+            except BatchTooLarge:
+                return _RATIO_TRIED / stored
     return 1.0
 
 

@@ -6,13 +6,14 @@ rows where they differ are found here and read by `rows.parse_row`, so that a ro
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
 from streaming_lab.reader.decode.batches import Chunk, Decoded
-from streaming_lab.reader.decode.records import Flags, Ints, RecordIndex, index_records
+from streaming_lab.reader.decode.records import Flags, IndexedRecords, Ints, RecordIndex, index_pieces, index_records
 from streaming_lab.reader.decode.rows import patch_rows, rows_to_recheck
 from streaming_lab.reader.decode.schema import Plan, table_schema
 from streaming_lab.reader.decode.values import DEEPEST_NESTING
@@ -26,9 +27,19 @@ _NONE: Ints = np.empty(0, np.int64)
 
 
 def decode_chunk(plan: Plan, chunk: Chunk) -> Decoded:
-    """The rows of one chunk as columns, and the records that are no rows. Raises `CorruptBatch` and `OldFormat`."""
-    walked = index_records(chunk)
-    return decode_records(plan, chunk.partition, walked.records, walked.next_offset, walked.aborted)
+    """The rows of a whole chunk as columns, and the records that are no rows. Raises `CorruptBatch` and `OldFormat`."""
+    return _decode(plan, chunk.partition, index_records(chunk))
+
+
+def decode_pieces(plan: Plan, chunk: Chunk) -> Iterator[Decoded]:
+    """`decode_chunk` in pieces of about `chunk.bounds.piece` decompressed bytes, one after another."""
+    for indexed in index_pieces(chunk):
+        yield _decode(plan, chunk.partition, indexed)
+
+
+def _decode(plan: Plan, partition: int, indexed: IndexedRecords) -> Decoded:
+    decoded = decode_records(plan, partition, indexed.records, indexed.next_offset, indexed.aborted)
+    return replace(decoded, rejects=[*indexed.rejects, *decoded.rejects]) if indexed.rejects else decoded
 
 
 def decode_records(plan: Plan, partition: int, records: RecordIndex, next_offset: int, aborted: int = 0) -> Decoded:

@@ -4,14 +4,15 @@ A record (KIP-98): length, attributes, timestamp delta, offset delta, key length
 numbers are zigzag varints. Only the lengths have to be read one after another; the rest is done for a whole chunk.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from streaming_lab.reader.decode.batches import Chunk, CorruptBatch, Segment, scan_batches
+from streaming_lab.reader.decode.batches import BatchTooLarge, Chunk, CorruptBatch, Reject, Segment, scan_batches
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -72,12 +73,56 @@ class IndexedRecords:
     records: RecordIndex
     aborted: int
     next_offset: int
+    rejects: list[Reject] = field(default_factory=list)  # batches that inflate too far
+
+
+class Piece(NamedTuple):
+    """Decompressed batches of a chunk that are decoded together, and where the next piece begins.
+
+    `aborted` counts the whole chunk's aborted records, in the chunk's last piece.
+    """
+
+    segments: list[Segment]
+    rejects: list[Reject]
+    aborted: int
+    next_offset: int
+
+
+def inflate_pieces(chunk: Chunk) -> Iterator[Piece]:
+    """The chunk's batches, decompressed one after another, in pieces of about `chunk.bounds.piece` bytes."""
+    opened, bounds = scan_batches(chunk), chunk.bounds
+    segments: list[Segment] = []
+    rejects: list[Reject] = []
+    size = 0
+    for segment in opened.segments:
+        if bounds.piece is not None and size >= bounds.piece:
+            yield Piece(segments, rejects, 0, segment.base_offset)
+            segments, rejects, size = [], [], 0
+        try:
+            segments.append(segment.inflated(bounds.batch))
+            size += segments[-1].stop - segments[-1].start
+        except BatchTooLarge as error:
+            if not bounds.skip:
+                raise
+            reason = error.problem.partition(": ")[2]
+            rejects.append(Reject(chunk.partition, max(segment.base_offset, chunk.start), reason, b""))
+    yield Piece(segments, rejects, opened.aborted, opened.next_offset)
 
 
 def index_records(chunk: Chunk) -> IndexedRecords:
-    """Index the wanted records of a chunk; raises what `scan_batches` raises, and `CorruptBatch`."""
-    opened = scan_batches(chunk)
-    data, segments = _one_buffer(chunk, [segment.inflated() for segment in opened.segments])
+    """Index the wanted records of a whole chunk; raises what `scan_batches` raises, and `CorruptBatch`."""
+    (found,) = index_pieces(replace(chunk, bounds=replace(chunk.bounds, piece=None)))
+    return found
+
+
+def index_pieces(chunk: Chunk) -> Iterator[IndexedRecords]:
+    """Index the wanted records of a chunk in pieces of about `chunk.bounds.piece` decompressed bytes."""
+    for piece in inflate_pieces(chunk):
+        yield _index(chunk, piece)
+
+
+def _index(chunk: Chunk, piece: Piece) -> IndexedRecords:
+    data, segments = _one_buffer(chunk, piece.segments)
     ats: list[int] = []
     for segment in segments:
         _record_starts(data, segment, chunk.partition, ats)
@@ -87,7 +132,7 @@ def index_records(chunk: Chunk) -> IndexedRecords:
         first = segments[0].base_offset
         raise CorruptBatch(chunk.partition, first, f"a record's lengths do not fit ({error})") from error
     wanted = (records.offsets >= chunk.start) & (records.offsets < chunk.end)
-    return IndexedRecords(records.where(wanted), opened.aborted, opened.next_offset)
+    return IndexedRecords(records.where(wanted), piece.aborted, piece.next_offset, piece.rejects)
 
 
 def index_values(
@@ -110,7 +155,7 @@ def index_values(
 
 def _one_buffer(chunk: Chunk, segments: list[Segment]) -> tuple[bytes, list[Segment]]:
     """The bytes of all segments in one object, and the segments in its positions."""
-    if all(segment.data is chunk.data for segment in segments):
+    if chunk.bounds.piece is None and all(segment.data is chunk.data for segment in segments):
         return bytes(chunk.data), segments
     moved, size = [], 0
     for segment in segments:

@@ -1,26 +1,35 @@
 """The same ranges through kafka-python's KafkaConsumer: for TLS, SASL, old brokers and old message formats."""
 
+import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition, errors as kafka_errors
+from kafka.consumer.fetcher import Fetcher as KafkaFetcher
+from kafka.record.default_records import DefaultRecordBatch
 
 from streaming_lab.client import preflight, topics
+from streaming_lab.client.admin import ADMIN_TIMEOUT
 from streaming_lab.client.connection import Connection, addresses, kafka_python_settings
-from streaming_lab.client.errors import BrokerUnavailable, OffsetOutOfRange, ReadTimeout
+from streaming_lab.client.errors import AccessDenied, BrokerUnavailable, OffsetOutOfRange, ReadTimeout
 from streaming_lab.client.metadata import EARLIEST, LATEST
-from streaming_lab.client.topics import ADMIN_TIMEOUT, Ranges
+from streaming_lab.client.topics import Ranges
 from streaming_lab.errors import LabError
-from streaming_lab.reader.decode.batches import Decode, Decoded
+from streaming_lab.reader.decode.batches import BatchTooLarge, CorruptBatch, Decode, Decoded, Reject, Segment
+from streaming_lab.reader.decode.codecs import NO_PIECES, Bounds
 from streaming_lab.reader.decode.python import decode_records
 from streaming_lab.reader.decode.records import IndexedRecords, RecordIndex, index_values
 from streaming_lab.reader.decode.schema import Plan
+from streaming_lab.reader.fetch.leaders import request_timeout
 
 _POLL_MS = 500
+_CLOSE_MS = 1000
 _BYTES = 4 << 20
+_CURE = "Let this user read the topic, or look for that error in the brokers' own logs."
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class PolledBatch:
     partition: int
     records: RecordIndex
     next_offset: int
+    rejects: list[Reject] = field(default_factory=list)  # batches that inflate too far
 
     def indexed(self) -> list[tuple[int, IndexedRecords]]:
         """The partition and its records."""
@@ -39,10 +49,11 @@ class PolledBatch:
         """The first values."""
         return self.records.values(most)
 
-    def decoded(self, plan: Plan, decode: Decode) -> list[tuple[int, Decoded]]:
+    def decoded(self, plan: Plan, decode: Decode) -> Iterator[tuple[int, Decoded]]:
         """The partition and its rows; only the pure-Python decoder takes records without their batch."""
         del decode
-        return [(self.partition, decode_records(plan, self.partition, self.records, self.next_offset))]
+        decoded = decode_records(plan, self.partition, self.records, self.next_offset)
+        yield self.partition, replace(decoded, rejects=[*self.rejects, *decoded.rejects])
 
     def done(self) -> None:
         """Nothing to do: there is no buffer to give back."""
@@ -56,6 +67,8 @@ class ConsumerSource:
         self.positions: dict[int, int] = {}
         self._started, self._deadline = time.monotonic(), deadline
         self._connection = connection
+        self.inflation = NO_PIECES
+        self.rejects: list[Reject] = []  # batches that inflate too far, not yet handed out
         try:
             preflight.find_accepting_server(connection, min(deadline, self._started + ADMIN_TIMEOUT))
             self._consumer = KafkaConsumer(
@@ -67,7 +80,10 @@ class ConsumerSource:
                 max_partition_fetch_bytes=_BYTES,
                 bootstrap_timeout_ms=int(1000 * min(ADMIN_TIMEOUT, max(0.1, deadline - time.monotonic()))),
             )
-        except (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError) as error:
+            self._consumer._fetcher.PartitionRecords = partial(_BoundedRecords, self)
+        except LabError:
+            raise
+        except Exception as error:  # time-outs, and whatever kafka-python raises on bytes that are no answer
             raise BrokerUnavailable(
                 f"no broker answers at {addresses(connection)}: {error}", "Start one, or correct the address."
             ) from error
@@ -76,11 +92,15 @@ class ConsumerSource:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._consumer.close()
+        with suppress(Exception):  # kafka-python's, on whatever a broker says
+            self._consumer.close(timeout_ms=_CLOSE_MS)
 
     def partitions(self) -> list[int]:
         """The topic's partitions; raises `UnknownTopic`."""
-        return sorted(partition.id for partition in topics.describe_topic(self._connection, self.topic).partitions)
+        with self._translating_errors():
+            timeout = request_timeout(self._deadline - time.monotonic())
+            described = topics.describe_topic(self._connection, self.topic, timeout)
+        return sorted(partition.id for partition in described.partitions)
 
     def offsets(self, when: int, partitions: list[int] | None = None) -> dict[int, int]:
         """As `Fetcher.offsets`."""
@@ -98,9 +118,12 @@ class ConsumerSource:
         begin, end = self.offsets(EARLIEST), self.offsets(LATEST)
         return {partition: (begin[partition], end[partition]) for partition in sorted(begin)}
 
-    def read(self, ranges: Ranges, answer: int = _BYTES, inflated: bool = False) -> Iterator[PolledBatch]:
+    def read(
+        self, ranges: Ranges, answer: int = _BYTES, inflated: bool = False, bounds: Bounds = NO_PIECES
+    ) -> Iterator[PolledBatch]:
         """As `Fetcher.read`; the size of an answer is fixed by the consumer's settings."""
         del answer, inflated
+        self.inflation = bounds
         ends = {p: end for p, (start, end) in ranges.items() if start < end}
         self.positions = {p: ranges[p][0] for p in ends}
         places = {p: TopicPartition(self.topic, p) for p in ends}
@@ -116,6 +139,7 @@ class ConsumerSource:
             for place, records in polled.items():
                 self.positions[place.partition] = records[-1].offset + 1
                 yield _polled_batch(place.partition, records, ends[place.partition])
+            yield from self._oversized(ends)
             with self._translating_errors():
                 for partition in late:  # moves past markers and compacted offsets, too
                     at = self._consumer.position(places[partition], timeout_ms=1000)
@@ -135,11 +159,19 @@ class ConsumerSource:
                 f"topic {self.topic!r}: no answer from {addresses(self._connection)}: {error}",
                 "See whether the brokers are well, or give the read a longer `timeout`.",
             ) from error
-        except kafka_errors.KafkaError as error:
-            raise LabError(
-                f"topic {self.topic!r}: KafkaConsumer gave up: {error}",
-                "Let this user read the topic, or look for that error in the brokers' own logs.",
-            ) from error
+        except (kafka_errors.AuthorizationError, kafka_errors.SaslAuthenticationFailedError) as error:
+            raise AccessDenied(f"topic {self.topic!r}: KafkaConsumer gave up: {error}", _CURE) from error
+        except LabError:
+            raise
+        except Exception as error:  # kafka-python's own, and raw ones on bytes that are no answer
+            raise BrokerUnavailable(f"topic {self.topic!r}: KafkaConsumer gave up: {error!r}", _CURE) from error
+
+    def _oversized(self, ends: dict[int, int]) -> Iterator[PolledBatch]:
+        """The batches that inflate too far since the last poll, as rejects."""
+        found, self.rejects = self.rejects, []
+        for reject in found:
+            if reject.offset < ends[reject.partition]:
+                yield PolledBatch(reject.partition, index_values([], [], [], []), reject.offset + 1, [reject])
 
     def _timeout_error(self, late: list[int], ends: dict[int, int]) -> ReadTimeout:
         missing = "; ".join(f"partition {p} is at {self.positions[p]} of {ends[p]}" for p in late)
@@ -153,3 +185,62 @@ def _polled_batch(partition: int, records: list[Any], end: int) -> PolledBatch:
     wanted = [record for record in records if record.offset < end]
     columns = [[getattr(record, name) for record in wanted] for name in ("offset", "timestamp", "key", "value")]
     return PolledBatch(partition, index_values(*columns), records[-1].offset + 1)
+
+
+# kafka-python inflates without a bound: its batches are opened by `Segment.inflated` instead.
+
+
+class _BoundedRecords(KafkaFetcher.PartitionRecords):  # type: ignore[misc]
+    """kafka-python's iterator over the records of one partition's answer, with batches that inflate within bounds."""
+
+    def __init__(self, source: ConsumerSource, *place: Any, **settings: Any) -> None:
+        self._source = source
+        super().__init__(*place, **settings)
+
+    def _unpack_records(self, place: TopicPartition, records: Any, *deserializers: Any) -> Any:
+        bounded = _BoundedBatches(self._source, place.partition, records)
+        try:
+            yield from super()._unpack_records(place, bounded, *deserializers)
+        except (kafka_errors.CorruptRecordError, ValueError, LookupError, struct.error) as error:
+            raise CorruptBatch(place.partition, self.next_fetch_offset, str(error)) from error
+
+
+@dataclass(frozen=True)
+class _BoundedBatches:
+    """The batches of an answer; those of formats v0 and v1, which today's brokers convert, as they are."""
+
+    source: ConsumerSource
+    partition: int
+    records: Any
+
+    def next_batch(self) -> Any:
+        batch = self.records.next_batch()
+        return _BoundedBatch(self.source, self.partition, batch) if type(batch) is DefaultRecordBatch else batch
+
+
+class _BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
+    """A batch whose decompression stops at the source's bound, with an error or as a reject without records."""
+
+    _buffer: memoryview
+    _pos: int
+    _decompressed: bool
+
+    def __init__(self, source: ConsumerSource, partition: int, batch: DefaultRecordBatch) -> None:
+        super().__init__(batch._buffer)
+        self._source, self._partition = source, partition
+
+    def _maybe_uncompress(self) -> None:
+        if self._decompressed:
+            return
+        place = self._partition, memoryview(self._buffer), self._pos, len(self._buffer), self.compression_type
+        segment = Segment(*place, self.records_count, self.base_offset, self.first_timestamp, None, self.last_offset)
+        try:
+            opened = segment.inflated(self._source.inflation.batch)
+            self._buffer, self._pos = opened.data, opened.start
+        except BatchTooLarge as error:
+            if not self._source.inflation.skip:
+                raise
+            reason = error.problem.partition(": ")[2]
+            self._source.rejects.append(Reject(self._partition, self.base_offset, reason, b""))
+            self._buffer, self._pos, self._num_records = memoryview(b""), 0, 0
+        self._decompressed = True

@@ -7,9 +7,10 @@ replaced, the fetch goes on at the new leader from the reached offset, until the
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
 
 from streaming_lab.client.broker_connection import BrokerConnection, ConnectionBroken
@@ -34,7 +35,8 @@ from streaming_lab.reader.decode.batches import (
     compression_ratio,
     first_batches,
 )
-from streaming_lab.reader.decode.records import IndexedRecords, index_records
+from streaming_lab.reader.decode.codecs import NO_PIECES, Bounds
+from streaming_lab.reader.decode.records import IndexedRecords, index_pieces, index_records
 from streaming_lab.reader.decode.schema import Plan
 from streaming_lab.reader.fetch.leaders import LeaderConnections
 
@@ -108,9 +110,11 @@ class FetchedChunks:
         """The first values of each chunk; no more batches are read than necessary."""
         return [value for chunk in self.chunks for value in _first_values(chunk, most)]
 
-    def decoded(self, plan: Plan, decode: Decode) -> list[tuple[int, Decoded]]:
-        """(partition, its rows) for each chunk."""
-        return [(chunk.partition, decode(plan, chunk)) for chunk in self.chunks]
+    def decoded(self, plan: Plan, decode: Decode) -> Iterator[tuple[int, Decoded]]:
+        """(partition, its rows) for each piece of each chunk."""
+        for chunk in self.chunks:
+            for decoded in decode(plan, chunk):
+                yield chunk.partition, decoded
 
     def done(self) -> None:
         """Give the answer's buffer back."""
@@ -122,15 +126,30 @@ def _first_values(chunk: Chunk, most: int) -> list[bytes]:
     records = most
     while True:
         part = first_batches(chunk, records)
-        values = index_records(part).records.values(most)
+        values = _values(part, most)
         if values or part is chunk:
             return values
         records *= 4
 
 
+def _values(chunk: Chunk, most: int) -> list[bytes]:
+    """The first values, one batch after another, until there are `most` of them or they have `_SAMPLED` bytes."""
+    values: list[bytes] = []
+    size = 0
+    for indexed in index_pieces(replace(chunk, bounds=replace(chunk.bounds, piece=1))):
+        records = indexed.records
+        for row in np.flatnonzero(records.lengths >= 0).tolist():
+            if len(values) == most or size >= _SAMPLED:
+                return values
+            values.append(records.value(row))
+            size += len(values[-1])
+    return values
+
+
 ANSWER_BYTES = 8 << 20  # bytes asked for at once, over all partitions of a leader
 _RATIO = 50.0  # assumed codec ratio before the first batch: lines of JSON shrink to a 5th or a 20th
 _BATCH = 512 << 20  # bytes: a batch comes whole, however small the request; a larger one is taken for noise
+_SAMPLED = 1 << 20  # bytes of values that are enough to infer a schema from
 _WAIT_MS = 500  # how long a broker holds a request that it has no data for
 
 
@@ -141,12 +160,15 @@ class Fetcher(LeaderConnections):
         super().__init__(connection, topic, committed=committed, deadline=deadline)
         self._requests = 0
         self._answer, self._inflated, self._ratio = ANSWER_BYTES, False, 1.0
+        self._bounds = NO_PIECES
         self._epochs: dict[int, int] = {}  # partition -> leader epoch of the last batch
         self._log_end = LogEnd(topic, committed)
 
-    def read(self, ranges: Ranges, answer: int = ANSWER_BYTES, inflated: bool = False) -> Iterator[FetchedChunks]:
+    def read(
+        self, ranges: Ranges, answer: int = ANSWER_BYTES, inflated: bool = False, bounds: Bounds = NO_PIECES
+    ) -> Iterator[FetchedChunks]:
         """Every chunk of the ranges, each partition's in order. `answer` is about how many bytes an answer has: as they
-        are stored, or `inflated`, by the ratio of the answers before.
+        are stored, or `inflated`, by the ratio of the answers before. Chunks carry `bounds` to their decoder.
 
         Raises `ReadTimeout`, `OffsetOutOfRange`, `UnknownTopic` or `BrokerUnavailable` naming what is missing;
         `Unsupported` and `OldFormat` when the consumer has to take over at `positions`.
@@ -154,6 +176,7 @@ class Fetcher(LeaderConnections):
         self.positions = {partition: start for partition, (start, end) in ranges.items() if start < end}
         self._ends = {partition: end for partition, (_, end) in ranges.items()}
         self._answer, self._inflated, self._ratio = answer, inflated, _RATIO if inflated else 1.0
+        self._bounds = bounds
         try:
             yield from self._rounds()
         finally:  # a caller that stops early leaves answers under way
@@ -244,12 +267,14 @@ class Fetcher(LeaderConnections):
         if found.error_code:
             return fetched, error_of(found.error_code, str(connection))
         trouble: Exception | None = None
-        parts = [part for topic in found.responses for part in topic.partitions]
+        parts = [part for topic in found.responses or () for part in topic.partitions or ()]
         for part in parts:
             try:
                 chunk = self._chunk(part)
                 if chunk is not None:
                     fetched.chunks.append(chunk)
+            except (LookupError, TypeError, ValueError) as error:  # a partition that nobody asked for, and the like
+                trouble = trouble or ConnectionBroken(f"{connection}: an answer that makes no sense ({error!r})")
             except Exception as error:  # raised by _receive, after the good chunks
                 trouble = trouble or error
         if self._inflated and fetched.chunks:
@@ -278,7 +303,7 @@ class Fetcher(LeaderConnections):
         self._log_end.found_records(partition)
         self.positions[partition], self._epochs[partition] = after, epoch
         aborted = tuple((each.producer_id, each.first_offset) for each in part.aborted_transactions or ())
-        return Chunk(partition, at, end, data[:size], aborted, self._committed)
+        return Chunk(partition, at, end, data[:size], aborted, self._committed, self._bounds)
 
     def _incomplete(self, parts: list[Any]) -> CorruptBatch | None:
         """The error for bytes without a whole batch: a leader sends an answer's first batch whole (KIP-74)."""

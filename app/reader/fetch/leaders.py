@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from streaming_lab.client import topics
+from streaming_lab.client.admin import ADMIN_TIMEOUT
 from streaming_lab.client.broker_connection import Address, BrokerConnection, Buffers, ConnectionBroken
 from streaming_lab.client.connection import Connection, addresses
-from streaming_lab.client.errors import BrokerUnavailable, OffsetOutOfRange, ReadTimeout
+from streaming_lab.client.errors import AccessDenied, BrokerUnavailable, OffsetOutOfRange, ReadTimeout, UnknownTopic
 from streaming_lab.client.metadata import (
     EARLIEST,
     LATEST,
@@ -28,6 +29,11 @@ logger = logging.getLogger(__name__)
 
 _BACKOFF = (0.02, 0.05, 0.1, 0.2, 0.5)  # seconds between looking for leaders; the last one repeats
 _GRACE = 3.0  # seconds after which a silent cluster is an error, when nothing has been read yet
+
+
+def request_timeout(left: float) -> float:
+    """Seconds for each of the few requests that describe a topic, so that together they end within `left` seconds."""
+    return max(0.2, min(ADMIN_TIMEOUT, left / 5))
 
 
 class LeaderConnections:
@@ -100,7 +106,7 @@ class LeaderConnections:
             self._drop(connection)
         waited = time.monotonic() - self._started
         if isinstance(error, StaleMetadata) and error.missing and tries >= len(_BACKOFF):
-            topics.describe_topic(self._connection, self.topic)  # raises `UnknownTopic` with the nearest name
+            self._raise_if_unknown()
         if not self.positions and waited > _GRACE:
             raise BrokerUnavailable(
                 f"no broker answers at {addresses(self._connection)}: {self._trouble}",
@@ -111,6 +117,15 @@ class LeaderConnections:
             raise self.timeout_error() from error
         time.sleep(backoff)
         return tries + 1
+
+    def _raise_if_unknown(self) -> None:
+        """Raise `UnknownTopic` with the nearest name; other answers, and none, are left to the next attempt."""
+        try:
+            topics.describe_topic(self._connection, self.topic, request_timeout(self._left()))
+        except (UnknownTopic, AccessDenied):
+            raise
+        except Exception as error:  # kafka-python's, on whatever a broker says
+            self._trouble = f"{self._trouble}; {error}"
 
     def timeout_error(self) -> ReadTimeout:
         """The error for an exceeded deadline, with the partitions that are incomplete."""

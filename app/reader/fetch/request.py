@@ -16,6 +16,7 @@ from streaming_lab.client.metadata import EARLIEST, LATEST
 from streaming_lab.client.topics import Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.reader.decode.batches import OldFormat
+from streaming_lab.reader.decode.codecs import INFLATED_LIMIT, Bounds
 from streaming_lab.reader.fetch.consumer import ConsumerSource, PolledBatch
 from streaming_lab.reader.fetch.fetcher import FetchedChunks, Fetcher
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 OffsetSpec: TypeAlias = int | Mapping[int, int] | datetime | None  # an offset, one per partition, or a moment
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISOLATION = ("read_uncommitted", "read_committed")
+_OVERSIZED = ("error", "reject")
 
 
 class OffsetLookup(Protocol):
@@ -45,10 +47,16 @@ class ReadRequest:
     end: OffsetSpec = None
     isolation: str = "read_uncommitted"
     timeout: float = 60.0
+    batch_limit: int = INFLATED_LIMIT  # bytes that a record batch may inflate to
+    oversized: str = "error"  # what a batch beyond that is: an error or a reject
 
     def __post_init__(self) -> None:
         if self.isolation not in _ISOLATION:
             raise LabError(f"isolation {self.isolation!r} is unknown", f"Use one of: {', '.join(_ISOLATION)}.")
+        if self.oversized not in _OVERSIZED:
+            raise LabError(f"oversized {self.oversized!r} is unknown", f"Use one of: {', '.join(_OVERSIZED)}.")
+        if self.batch_limit < 1:
+            raise LabError(f"batch_limit {self.batch_limit} is no number of bytes", "Use 1 or more.")
 
     def resolve_offsets(self, source: OffsetLookup) -> Ranges:
         """The offsets of this request now, none of them outside the log unless `ranges` names them.
@@ -60,8 +68,26 @@ class ReadRequest:
             return {partition: (start, end) for partition, (start, end) in sorted(self.ranges.items())}
         begin, end = source.offsets(EARLIEST), source.offsets(LATEST)
         start = _resolve(source, self.start, begin, end)
+        if begin.keys() != end.keys():
+            raise BrokerUnavailable(
+                f"the brokers name partitions {sorted(begin)}, and then {sorted(end)}",
+                "Read again; look at the brokers.",
+            )
         stop = {p: max(min(at, end[p]), begin[p]) for p, at in _resolve(source, self.end, end, end).items()}
         return {p: (min(max(start[p], begin[p]), stop[p]), stop[p]) for p in sorted(begin)}
+
+    def notes_on(self, ranges: Ranges) -> tuple[str, ...]:
+        """Sentences about partitions that begin above offset 0, which nobody asked for by `start` or `ranges`."""
+        if self.ranges is not None or self.start is not None:
+            return ()
+        notes = tuple(
+            f"partition {partition} begins at offset {start}: the records before it are gone (retention, or deleted)"
+            for partition, (start, _) in ranges.items()
+            if start > 0
+        )
+        for note in notes:
+            logger.warning("topic %s, %s", self.topic, note)
+        return notes
 
 
 def _resolve(
@@ -73,7 +99,7 @@ def _resolve(
         return dict.fromkeys(default, place)
     if isinstance(place, datetime):
         found = source.offsets(_milliseconds(place))
-        return {partition: end[partition] if at < 0 else at for partition, at in found.items()}
+        return {partition: end[partition] if at < 0 else at for partition, at in found.items() if partition in end}
     _check(place, default)
     return {**default, **place}
 
@@ -96,7 +122,10 @@ Source = TypeVar("Source", Fetcher, ConsumerSource)
 
 
 class RecordSource:
-    """An open read: its `ranges` are fixed; `decoder` is empty, or names the consumer and the reason for it."""
+    """An open read: its `ranges` are fixed; `decoder` is empty, or names the consumer and the reason for it.
+
+    `notes` name the partitions whose first records are gone, when the read begins at the beginning.
+    """
 
     def __init__(self, request: ReadRequest) -> None:
         self._request = request
@@ -105,6 +134,7 @@ class RecordSource:
         self.decoder = ""
         try:
             self._source, self.ranges = self._begin()
+            self.notes = request.notes_on(self.ranges)
         except BaseException:
             self._stack.close()
             raise
@@ -115,8 +145,12 @@ class RecordSource:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def responses(self, ranges: Ranges, **settings: Any) -> Generator[Response, None, None]:
-        """The responses for these ranges; where plain fetching cannot go on, the consumer takes over."""
+    def responses(self, ranges: Ranges, piece: int | None = None, **settings: Any) -> Generator[Response, None, None]:
+        """The responses for these ranges; where plain fetching cannot go on, the consumer takes over.
+
+        `piece` is about how many decompressed bytes are decoded at a time (None: a whole answer).
+        """
+        settings["bounds"] = Bounds(self._request.batch_limit, self._request.oversized == "reject", piece)
         try:
             yield from self._source.read(ranges, **settings)
         except (Unsupported, OldFormat) as reason:

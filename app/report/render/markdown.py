@@ -88,7 +88,7 @@ class Renderer(mistune.HTMLRenderer):
 
     def footnotes(self, text: str) -> str:
         """Render the footnotes of a cell."""
-        return f'<section class="footnotes" aria-label="Footnotes"><ol>{text}</ol></section>\n'
+        return f'<div class="footnotes" role="group" aria-label="Footnotes"><ol>{text}</ol></div>\n'
 
 
 def console_html(line: str) -> str:

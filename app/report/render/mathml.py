@@ -12,7 +12,7 @@ MASK, UNMASK = str.maketrans(MASKS), str.maketrans({mask: html.escape(char) for 
 DELIMITERS = (("$$", "$$"), (r"\[", r"\]"), ("$", "$"), (r"\(", r"\)"))
 
 # A dollar before a space or a digit after the second dollar is money, as in pandoc.
-INLINE_MATH = r"(?P<math_fence>\$\$?)(?=[^\s$])(?P<math_text>(?:\\[\s\S]|[^$\\])+?)(?<![\s\\])(?P=math_fence)(?![\d$])"
+INLINE_MATH = r"(?P<math_fence>\$\$?)(?=[^\s$])(?P<math_text>(?:\\[\s\S]|[^$\\`])+?)(?<![\s\\])(?P=math_fence)(?![\d$])"
 BLOCK_MATH = (
     r"^ {0,3}(?:\$\$[ \t]*(?P<math_lines>(?:\\[\s\S]|[^$\\])+?)\$\$[ \t]*$"
     r"|(?P<math_environment>\\begin\{(?P<math_name>[a-z]+\*?)\}[\s\S]+?\\end\{(?P=math_name)\})[ \t]*$)"

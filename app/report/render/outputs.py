@@ -65,7 +65,11 @@ class Outputs:
         if FIGURE not in data and (chart := vega.find_chart(data)) is not None:
             return self.chart(chart, output, number)
         kinds = [kind for kind in SHOWN if kind in data]
-        if "text/html" in kinds and len(kinds) > 1 and not self.visible(data["text/html"]) and kinds[1] != "text/plain":
+        if (
+            kinds[:1] == ["text/html"]
+            and kinds[1:2] not in ([], ["text/plain"])
+            and not self.visible(data["text/html"])
+        ):
             kinds.remove("text/html")
         kind = kinds[0] if kinds else ""
         made = self.render_kind(kind, output, number) if kind else ""

@@ -24,7 +24,7 @@ from streaming_lab.report.render.cell_view import Anchors
 from streaming_lab.report.render.outputs import Outputs
 from streaming_lab.report.render.pictures import Pictures
 from streaming_lab.report.render.sanitize import find_left_out, sanitize
-from streaming_lab.report.render.verdict import page_header
+from streaming_lab.report.render.verdict import first_line, page_header
 
 TEMPLATES = Path(__file__).parent / "templates"
 TITLE = "From request to row"
@@ -165,6 +165,7 @@ def render_page(run: record.Run, notebooks: Mapping[str, Any], folder: Path | No
     environment.filters.update(
         day=lambda moment: f"{moment.day} {moment:%B %Y}",
         minute=lambda moment: f"{moment:%H:%M}",
+        first_line=first_line,
         second=lambda moment: f"{moment:%H:%M:%S}",
         printable=printable,
         tojson_plain=lambda value: json.dumps(value, ensure_ascii=False),

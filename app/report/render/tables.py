@@ -1,9 +1,9 @@
-"""Marks the cells of tables: numbers and short words, which never break, and long words, which may."""
+"""Marks the cells of tables by their content: numbers and short words never break, long words may."""
 
 import html
 import re
 
-CELL = re.compile(r"<(t[hd])((?:\s[\w-]+=\"[^\"]*\")*)>(.*?)</\1>", re.DOTALL)
+TABLE_CELL = re.compile(r"<(t[hd])((?:\s[\w-]+=\"[^\"]*\")*)>(.*?)</\1>", re.DOTALL)
 NUMBER = re.compile(r"[-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?\s?(?:%|s|ms|MB|kB)?|nan|inf|NaN|NaT|<NA>", re.IGNORECASE)
 LONGEST_WORD = 20  # characters; a longer one may break, or its column would not fit on paper
 SHORT = 36  # characters of one word with hyphens that stays on one line, such as an id
@@ -11,8 +11,8 @@ CLASS = re.compile(r'\sclass="([^"]*)"')
 
 
 def mark_cells(markup: str) -> str:
-    """Add a class to each cell: `num` (a number), `wraps` (a long word) or `short` (a word that must not break)."""
-    return CELL.sub(mark_cell, markup) if "<td" in markup or "<th" in markup else markup
+    """Add a class to cells: `num` (a number), `wraps` (a long word), `short` (a word not to be broken at hyphens)."""
+    return TABLE_CELL.sub(mark_cell, markup) if "<td" in markup or "<th" in markup else markup
 
 
 def mark_cell(found: re.Match[str]) -> str:

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from streaming_lab.wording import visible_everywhere
+
 VEGA_MIME = re.compile(r"application/vnd\.(vega|vegalite)\.v(\d+)(?:\.\d+)*\+json")
 DRAWING_TIMEOUT = 60.0  # seconds for one chart
 HTML_SPEC = re.compile(r"\}\)\(\s*(?=\{)")  # where Altair's HTML hands the chart to its script
-XML_UNKNOWN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class ChartError(Exception):
@@ -47,10 +48,14 @@ def chart_label(spec: Mapping[str, Any]) -> str:
 
 def draw_chart(spec: Mapping[str, Any]) -> str:
     """Return the chart as SVG, or raise ChartError; a chart whose data is at an address is not drawn."""
+    if address := data_address(spec):
+        raise ChartError(
+            f"its data is at {address[:80]}, and the report fetches nothing: read the data with pandas first"
+        )
     try:
         done = subprocess.run(
             [sys.executable, "-m", __name__],
-            input=json.dumps(printable(spec)).encode(),
+            input=json.dumps(visible_everywhere(spec)).encode(),
             capture_output=True,
             timeout=DRAWING_TIMEOUT,
             check=False,
@@ -63,13 +68,14 @@ def draw_chart(spec: Mapping[str, Any]) -> str:
     return done.stdout.decode()
 
 
-def printable(value: Any) -> Any:
-    """Return a chart whose texts have only characters that XML knows."""
-    if isinstance(value, str):
-        return XML_UNKNOWN.sub("\ufffd", value).translate({0x2028: " ", 0x2029: " "})
-    if isinstance(value, Mapping):
-        return {printable(name): printable(part) for name, part in value.items()}
-    return [printable(part) for part in value] if isinstance(value, list) else value
+def data_address(spec: Any) -> str:
+    """Return the first address that a chart's data is to be loaded from; empty without one."""
+    parts = [*spec.values()] if isinstance(spec, Mapping) else spec if isinstance(spec, list) else []
+    sources = spec.get("data") if isinstance(spec, Mapping) else None
+    for source in sources if isinstance(sources, list) else [sources]:
+        if isinstance(source, Mapping) and source.get("url"):
+            return str(source["url"])
+    return next(filter(None, map(data_address, parts)), "")
 
 
 def main() -> None:

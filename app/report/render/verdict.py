@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streaming_lab.report import record
+from streaming_lab.report.render.terminal_text import bounded_text
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Fact:
 def page_header(run: record.Run) -> dict[str, Any]:
     """Return the values that the head of the page shows."""
     return {
-        "reason": sentence(run.reason.partition("\n")[0]),
-        "details": run.reason.partition("\n")[2],
+        "reason": sentence(first_line(run.reason)),
+        "failures": failure_texts(run),
         "why": why_red(run),
         "equation": equation(run.ledger),
         "facts": facts(run),
+        "losses": loss_facts(run.losses),
+        "experiments": (run.losses or {}).get("experiments", 0),
         "drawing": drawing(run.ledger),
         "cluster": describe_cluster(run.cluster),
     }
@@ -43,7 +46,19 @@ def page_header(run: record.Run) -> dict[str, Any]:
 def sentence(text: str) -> str:
     """Return `text` with a capital first and a full stop last."""
     text = text.strip()
-    return (text[:1].upper() + text[1:]).rstrip(".") + "." if text else ""
+    return (text[:1].upper() + text[1:]).rstrip(".:") + "." if text else ""
+
+
+def first_line(text: str) -> str:
+    """Return the first line of `text`; empty for an empty text."""
+    return next(iter(text.strip().splitlines()), "")
+
+
+def failure_texts(run: record.Run) -> list[str]:
+    """Return every failure of more than one line, whole and each once: its problem, evidence and cure."""
+    problems = [run.reason, *(chapter.failure.problem for chapter in run.chapters if chapter.failure)]
+    whole = [bounded_text(problem.strip()).text for problem in problems if "\n" in problem.strip()]
+    return list(dict.fromkeys(whole))
 
 
 def why_red(run: record.Run) -> str:
@@ -75,7 +90,9 @@ def equation(ledger: Mapping[str, Any] | None) -> list[Term]:
     """Return the ledger's terms: requests - refused = accepted = acknowledged = rows; ! marks an unequal sum."""
     if not ledger:
         return []
-    terms = [Term("", ledger["requests"], "requests")]
+    terms = [Term("", ledger["requests"], "request" if ledger["requests"] == 1 else "requests")]
+    if not ledger["requests"] and not ledger["rows"]:
+        return terms  # nothing was asked, so nothing is equal
     terms += [Term("−", ledger[name], name) for name in ("refused", "failed", "unanswered") if ledger[name]]
     terms.append(sum_term(terms, ledger["accepted"], "accepted"))
     corrections = [Term("−", ledger["retried_accepted"], "retried"), Term("+", ledger["unconfirmed"], "unconfirmed")]
@@ -83,7 +100,7 @@ def equation(ledger: Mapping[str, Any] | None) -> list[Term]:
     known = ledger["acknowledged"] is not None
     if known and (not ledger["closed"] or balance(terms) == ledger["acknowledged"]):
         terms.append(sum_term(terms, ledger["acknowledged"], "acknowledged"))
-    terms.append(sum_term(terms, ledger["rows"], "rows"))
+    terms.append(sum_term(terms, ledger["rows"], "row" if ledger["rows"] == 1 else "rows"))
     return terms
 
 
@@ -112,6 +129,14 @@ def facts(run: record.Run) -> list[Fact]:
     if "seed" in run.parameters:
         found.append(Fact("seed", str(run.parameters["seed"])))
     return found
+
+
+def loss_facts(losses: Mapping[str, Any] | None) -> list[Fact]:
+    """Return each way of delivery with its events lost after a 200, of the requests answered 200; empty without any."""
+    return [
+        Fact(row["variant"], f"{row['lost']:,} of {row['answered']:,}", off=bool(row["lost"]))
+        for row in (losses or {}).get("variants", ())
+    ]
 
 
 def describe_cluster_choice(run: record.Run) -> str:
