@@ -191,17 +191,6 @@ def test_no_venv_module_is_named_with_the_cure(
 
 
 @pytest.mark.slow
-def test_a_long_step_tells_how_much_is_there(
-    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """A first run is never silent: what it does, and the megabytes in .venv."""
-    (tmp_path / "file").write_bytes(b"x" * 3_000_000)
-    monkeypatch.setattr(bootstrap, "VENV", str(tmp_path))
-    monkeypatch.setattr(bootstrap, "BEAT", 0.05)
-    bootstrap.step("download the lock's packages", [sys.executable, "-c", "import time; time.sleep(0.4)"])
-    assert {*capsys.readouterr().err.splitlines()} == {"  download the lock's packages: 3 MB in .venv so far"}
-
-
 def test_no_network_is_one_error_and_leaves_no_stamp(tmp_path: Path) -> None:
     """Without a registry the set-up stops with exit code 2, the step and the cure, and a later run starts over."""
     bare = Path(sys.base_prefix) / "bin" / "python3"

@@ -40,7 +40,7 @@ def test_nothing_promised_is_lost(
     """Every 200 is in the topic, once, in its player's order; a restarted game is the fold of the topic."""
     verdict = play(seed, way, breakable, tmp_path, disk=small_disk if way == "outbox" else None)
     assert (verdict.problems, verdict.lost) == ([], 0), verdict.faults
-    assert verdict.answers > 50, verdict.faults
+    assert verdict.answers > 10, verdict.faults
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 from streaming_lab.analysis.ledger import Gap, Ledger, RequestThread, close_ledger
 from streaming_lab.report.provenance import run_verdict
-from streaming_lab.report.render.page import Term, equation
+from streaming_lab.report.render.verdict import Term, equation
 
 
 def answered(*statuses: int | None, ids: list[str] | None = None) -> pd.DataFrame:
@@ -213,7 +213,7 @@ def test_nothing_asked_is_no_equation() -> None:
     nothing = {"requests": 0, "rows": 0}
     assert equation(nothing) == [Term("", 0, "requests")]
     empty = json.loads(close_ledger(*run_of_nothing()).to_json())
-    assert run_verdict([], empty) == ("passed", "No request was made, so there was nothing to account for.")
+    assert run_verdict([], empty, []) == ("passed", "No request was made, so there was nothing to account for.")
     one = dict.fromkeys(["refused", "failed", "unanswered", "retried_accepted", "unconfirmed"], 0)
     one |= {"requests": 1, "accepted": 1, "acknowledged": 1, "rows": 1, "closed": True}
     assert [(term.count, term.name) for term in equation(one)] == [

@@ -133,7 +133,7 @@ def test_bytes_that_are_no_answer(data: bytes, monkeypatch: pytest.MonkeyPatch) 
     connection = BrokerConnection()  # type: ignore[call-arg]
     framed = struct.pack(">i", 4 + len(data)) + struct.pack(">i", 7) + data
     monkeypatch.setattr(connection, "address", ("127.0.0.1", 1), raising=False)
-    for name, value in {"_asked": (7, MetadataResponse, 1), "_most": 1 << 20}.items():
+    for name, value in {"_pending": (7, MetadataResponse, 1), "_largest": 1 << 20}.items():
         monkeypatch.setattr(connection, name, value, raising=False)
     monkeypatch.setattr(connection, "_buffers", type("Plain", (), {"take": staticmethod(bytearray)})(), raising=False)
     pieces = [framed[:4], framed[4:]]
@@ -143,7 +143,7 @@ def test_bytes_that_are_no_answer(data: bytes, monkeypatch: pytest.MonkeyPatch) 
         return memoryview(buffer)[:size]
 
     monkeypatch.setattr(connection, "_exactly", exactly)
-    with pytest.raises(ConnectionBroken, match=r"127\.0\.0\.1:1: an answer"):
+    with pytest.raises(ConnectionBroken, match=r"127\.0\.0\.1:1: bytes that are no"):
         connection.receive()
 
 

@@ -289,7 +289,7 @@ def test_the_number_that_matters_is_in_the_colour_of_failure() -> None:
     html = table._repr_html_()
     assert re.findall(r"<td class=n>(.*?)</td>", html) == [
         '<b class="off">237</b>',
-        '<b class="bad"><span class="measured">3</span></b>',
+        '<span class="measured"><b class="off">3</b></span>',
         "0",
     ]
     assert ".table b.bad" in CSS

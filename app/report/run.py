@@ -1,6 +1,7 @@
 """The run: chapters in order in one driver process, one cluster for all, a record and a page in every case."""
 
 import json
+import logging
 import os
 import threading
 import time
@@ -118,6 +119,7 @@ def run_in_folder(plan: RunPlan, progress: Progress, started: datetime) -> recor
         warm = start_thread(import_renderer)
         run_chapters(state, kernels, began + plan.timeout)
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # nbclient's own tasks complain of what was cut off
         state.interrupt()
     finally:
         with suppress(KeyboardInterrupt):

@@ -55,10 +55,11 @@ def first_line(text: str) -> str:
 
 
 def failure_texts(run: record.Run) -> list[str]:
-    """Return every failure of more than one line, whole and each once: its problem, evidence and cure."""
+    """Return every failure of more than one line, each once: problem, evidence and cure; the headline has the first."""
     problems = [run.reason, *(chapter.failure.problem for chapter in run.chapters if chapter.failure)]
-    whole = [bounded_text(problem.strip()).text for problem in problems if "\n" in problem.strip()]
-    return list(dict.fromkeys(whole))
+    several = dict.fromkeys(problem.strip() for problem in problems if "\n" in problem.strip())
+    headline = first_line(run.reason) + "\n"
+    return [bounded_text(problem.removeprefix(headline)).text for problem in several]
 
 
 def why_red(run: record.Run) -> str:
