@@ -27,6 +27,7 @@ from streaming_lab.reader.decode.schema import Plan
 from streaming_lab.reader.fetch.leaders import request_timeout
 
 _POLL_MS = 500
+_REQUEST_MS = 2000  # more than a fetch may wait at the broker, as kafka-python demands
 _CLOSE_MS = 1000
 _BYTES = 4 << 20
 _CURE = "Let this user read the topic, or look for that error in the brokers' own logs."
@@ -71,6 +72,7 @@ class ConsumerSource:
         self.rejects: list[Reject] = []  # batches that inflate too far, not yet handed out
         try:
             preflight.find_accepting_server(connection, min(deadline, self._started + ADMIN_TIMEOUT))
+            left = int(1000 * min(ADMIN_TIMEOUT, max(0.1, deadline - time.monotonic())))
             self._consumer = KafkaConsumer(
                 **kafka_python_settings(connection),
                 group_id=None,
@@ -78,7 +80,8 @@ class ConsumerSource:
                 auto_offset_reset="none",
                 isolation_level="read_committed" if committed else "read_uncommitted",
                 max_partition_fetch_bytes=_BYTES,
-                bootstrap_timeout_ms=int(1000 * min(ADMIN_TIMEOUT, max(0.1, deadline - time.monotonic()))),
+                bootstrap_timeout_ms=left,
+                request_timeout_ms=max(left, _REQUEST_MS),  # its default of 30 s outlives the bootstrap's time-out
             )
             self._consumer._fetcher.PartitionRecords = partial(_BoundedRecords, self)
         except LabError:
