@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from fakes import FakeLog
 from flask import Flask, request
+from waiting import within
 
 from streaming_lab.errors import LabError
 from streaming_lab.game.events import Event
@@ -156,3 +157,17 @@ def test_progress_is_shown_where_a_person_watches(
     shell = None if stdin_allowed is None else SimpleNamespace(kernel=kernel)
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     assert is_watched() is watched
+
+
+def test_a_broker_that_dies_while_the_crowd_plays_ends_it_with_its_reason() -> None:
+    """The check is made each second; its error is the crowd's, long before the last request would have timed out."""
+
+    def check() -> None:
+        raise LabError("Kafka's broker 1 died: the disk of /lab was full (0.0 MB are free now).", "Free some space.")
+
+    with (
+        GameServer(create_app(FakeLog())) as game,
+        within(20),
+        pytest.raises(LabError, match=r"the disk of /lab was full"),
+    ):
+        run_crowd(game.url, players=2, requests=400, concurrency=2, rate=10.0, progress=False, check=check)

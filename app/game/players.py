@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -65,6 +65,7 @@ USER_AGENT = "lab-player/1.0"
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two attempts; the pause doubles, and dice shorten it
 
 # The frame's columns; texts are missing where there is nothing to say.
+CHECK_PAUSE = 1.0  # seconds between two looks at the broker while the crowd plays
 DTYPES = {
     "request_id": "str",
     "player": "str",
@@ -111,6 +112,7 @@ def run_crowd(
     progress: bool | None = None,
     rate: float = 0.0,
     stopped: threading.Event | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> pd.DataFrame:
     """The crowd's requests, `concurrency` at a time, each player's in order; one row each, by player and sequence.
 
@@ -118,6 +120,7 @@ def run_crowd(
     that many times under the same X-Request-Id, after growing pauses. `timeout` (seconds) bounds each attempt. A
     `progress` bar shows after 5 seconds; by default only where a person watches. A `rate` schedules that many requests
     a second; late workers catch up. Once `stopped` is set, no further request starts.
+    `check` is called each second meanwhile; an error that it raises, such as that of a dead broker, ends the crowd.
     Columns: `DTYPES`. The same seed gives the same requests; `run` keeps the ids of two runs apart.
     """
     for name, value in {"players": players, "requests": requests + 1, "concurrency": concurrency}.items():
@@ -127,7 +130,7 @@ def run_crowd(
     schedule = [(number / rate if rate else 0.0, move) for number, move in moves]
     schedule.sort(key=lambda scheduled: _worker_of(scheduled[1], concurrency))
     by_worker = groupby(schedule, key=lambda scheduled: _worker_of(scheduled[1], concurrency))
-    workers = _Workers(url.rstrip("/"), retries, timeout, stopped or threading.Event())
+    workers = _Workers(url.rstrip("/"), retries, timeout, stopped or threading.Event(), check)
     replies = workers.fire(
         [list(group) for _, group in by_worker], requests, is_watched() if progress is None else progress
     )
@@ -143,11 +146,14 @@ def _worker_of(move: Move, concurrency: int) -> int:
 class _Workers:
     """The threads of the crowd, each with an HTTP session and the requests of its players."""
 
-    def __init__(self, url: str, retries: int, timeout: float, stopped: threading.Event) -> None:
+    def __init__(
+        self, url: str, retries: int, timeout: float, stopped: threading.Event, check: Callable[[], None]
+    ) -> None:
         self._url = url
         self._retries = retries
         self._timeout = timeout
         self._stopped = stopped
+        self._check = check
         self._began = time.perf_counter()
         self._replies: list[PlayerReply] = []  # append is atomic
 
@@ -166,8 +172,12 @@ class _Workers:
         return self._replies
 
     def _watch(self, futures: "list[Future[None]]", bar: "_Bar") -> None:
+        checked = time.monotonic()
         while wait(futures, timeout=0.2).not_done:
             bar.update(len(self._replies) - bar.n)
+            if time.monotonic() - checked > CHECK_PAUSE:
+                self._check()
+                checked = time.monotonic()
         bar.update(len(self._replies) - bar.n)
 
     def _work(self, schedule: Sequence[ScheduledMove]) -> None:
