@@ -22,6 +22,7 @@ import psutil
 import pytest
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
+from peers import needs
 
 from streaming_lab.errors import LabError
 from streaming_lab.report.jupyterlab import KERNEL, jupyter_folder, lab_options
@@ -121,6 +122,7 @@ def test_opening_and_running_a_committed_chapter_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What JupyterLab saves by itself leaves the file as it was, byte for byte; what a student types is saved."""
+    needs("git")
     monkeypatch.setattr("streaming_lab.report.chapter_contents.PROJECT", tmp_path)
     contents, chapter = committed(tmp_path)
     before = chapter.read_bytes()
@@ -134,6 +136,7 @@ def test_opening_and_running_a_committed_chapter_changes_nothing(
 
 def test_a_notebook_of_ones_own_keeps_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """git does not have it, or it lies outside the project: JupyterLab saves it as ever."""
+    needs("git")
     monkeypatch.setattr("streaming_lab.report.chapter_contents.PROJECT", tmp_path)
     contents, chapter = committed(tmp_path)
     own = as_jupyterlab_saves(json.loads(chapter.read_bytes()))
