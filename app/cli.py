@@ -10,9 +10,10 @@ from types import FrameType
 
 from streaming_lab import __version__, settings
 from streaming_lab.errors import LabError
+from streaming_lab.paths import DISK_FULL_ERRNOS
 
 VERSION = f"streaming-lab {__version__}"
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DISK_ERRORS = (*DISK_FULL_ERRNOS, errno.EROFS)
 DISK_CURE = "Free some space there, or set LAB_HOME, LAB_BUILD and LAB_CACHE to folders on another disk."
 LONGEST = 1e9  # seconds, thirty years; Python's locks do not wait longer than 292
 

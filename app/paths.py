@@ -7,6 +7,7 @@ from pathlib import Path
 from streaming_lab import settings
 from streaming_lab.errors import LabError
 
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the person's share of it
 BROKER_SPACE = 4e6  # bytes: with less free space a broker does not start
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCE = PROJECT / "src"  # where this package is imported from: src/streaming_lab is a link to app/
@@ -33,7 +34,7 @@ def folder_error(folder: Path, error: Exception) -> LabError:
     `error` is what failed there; one that is a `LabError` is returned unless the disk is full.
     """
     full = describe_missing_space(folder)
-    if not full and isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if not full and isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
         full = f"the disk of {folder} is full, or your quota of it"
     if full:
         then = f"\n{error.problem}" if isinstance(error, LabError) else ""

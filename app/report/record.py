@@ -1,6 +1,5 @@
 """run.json (what ran, on what, with what result), and `save_result`, which hands a notebook's result to its report."""
 
-import errno
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from streaming_lab import settings
+from streaming_lab.paths import DISK_FULL_ERRNOS
 
 FORMAT = 1
 
@@ -143,13 +143,10 @@ def write_atomically(target: Path, write: Any) -> None:
         temporary.unlink(missing_ok=True)
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the person's share of it
-
-
 def describe_full_disk(error: OSError, folder: Path) -> str:
     """The reason of a failed write; for a full disk with the folder and the free space there."""
     reason = error.strerror or str(error)
-    if error.errno not in FULL:
+    if error.errno not in DISK_FULL_ERRNOS:
         return reason
     while not folder.exists():
         folder = folder.parent

@@ -18,7 +18,7 @@ from jupyter_core.utils import run_sync
 
 from streaming_lab import settings
 from streaming_lab.errors import LabError
-from streaming_lab.paths import cache_folder
+from streaming_lab.paths import DISK_FULL_ERRNOS, cache_folder
 from streaming_lab.report import provenance, record
 from streaming_lab.report.chapter import Chapter, RunPlan
 from streaming_lab.report.kernels import Kernels, kernel_environment
@@ -88,7 +88,7 @@ def run_report(plan: RunPlan, progress: Progress) -> tuple[record.Run, Path]:
             result = run_in_folder(replace(plan, build=folder.work), progress, started)
             return result, place_results(folder, result)
     except OSError as error:
-        if error.errno not in record.FULL:
+        if error.errno not in DISK_FULL_ERRNOS:
             raise
         cure = "Free some space (python3 scripts/clean.py), or set LAB_BUILD to a folder on another disk."
         what = record.describe_full_disk(error, plan.build)
