@@ -15,6 +15,10 @@ from hypothesis import settings
 
 from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import Cluster
+from streaming_lab.skipped_imports import iri_grammar_skipped
+
+with iri_grammar_skipped():
+    import jsonschema  # noqa: F401 - for all tests, without the second that its grammar of web addresses takes
 
 BROKERS = {"kafka", "breakable", "trio", "doors", "compacted", "engine"}  # fixtures that start a JVM
 
