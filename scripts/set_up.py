@@ -8,6 +8,7 @@ import ast
 import contextlib
 import glob
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -43,6 +44,20 @@ FOR_UV = {
     "cert": "SSL_CERT_FILE",
     "proxy": "ALL_PROXY",
 }
+FROM_UV = {  # what stays of uv's own files, and what stands between several values
+    "index-url": ("UV_DEFAULT_INDEX", " "),
+    "extra-index-url": ("UV_INDEX", " "),
+    "find-links": ("UV_FIND_LINKS", ","),
+    "allow-insecure-host": ("UV_INSECURE_HOST", " "),
+    "native-tls": ("UV_NATIVE_TLS", " "),
+    "system-certs": ("UV_SYSTEM_CERTS", " "),
+    "cache-dir": ("UV_CACHE_DIR", " "),
+}
+KERNEL = (  # a file of one's own in the folder where papermill is typed hides no library: that folder comes last
+    *("python", "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"),
+    "--IPKernelApp.exec_lines=__import__('sys').path.append('')",
+    "--InteractiveShellApp.ignore_cwd=True",
+)
 
 UNUSED = (  # files of the packages that no run reads, below site-packages: 200 MB
     "pyarrow/*_flight*",  # Arrow's network protocol
@@ -97,6 +112,18 @@ def make():
         step("take uv out of .venv", command, uv_environment())
     add_project()
     remove_unused()
+    isolate_kernel()
+
+
+def isolate_kernel():
+    """Write the command of the environment's kernel, which papermill runs when it is called without a script."""
+    path = os.path.join(VENV, "share", "jupyter", "kernels", "python3", "kernel.json")
+    with contextlib.suppress(OSError, ValueError):
+        with open(path, encoding="utf8") as file:
+            kernel = json.load(file)
+        kernel["argv"] = KERNEL
+        with open(path, "w", encoding="utf8") as file:
+            json.dump(kernel, file, indent=1)
 
 
 def add_project():
@@ -156,8 +183,11 @@ def pip_settings(program=None):
 
 
 def uv_environment():
-    """Return the environment for uv: pip's indexes as uv's variables (a variable that is set wins), and a cache."""
+    """Return the environment for uv: its and pip's indexes as variables (one that is set wins), and a cache."""
     environment, settings = quiet_environment(), pip_settings()
+    for name, value in uv_settings().items():
+        environment.setdefault(name, value)
+    environment["UV_NO_CONFIG"] = "1"
     for name, variable in FOR_UV.items():
         value = (places if name == "find-links" else str.strip)(settings.get(name, ""))
         if value:
@@ -166,6 +196,28 @@ def uv_environment():
         cache = os.environ.get("LAB_CACHE") or os.path.join(PROJECT, ".lab", "cache")
         environment["UV_CACHE_DIR"] = os.path.join(cache, "uv")
     return environment
+
+
+def uv_settings():
+    """Return the way to an index that a person's uv.toml names, as uv's variables; the rest of it is not used."""
+    import tomllib  # not there before Python 3.11, which runs the set-up
+
+    found = {}
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    for folder in ("/etc/uv", "/etc/xdg/uv", os.path.join(home, "uv")):
+        try:
+            with open(os.path.join(folder, "uv.toml"), "rb") as file:
+                data = tomllib.load(file)
+        except (OSError, ValueError):
+            continue
+        for one in data.get("index", ()):
+            data.setdefault("index-url" if one.get("default") else "extra-index-url", one["url"])
+        for name, (variable, between) in FROM_UV.items():
+            value = data.get(name, data.get("pip", {}).get(name))
+            if value not in (None, False):
+                values = value if isinstance(value, list) else [int(value) if value is True else value]
+                found[variable] = between.join(map(str, values))
+    return found
 
 
 def places(text):

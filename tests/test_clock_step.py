@@ -1,12 +1,10 @@
 """The wall clock is set back while the broker is away: librdkafka sleeps through the step, delivery goes on."""
 
 import json
-import os
-import shutil
-import struct
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from select import select
 from typing import Any
@@ -14,10 +12,11 @@ from typing import Any
 import pytest
 
 from streaming_lab.client import topics
-from streaming_lab.client.connection import addresses
+from streaming_lab.client.connection import Connection, addresses
+from streaming_lab.cluster import Cluster, attach
+from streaming_lab.faults.machine import Machine, compiled_library
 from streaming_lab.reader import read_text
 
-SOURCE = Path(__file__).with_name("clock.c")
 STEP = -3600.0  # seconds
 ANSWER_TIMEOUT = 60.0  # seconds for an answer of the process
 
@@ -50,32 +49,23 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shim() -> Iterator[Path]:
     """The library that shifts the clock, compiled."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if sys.platform != "linux" or compiler is None:
-        pytest.skip("a shifted clock needs Linux and a C compiler")
-    library = tmp_path_factory.mktemp("clock") / "clock.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SOURCE, "-ldl", "-lpthread", "-lm"], check=True)
-    return library
+    with compiled_library() as library:
+        if library is None:
+            pytest.skip("a shifted clock needs Linux and a C compiler")
+        yield library
 
 
 class Shifted:
     """A process with an event log and a wall clock of its own."""
 
     def __init__(self, shim: Path, folder: Path, *arguments: str) -> None:
-        self.offset = folder / "offset"
-        self.set_clock(0.0)
-        environment = os.environ | {"LD_PRELOAD": str(shim), "CLOCK_OFFSET": str(self.offset)}
+        self.machine = Machine(shim, folder / "nothing", folder / "machine")
         command = [sys.executable, "-c", PROGRAM, *arguments]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.machine.environment, text=True
         )
-
-    def set_clock(self, seconds: float) -> None:
-        """Move the process's wall clock to this many seconds beside the real one."""
-        with self.offset.open("r+b" if self.offset.exists() else "wb") as file:
-            file.write(struct.pack("d", seconds))
 
     def tell(self, word: str, argument: object) -> Any:
         """One command, one answer."""
@@ -100,7 +90,7 @@ def test_delivery_goes_on_after_a_step_back_of_the_clock(breakable: Any, shim: P
         accepted = "Undecided" if way == "confirmed" else "ok"
         assert [game.tell("append", f"e{number}") for number in (2, 3)] == [accepted] * 2
         before = game.tell("time", "-")
-        game.set_clock(STEP)
+        game.machine.set_clock(STEP)
         assert game.tell("time", "-") < before + STEP / 2
         breakable.restart()
         assert game.tell("timeout", 20.0)
@@ -112,6 +102,56 @@ def test_delivery_goes_on_after_a_step_back_of_the_clock(breakable: Any, shim: P
     assert [json.loads(line)["event_id"] for line in read_text(breakable.connection, topic)] == ["e1", "e2", "e3", "e4"]
 
 
+@pytest.fixture
+def three() -> Iterator[Cluster]:
+    """Three brokers of this test's own."""
+    with attach("embedded", brokers=3, instance="three") as cluster:
+        yield cluster
+
+
+@pytest.mark.slow
+def test_an_event_that_no_replica_has_is_not_sent_again(three: Cluster, shim: Path, tmp_path: Path) -> None:
+    """The followers are paused: the leader has an event that nobody can read yet, and the clock is set back meanwhile.
+
+    A new producer that sent it again would have it twice in the topic when the followers go on.
+    """
+    topic = f"clock-{uuid.uuid4().hex[:8]}"
+    strict = {"min.insync.replicas": "2"}
+    topics.create_topic(three.connection, topic, replication_factor=3, config=strict)
+    leader = topics.describe_topic(three.connection, topic).partitions[0].leader
+    game = Shifted(shim, tmp_path, "confirmed", addresses(leader_alone(three, leader)), topic, "-")
+    followers = [number for number in (1, 2, 3) if number != leader]
+    try:
+        assert game.tell("append", "e1") == "ok"
+        assert game.tell("timeout", 0.5)
+        for follower in followers:
+            three.pause(broker=follower)
+        assert game.tell("append", "e2") == "Undecided"
+        assert topics.log_end_offsets(leader_alone(three, leader), topic) == {0: 2}
+        assert topics.end_offsets(leader_alone(three, leader), topic) == {0: 1}
+        game.machine.set_clock(STEP)
+        assert game.tell("timeout", 12.0)  # long enough for a new producer to send what waits
+        assert game.tell("append", "e3") == "Undecided"
+        for follower in followers:
+            three.resume(broker=follower)
+        assert game.tell("timeout", 30.0)
+        assert game.tell("append", "e4") == "ok"
+        assert game.tell("close", 30) == [0, 4, 0]
+    finally:
+        for follower in followers:
+            three.resume(broker=follower)
+        game.process.kill()
+        game.process.communicate()
+    found = [json.loads(line)["event_id"] for line in read_text(three.connection, topic)]
+    assert found == ["e1", "e2", "e3", "e4"]
+
+
+def leader_alone(cluster: Cluster, leader: int | None) -> Connection:
+    """The connection to this broker only: a paused one would not answer."""
+    assert leader is not None
+    return {**cluster.connection, "bootstrap_servers": [cluster.connection["bootstrap_servers"][leader - 1]]}
+
+
 def test_a_log_closes_after_a_step_back_of_the_clock(kafka: Any, shim: Path, tmp_path: Path) -> None:
     """A producer that sleeps through the step does not hold up the end of an idle log."""
     topic = f"clock-{uuid.uuid4().hex[:8]}"
@@ -119,7 +159,7 @@ def test_a_log_closes_after_a_step_back_of_the_clock(kafka: Any, shim: Path, tmp
     game = Shifted(shim, tmp_path, "confirmed", addresses(kafka), topic, "-")
     try:
         assert game.tell("append", "e1") == "ok"
-        game.set_clock(STEP)
+        game.machine.set_clock(STEP)
         assert game.tell("close", 5) == [0, 1, 0]
         game.process.communicate(timeout=30)
     finally:

@@ -32,7 +32,9 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def stranger(file: Path, program: str = SUPERVISOR) -> Iterator[subprocess.Popen[bytes]]:
     """A process of another version, and its state file: other names, other fields, this test's process as a user."""
     file.touch()
-    with subprocess.Popen([sys.executable, "-c", program, file], start_new_session=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, file, "app.cluster.keeper"], start_new_session=True
+    ) as process:
         try:
             known, ours = (_as_once(pid) for pid in (process.pid, os.getpid()))
             found = {"supervisor": known, "brokers": [{"id": 1, "process": None}], "users": [{"process": ours}]}
