@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from streaming_lab.client import topics
-from streaming_lab.client.connection import Connection, addresses
-from streaming_lab.cluster import Cluster, attach
+from streaming_lab.client.connection import addresses
 from streaming_lab.faults.machine import Machine, compiled_library
 from streaming_lab.reader import read_text
 
@@ -100,56 +99,6 @@ def test_delivery_goes_on_after_a_step_back_of_the_clock(breakable: Any, shim: P
         game.process.kill()
         game.process.communicate()
     assert [json.loads(line)["event_id"] for line in read_text(breakable.connection, topic)] == ["e1", "e2", "e3", "e4"]
-
-
-@pytest.fixture
-def three() -> Iterator[Cluster]:
-    """Three brokers of this test's own."""
-    with attach("embedded", brokers=3, instance="three") as cluster:
-        yield cluster
-
-
-@pytest.mark.slow
-def test_an_event_that_no_replica_has_is_not_sent_again(three: Cluster, shim: Path, tmp_path: Path) -> None:
-    """The followers are paused: the leader has an event that nobody can read yet, and the clock is set back meanwhile.
-
-    A new producer that sent it again would have it twice in the topic when the followers go on.
-    """
-    topic = f"clock-{uuid.uuid4().hex[:8]}"
-    strict = {"min.insync.replicas": "2"}
-    topics.create_topic(three.connection, topic, replication_factor=3, config=strict)
-    leader = topics.describe_topic(three.connection, topic).partitions[0].leader
-    game = Shifted(shim, tmp_path, "confirmed", addresses(leader_alone(three, leader)), topic, "-")
-    followers = [number for number in (1, 2, 3) if number != leader]
-    try:
-        assert game.tell("append", "e1") == "ok"
-        assert game.tell("timeout", 0.5)
-        for follower in followers:
-            three.pause(broker=follower)
-        assert game.tell("append", "e2") == "Undecided"
-        assert topics.log_end_offsets(leader_alone(three, leader), topic) == {0: 2}
-        assert topics.end_offsets(leader_alone(three, leader), topic) == {0: 1}
-        game.machine.set_clock(STEP)
-        assert game.tell("timeout", 12.0)  # long enough for a new producer to send what waits
-        assert game.tell("append", "e3") == "Undecided"
-        for follower in followers:
-            three.resume(broker=follower)
-        assert game.tell("timeout", 30.0)
-        assert game.tell("append", "e4") == "ok"
-        assert game.tell("close", 30) == [0, 4, 0]
-    finally:
-        for follower in followers:
-            three.resume(broker=follower)
-        game.process.kill()
-        game.process.communicate()
-    found = [json.loads(line)["event_id"] for line in read_text(three.connection, topic)]
-    assert found == ["e1", "e2", "e3", "e4"]
-
-
-def leader_alone(cluster: Cluster, leader: int | None) -> Connection:
-    """The connection to this broker only: a paused one would not answer."""
-    assert leader is not None
-    return {**cluster.connection, "bootstrap_servers": [cluster.connection["bootstrap_servers"][leader - 1]]}
 
 
 def test_a_log_closes_after_a_step_back_of_the_clock(kafka: Any, shim: Path, tmp_path: Path) -> None:

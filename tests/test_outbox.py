@@ -274,8 +274,8 @@ def test_a_long_outage_of_large_events_costs_disk_not_memory(
             log.append("p", b"x" * (20 << 10), f"e{number}")
         relay = log._relay
         assert relay is not None
-        assert eventually(lambda: relay._producer and relay._producer.waiting == 2)
-        assert not eventually(lambda: relay._producer and relay._producer.waiting != 2, 0.3)
+        assert eventually(lambda: len(relay._in_flight) == 2)
+        assert not eventually(lambda: len(relay._in_flight) != 2, 0.3)
         log.close(timeout=0)
     monkeypatch.undo()
     with Outbox(kafka, topic, path=path, memory=8 << 10) as log:
