@@ -11,7 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from waiting import eventually
 
 from streaming_lab.cluster import ClusterError, attach, cli, running
 from streaming_lab.cluster.embedded import start_stop, state
@@ -36,6 +38,7 @@ def stranger(file: Path, program: str = SUPERVISOR) -> Iterator[subprocess.Popen
         [sys.executable, "-c", program, file, "app.cluster.keeper"], start_new_session=True
     ) as process:
         try:
+            assert eventually(psutil.Process(process.pid).cmdline)  # empty for a moment after exec
             known, ours = (_as_once(pid) for pid in (process.pid, os.getpid()))
             found = {"supervisor": known, "brokers": [{"id": 1, "process": None}], "users": [{"process": ours}]}
             file.write_text(json.dumps(found))

@@ -1,4 +1,4 @@
-"""Random fault schedules: broker and games killed, paused, restarted at random moments; one seed, one schedule."""
+"""Random fault schedules: what befalls broker, games and their machines at random moments; one seed, one schedule."""
 
 import argparse
 import random
