@@ -393,6 +393,7 @@ def seen(cluster: Cluster, broker: int, topic: str) -> tuple[int, set[int]]:
     return partition.leader_id, set(partition.isr_nodes)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")  # kafka-python's, to the paused broker
 def test_what_only_the_leader_has_is_no_answer_yet(trio: Cluster) -> None:
     """No consumer sees an event whose follower is paused: a read-back waits, and does not say that it is lost.
 
