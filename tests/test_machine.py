@@ -39,10 +39,10 @@ for name in (sys.argv[1], sys.argv[2]):
 
 
 def test_a_power_cut_leaves_what_was_synced_and_some_sectors(machines: Path, tmp_path: Path) -> None:
-    """Each sector of the disk's file is the synced or the written one; over the seeds both happen. Other files stay."""
+    """Each sector of the disk's file is the synced or the written one: by seed none, some or all. Other files stay."""
     machine = Machine(machines, tmp_path / "disk", tmp_path / "machine")
     seen = set[bytes]()
-    for seed in range(20):
+    for seed in (0, 1, 5, 7):
         run_on(machine, WRITER, tmp_path / "disk.db", tmp_path / "other.db")
         machine.lose_power(random.Random(seed))
         left = (tmp_path / "disk.db").read_bytes()
