@@ -58,7 +58,7 @@ class OutboxStore:
                 self._own(topic)
                 self.elsewhere = self._settle(servers)
                 self._files = {part: _identity(part) for part in (*_parts(path), _beside(path, "-wal"))}
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, ValueError, TypeError) as error:  # the last two: a holder that is none
                 raise LabError(f"{path} cannot be an outbox: {error}", "Name another file.") from error
             self._open = opening.pop_all()
 
