@@ -8,7 +8,6 @@ import ast
 import contextlib
 import glob
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -44,20 +43,7 @@ FOR_UV = {
     "cert": "SSL_CERT_FILE",
     "proxy": "ALL_PROXY",
 }
-FROM_UV = {  # what stays of uv's own files, and what stands between several values
-    "index-url": ("UV_DEFAULT_INDEX", " "),
-    "extra-index-url": ("UV_INDEX", " "),
-    "find-links": ("UV_FIND_LINKS", ","),
-    "allow-insecure-host": ("UV_INSECURE_HOST", " "),
-    "native-tls": ("UV_NATIVE_TLS", " "),
-    "system-certs": ("UV_SYSTEM_CERTS", " "),
-    "cache-dir": ("UV_CACHE_DIR", " "),
-}
-KERNEL = (  # a file of one's own in the folder where papermill is typed hides no library: that folder comes last
-    *("python", "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"),
-    "--IPKernelApp.exec_lines=__import__('sys').path.append('')",
-    "--InteractiveShellApp.ignore_cwd=True",
-)
+RENAMED = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "allow-insecure-host": "UV_INSECURE_HOST"}
 
 UNUSED = (  # files of the packages that no run reads, below site-packages: 200 MB
     "pyarrow/*_flight*",  # Arrow's network protocol
@@ -112,18 +98,6 @@ def make():
         step("take uv out of .venv", command, uv_environment())
     add_project()
     remove_unused()
-    isolate_kernel()
-
-
-def isolate_kernel():
-    """Write the command of the environment's kernel, which papermill runs when it is called without a script."""
-    path = os.path.join(VENV, "share", "jupyter", "kernels", "python3", "kernel.json")
-    with contextlib.suppress(OSError, ValueError):
-        with open(path, encoding="utf8") as file:
-            kernel = json.load(file)
-        kernel["argv"] = KERNEL
-        with open(path, "w", encoding="utf8") as file:
-            json.dump(kernel, file, indent=1)
 
 
 def add_project():
@@ -210,13 +184,14 @@ def uv_settings():
                 data = tomllib.load(file)
         except (OSError, ValueError):
             continue
-        for one in data.get("index", ()):
-            data.setdefault("index-url" if one.get("default") else "extra-index-url", one["url"])
-        for name, (variable, between) in FROM_UV.items():
-            value = data.get(name, data.get("pip", {}).get(name))
-            if value not in (None, False):
+        data = {**data.pop("pip", {}), **data}
+        for one in data.pop("index", ()):
+            data["index-url" if one.get("default") else "extra-index-url"] = one.get("url")
+        for name, value in data.items():
+            variable = RENAMED.get(name, "UV_" + name.upper().replace("-", "_"))
+            if NETWORK.match(variable) and value is not False:
                 values = value if isinstance(value, list) else [int(value) if value is True else value]
-                found[variable] = between.join(map(str, values))
+                found[variable] = ("," if name == "find-links" else " ").join(map(str, values))
     return found
 
 

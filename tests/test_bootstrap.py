@@ -400,8 +400,8 @@ def test_the_environments_kernel_is_that_of_jupyterlab(
     path = tmp_path / "share" / "jupyter" / "kernels" / "python3" / "kernel.json"
     path.parent.mkdir(parents=True)
     path.write_text('{"argv": ["python", "-m", "ipykernel_launcher"], "language": "python"}')
-    monkeypatch.setattr(bootstrap.set_up, "VENV", str(tmp_path))
-    bootstrap.set_up.isolate_kernel()
+    monkeypatch.setattr(bootstrap, "VENV", str(tmp_path))
+    bootstrap.isolate_kernel()
     assert json.loads(path.read_text()) == {"argv": ["python", *KERNEL["argv"][1:]], "language": "python"}
 
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from streaming_lab.errors import LabError
 
-SOURCE = Path(__file__).with_name("machine.c")
+_SOURCE = Path(__file__).with_name("machine.c")
 SECTOR = 512  # bytes that a disk writes whole or not at all
 CLOCK_STEP = 300.0  # seconds of one step; Kafka refuses records from more than an hour ahead
 
@@ -32,10 +32,12 @@ def compiled_library() -> Iterator[Path | None]:
         return
     with TemporaryDirectory(prefix="machine-") as folder:
         library = Path(folder) / "machine.so"
-        command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl", "-lpthread", "-lm"]
+        command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(_SOURCE), "-ldl", "-lpthread", "-lm"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise LabError(f"{SOURCE} could not be compiled: {done.stderr[-1000:]}", "Is the C library's header there?")
+            raise LabError(
+                f"{_SOURCE} could not be compiled: {done.stderr[-1000:]}", "Is the C library's header there?"
+            )
         yield library
 
 
