@@ -16,6 +16,7 @@ import requests
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.delivery.ways import arguments, log_class
 from streaming_lab.errors import LabError
+from streaming_lab.faults.machine import Machine
 from streaming_lab.game.players import GUILDS
 from streaming_lab.game.rules import World
 from streaming_lab.paths import SOURCE
@@ -43,17 +44,28 @@ class GameProcess:
 
     `launch` and `begin_stop` return at once, so that several games can be started or stopped side by side;
     `await_ready` and `await_end` wait. What it says is in `folder`, in an `out` and an `errors` file of each start;
-    its outbox is there, too.
+    its outbox is there, too. With the machine's library its clock, its outbox's disk and its power are its own.
     """
 
-    def __init__(self, connection: Connection, topic: str, way: str, folder: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        topic: str,
+        way: str,
+        folder: Path,
+        options: Sequence[str] = (),
+        machines: Path | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.url = ""
         self.exit_reports: list[ExitReport] = []  # of each end after a SIGTERM
         self._command = [sys.executable, "-m", "streaming_lab.game", "--exit-with-parent"]
         self._command += ["--bootstrap", addresses(connection), "--topic", topic, "--way", way]
-        self._command += [*arguments(way, log_class(way).settings_in(folder)), *options]
+        settings = log_class(way).settings_in(folder)
+        self._command += [*arguments(way, settings), *options]
+        disk = Path(settings.get("path", folder / "nothing"))
+        self.machine = Machine(machines, disk, folder / "machine") if machines else None
         self._drain = 0.0
         self._starts = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,6 +91,7 @@ class GameProcess:
                 stdout=out,
                 stderr=errors,
                 cwd=SOURCE,
+                env=self.machine.environment if self.machine else None,
             )
 
     def await_ready(self, timeout: float = 60.0) -> None:
