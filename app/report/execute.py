@@ -6,7 +6,7 @@ papermill alone saves a notebook whose kernel died with `exception: null`, and k
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Execution:
     kernels: Kernels
     progress: Progress
     limits: Limits
-    following: chapters.Chapter | None = None
+    upcoming: Sequence[chapters.Chapter] = ()
     gave_up: bool = False
     notebook: Any = None
     ids: list[str] = field(default_factory=list)
@@ -196,9 +196,9 @@ class LabEngine(Engine):  # type: ignore[misc]
         watch = Watch(nb, output_path, execution)
         watch.notebook_start()
         try:
-            kernel = run_sync(execution.kernels.take)()
-            if execution.following:
-                run_sync(execution.kernels.prepare)(execution.following.imports)
+            kernel = run_sync(execution.kernels.take)(execution.chapter.name)
+            for chapter in execution.upcoming:
+                run_sync(execution.kernels.prepare)(chapter.name, chapter.imports)
             Client(watch, kernel, execution).execute(cleanup_kc=True)
         finally:
             watch.notebook_complete()

@@ -113,7 +113,7 @@ def run_in_folder(plan: RunPlan, progress: Progress, started: datetime) -> recor
     kernels = Kernels(plan.chapters[0].path.parent, environment, plan.build)
     cluster, warm = None, start_thread(import_engine)
     try:
-        run_sync(kernels.prepare)(plan.chapters[0].imports)
+        run_sync(kernels.prepare)(plan.chapters[0].name, plan.chapters[0].imports)
         cluster = attach_cluster(state)
         warm.join()
         warm = start_thread(import_renderer)
@@ -224,6 +224,9 @@ def watch_download(progress: Progress) -> Callable[[], str]:
     return lambda: f"{len(files) - left} of {len(files)} jars" if (left := missing()) else ""
 
 
+KERNELS_AHEAD = 2  # kernels that import while a chapter runs: a short chapter ends before the next one's imports
+
+
 def run_chapters(state: RunState, kernels: Kernels, deadline: float) -> None:
     """Run all chapters in order; a failed chapter stops only those that need it."""
     from streaming_lab.report.execute import Execution, Limits, execute
@@ -235,8 +238,8 @@ def run_chapters(state: RunState, kernels: Kernels, deadline: float) -> None:
             state.skip(chapter, why)
             continue
         state.progress.say(f"{chapter.number} {chapter.title}")
-        following = next(iter(plan.chapters[position + 1 :]), None)
-        execution = Execution(chapter, kernels, state.progress, limits, following)
+        upcoming = plan.chapters[position + 1 : position + 1 + KERNELS_AHEAD]
+        execution = Execution(chapter, kernels, state.progress, limits, upcoming)
         try:
             result, notebook = execute(execution, plan.given, plan.build / chapter.path.name)
         except KeyboardInterrupt:
