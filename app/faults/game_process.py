@@ -1,15 +1,18 @@
 """A game in a process of its own, which can be killed, paused, stopped, and started again at the same address."""
 
-import os
+import itertools
+import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Self, TypeAlias
 
 import requests
 
@@ -29,6 +32,54 @@ class GameFailed(LabError):
     """A game that did not start, or did not end, in time."""
 
 
+TEMPLATE_TIMEOUT = 60.0  # seconds for an answer; the first one comes after the imports
+
+
+class GameTemplate:
+    """The process that imports the game once and forks each game, `streaming_lab.game.template`; `with` ends it.
+
+    With the template end its games, however this process ends.
+    """
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(TEMPLATE_TIMEOUT)
+        self._lines = self._socket.makefile("rw", encoding="utf-8")
+        self._ids, self._lock = itertools.count(), threading.Lock()
+        with theirs:
+            command = [sys.executable, "-m", "streaming_lab.game.template"]
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), cwd=SOURCE)
+
+    def ask(self, **request: Any) -> Any:
+        """The template's answer to a request; `GameFailed` when there is none."""
+        with self._lock:
+            number = next(self._ids)
+            try:
+                self._lines.write(json.dumps({"id": number, **request}) + "\n")
+                self._lines.flush()
+                for line in self._lines:  # the first may answer a request that Ctrl-C cut off
+                    if (answer := json.loads(line))["id"] == number:
+                        return answer["answer"]
+            except (OSError, ValueError) as error:  # ValueError: closed
+                raise GameFailed(f"the games' template does not answer: {error}", "Try again.") from error
+        raise GameFailed("the games' template has ended", "Try again.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError, ValueError):
+            self._lines.close()
+        self._socket.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
 @dataclass(frozen=True)
 class ExitReport:
     """How a game ended: its exit code, how many events it said were not delivered, and which ones."""
@@ -39,47 +90,53 @@ class ExitReport:
 
 
 class GameProcess:
-    """`python -m streaming_lab.game` on a leash: it ends with this process, however this process ends.
+    """A game as `python -m streaming_lab.game` starts one, forked by a template: it ends with this process.
 
     `launch` and `begin_stop` return at once, so that several games can be started or stopped side by side;
     `await_ready` and `await_end` wait. What it says is in `folder`, in an `out` and an `errors` file of each start;
     its outbox is there, too.
     """
 
-    def __init__(self, connection: Connection, topic: str, way: str, folder: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        template: GameTemplate,
+        connection: Connection,
+        topic: str,
+        way: str,
+        folder: Path,
+        options: Sequence[str] = (),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._template = template
         self.folder = folder
         self.url = ""
         self.exit_reports: list[ExitReport] = []  # of each end after a SIGTERM
-        self._command = [sys.executable, "-m", "streaming_lab.game", "--exit-with-parent"]
-        self._command += ["--bootstrap", addresses(connection), "--topic", topic, "--way", way]
-        self._command += [*arguments(way, log_class(way).settings_in(folder)), *options]
+        self._arguments = ["--exit-with-parent", "--bootstrap", addresses(connection), "--topic", topic, "--way", way]
+        self._arguments += [*arguments(way, log_class(way).settings_in(folder)), *options]
         self._drain = 0.0
         self._starts = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None  # until its end is known
 
     @property
     def running(self) -> bool:
         """Is there a process that has not ended?"""
-        return self._process is not None and self._process.poll() is None
+        return self._pid is not None and self._exit_code() is None
 
     def launch(self, drain: float) -> None:
         """Start it, on the port that it had before; `drain` is the seconds that its end may take.
 
         A first start is quick because it passes the (new, empty) topic over; later ones rebuild the world from it.
         """
-        self._release()
         self._drain = drain
         self._starts += 1
         again = ["--port", self.url.rpartition(":")[2]] if self.url else ["--fresh"]
-        with self._file("out").open("wb") as out, self._file("errors").open("wb") as errors:
-            self._process = subprocess.Popen(
-                [*self._command, *again, "--drain", str(drain)],
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=errors,
-                cwd=SOURCE,
-            )
+        self._file("out").touch()
+        self._file("errors").touch()
+        self._pid = self._template.ask(
+            start=[*self._arguments, *again, "--drain", str(drain)],
+            out=str(self._file("out")),
+            errors=str(self._file("errors")),
+        )
 
     def await_ready(self, timeout: float = 60.0) -> None:
         """Wait until it says that it is ready; one that gives up before (no broker yet) is started again, as often."""
@@ -107,13 +164,15 @@ class GameProcess:
 
     def await_end(self) -> None:
         """Wait for the end after `begin_stop`, and keep what it said it left behind."""
-        assert self._process is not None
-        try:
-            code = self._process.wait(self._drain + 30)
-        except subprocess.TimeoutExpired as error:
+        patience = self._drain + 30
+
+        def late() -> GameFailed:
             self.kill()
-            raise GameFailed(f"the game did not end within {error.timeout:g} s of SIGTERM", "Try again.") from error
-        self._release()
+            return GameFailed(f"the game did not end within {patience:g} s of SIGTERM", "Try again.")
+
+        wait_until(lambda: not self.running, patience, late)
+        code, self._pid = self._exit_code(), None
+        assert code is not None
         named = UNDELIVERED.search(self.errors())
         left, ids = (int(named[1]), named[2].split()) if named else (0, [])
         self.exit_reports.append(ExitReport(code, left, frozenset(ids)))
@@ -128,24 +187,21 @@ class GameProcess:
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone; nothing when it does not run."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._release()
+        if self._pid is not None:
+            self._signal(signal.SIGKILL)
+            wait_until(lambda: not self.running, TEMPLATE_TIMEOUT)
+            self._pid = None
 
     def errors(self) -> str:
         """What it wrote to stderr since its last start."""
         return self._file("errors").read_text(errors="replace").strip()
 
     def _signal(self, number: int) -> None:
-        assert self._process is not None
-        with suppress(ProcessLookupError):
-            os.kill(self._process.pid, number)
+        self._template.ask(signal=self._pid, number=number)
 
-    def _release(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process = None
+    def _exit_code(self) -> int | None:
+        code: int | None = self._template.ask(poll=self._pid)
+        return code
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}-{self._starts}.txt"

@@ -1,7 +1,7 @@
 """The fault injector: it does to the broker and the games what a fault's steps say, and notes when."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Self
 
@@ -17,8 +17,11 @@ class FaultInjector:
     However it is left, no game runs afterwards, and the broker does.
     """
 
-    def __init__(self, kafka: Cluster, games: Sequence[GameProcess], drain: float) -> None:
+    def __init__(
+        self, kafka: Cluster, games: Sequence[GameProcess], drain: float, say: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.kafka, self.games = kafka, games
+        self._say = say  # what it does just now
         self.fault_events: list[Mark] = []
         self._drain = drain
         self._began = time.monotonic()
@@ -30,6 +33,7 @@ class FaultInjector:
 
     def apply_action(self, action: str) -> None:
         """Do the action and wait until it is done; what the broker's state does not allow is passed over."""
+        self._say(action)
         begin = time.monotonic() - self._began
         verb, _, target = action.partition(" ")
         if target == "broker":
@@ -37,6 +41,7 @@ class FaultInjector:
         else:
             self._to_games(verb)
         self.fault_events.append(Mark(action, begin, time.monotonic() - self._began))
+        self._say("the crowds play")
 
     def until(self, at: float) -> float:
         """Seconds from now to `at` seconds after `begin`."""

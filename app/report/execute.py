@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,13 @@ class Execution:
         """Note the start of cell `index`."""
         self.current, self.began = index, time.monotonic()
         if self.numbers[index]:
-            self.progress.begin(f"  {self.numbers[index]:<6} {self.ids[index]}")
+            doing = partial(record.read_progress, self.kernels.work)
+            self.progress.begin(f"  {self.numbers[index]:<6} {self.ids[index]}", doing)
 
     def finish(self, index: int) -> None:
         """Note the end of cell `index`, passed or failed."""
         self.seconds[index] = round(time.monotonic() - self.began, 3)
+        (self.kernels.work / record.DOING).unlink(missing_ok=True)
         if self.numbers[index]:
             self.progress.end("failed" if index == self.failed else "")
 

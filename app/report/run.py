@@ -125,6 +125,7 @@ def run_in_folder(plan: RunPlan, progress: Progress, started: datetime) -> recor
         with suppress(KeyboardInterrupt):
             run_sync(kernels.end)()
             leave_cluster(state, cluster)
+        (plan.build / record.DOING).unlink(missing_ok=True)
         ending = start_thread(partial(cluster.close, wait=True, say=progress.say)) if cluster else None
     try:
         progress.begin("  the page")
