@@ -26,6 +26,7 @@ from typing import Any
 from streaming_lab.cli import run
 from streaming_lab.delivery.ways import WAYS, log_class
 from streaming_lab.game.__main__ import main as play
+from streaming_lab.skipped_imports import skip_pandas
 
 
 class Games:
@@ -95,6 +96,7 @@ def become(game: Callable[[], int]) -> None:
 
 def main() -> None:
     """Import what games import, then answer until the other end of the socket is closed."""
+    skip_pandas()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is its starter's, which then ends the games
     for way in WAYS:
         log_class(way)
