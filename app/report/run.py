@@ -213,16 +213,22 @@ def watch_download(progress: Progress) -> Callable[[], str]:
     """Announce the download of Kafka's jars if any are missing; the function tells how many are there."""
     from streaming_lab.cluster.embedded import jars
 
-    files = [cache_folder() / "jars" / jar.file_name for jar in jars.locked()]
+    folder = cache_folder() / "jars"
+    files = [folder / jar.file_name for jar in jars.locked()]
 
     def missing() -> int:
         return sum(not file.exists() for file in files)
 
+    def arrived() -> str:
+        if not (left := missing()):
+            return ""
+        return f"{len(files) - left} of {len(files)} jars, {jars.megabytes(folder):.0f} of {jars.MEGABYTES} MB"
+
     if not (count := missing()) or settings.CLUSTER.get() != "embedded":
         return str
-    what = f"Kafka {jars.kafka_version()}, {count} of {len(files)} jars, 43 MB in all"
-    progress.say(f"Downloading once from Maven Central: {what}, into {files[0].parent}")
-    return lambda: f"{len(files) - left} of {len(files)} jars" if (left := missing()) else ""
+    what = f"Kafka {jars.kafka_version()}, {count} of {len(files)} jars, {jars.MEGABYTES} MB in all"
+    progress.say(f"Downloading once from Maven Central: {what}, into {folder}")
+    return arrived
 
 
 KERNELS_AHEAD = 2  # kernels that import while a chapter runs: a short chapter ends before the next one's imports
