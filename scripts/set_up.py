@@ -226,7 +226,8 @@ def remove_unused():
 
 
 def step(what, command, environment, shown=False):
-    """Run one step of the set-up, with its progress if `shown`; on failure stop with its last lines and the cure."""
+    """Name and run one step of the set-up, with its progress if `shown`; on failure stop with its last lines."""
+    say("  " + what)
     terminal = shown and sys.stderr.isatty()
     with subprocess.Popen(
         command,

@@ -456,11 +456,11 @@ def test_a_read_only_checkout_without_an_environment_is_one_error(
 def test_a_log_says_how_much_of_how_much(
     bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """uv's announcements become a line every few seconds."""
+    """The step's name at once, then uv's announcements as a line every few seconds."""
     monkeypatch.setattr(bootstrap.set_up, "REPORT_INTERVAL", 0.2)
     says = "echo ' Downloading a (10.0MiB)'; echo 'Downloading b (512.0KiB)'; echo ' Downloaded a'; sleep 1; echo end"
     bootstrap.set_up.step("download", ["/bin/sh", "-c", says], dict(os.environ), shown=True)
-    assert re.match(r"(  \d s: asking .*\n)*  \d s: 10 of 10 MB have arrived\.\n", capsys.readouterr().err)
+    assert re.match(r"  download\n(  \d s: asking .*\n)*  \d s: 10 of 10 MB have arrived\.\n", capsys.readouterr().err)
 
 
 def test_files_that_no_run_reads_go(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

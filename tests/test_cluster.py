@@ -63,6 +63,7 @@ def test_a_changed_jar_is_noticed_and_fetched_again(tmp_path: Path, monkeypatch:
     folder, fetched = tmp_path / "jars", list[str]()
     monkeypatch.setattr(jars, "_fetch", lambda missing, folder: fetched.extend(jar.file_name for jar in missing))
     assert len(jars.class_path(folder)) == 45
+    assert round(jars.megabytes(folder)) == jars.MEGABYTES
     bad = folder / "slf4j-api-1.7.36.jar"
     bad.unlink()
     bad.write_bytes(b"something else")

@@ -14,6 +14,7 @@ import nbformat
 import pytest
 
 from streaming_lab.analysis.measured import comparable
+from streaming_lab.report.chapter import Chapter
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -106,6 +107,18 @@ def test_nothing_is_installed_or_asked(notebook: Path) -> None:
     """No !pip, no input(): a chapter runs unattended."""
     source = "\n".join("".join(cell["source"]) for cell in cells(notebook) if cell["cell_type"] == "code")
     assert not re.search(r"^\s*[!%]|\binput\(", source, re.MULTILINE)
+
+
+@pytest.mark.parametrize("number", ["01", "02"])
+def test_imports_nothing_that_it_does_not_use(number: str) -> None:
+    """A chapter without a frame does not wait for pandas: half of its kernel's start."""
+    (path,) = (one for one in NOTEBOOKS if one.stem.startswith(number))
+    program = "import importlib, sys\nfor name in sys.argv[1:]:\n try: importlib.import_module(name)\n"
+    program += " except ImportError: pass\nprint('pandas' in sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *Chapter(path).imports], capture_output=True, text=True, cwd=PROJECT, check=True
+    )
+    assert ran.stdout == "False\n"
 
 
 def papermill(path: Path, out: Path, *parameters: str) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Self
 
 from streaming_lab.analysis.deliveries import Mark
 from streaming_lab.cluster import Cluster
-from streaming_lab.faults.game_process import GameProcess
+from streaming_lab.faults.game_process import ServedProcess
 from streaming_lab.faults.machine import CLOCK_STEP
 from streaming_lab.faults.plan import BROKER_MOVES, DRAIN, MACHINE_MOVES
 
@@ -19,8 +19,16 @@ class FaultInjector:
     However it is left, no game runs afterwards, and the broker does.
     """
 
-    def __init__(self, kafka: Cluster, games: Sequence[GameProcess], drain: float, seed: int = 0) -> None:
+    def __init__(
+        self,
+        kafka: Cluster,
+        games: Sequence[ServedProcess],
+        drain: float,
+        seed: int = 0,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.kafka, self.games = kafka, games
+        self._say = say  # what it does just now
         self.fault_events: list[Mark] = []
         self._drain = drain
         self._began = time.monotonic()
@@ -34,6 +42,7 @@ class FaultInjector:
 
     def apply_action(self, action: str) -> None:
         """Do the action and wait until it is done; what the broker's state does not allow is passed over."""
+        self._say(action)
         begin = time.monotonic() - self._began
         verb, _, target = action.partition(" ")
         if target == "broker":
@@ -43,6 +52,7 @@ class FaultInjector:
         else:
             self._to_games(verb)
         self.fault_events.append(Mark(action, begin, time.monotonic() - self._began))
+        self._say("the crowds play")
 
     def until(self, at: float) -> float:
         """Seconds from now to `at` seconds after `begin`."""
@@ -100,7 +110,7 @@ class FaultInjector:
     def _start_games(self) -> None:
         self._start([game for game in self.games if not game.running])
 
-    def _start(self, games: Sequence[GameProcess]) -> None:
+    def _start(self, games: Sequence[ServedProcess]) -> None:
         for game in games:
             game.launch(self._drain)
         if self._broker == "up" and not self._disk_full:  # else some don't get ready; `heal` waits for them

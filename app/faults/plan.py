@@ -103,3 +103,7 @@ FAULTS = (NO_FAULT, BROKER_KILLED, BROKER_DOWN, BROKER_PAUSED, GAMES_KILLED, GAM
 GOOD_CLIENT = Variant("confirmed, asked again", "confirmed", retries=60)
 DEFAULT_VARIANTS = tuple(one for way in DELIVERING for one in (Variant(way, way), GOOD_CLIENT) if one.way == way)
 FULL_DISK = Variant("outbox, full disk", "outbox", options=("--quota", str(SMALL_DISK)))
+VARIANTS = {BROKER_DOWN: (*DEFAULT_VARIANTS, FULL_DISK)}  # of a fault that has others than the default ones
+
+# Faults that run side by side, each lane on a broker of its own; their order is that in which the chapter shows them.
+LANES = ((NO_FAULT, BROKER_DOWN, GAMES_KILLED), (BROKER_KILLED, BROKER_PAUSED, GAMES_STOPPED))
