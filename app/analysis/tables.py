@@ -10,8 +10,19 @@ from streaming_lab.analysis.counts import count_by_partition, count_by_player, g
 from streaming_lab.analysis.display import NO_EVENTS, Table, TableColumn, number
 from streaming_lab.analysis.ledger import Ledger
 from streaming_lab.analysis.replay import world_differences
+from streaming_lab.analysis.shapes import (
+    META,
+    is_lab_frame,
+    is_missing,
+    names_players,
+    shape_events,
+    short_text,
+)
 from streaming_lab.reader.causes import group_by_cause
 from streaming_lab.wording import counted as counted  # a notebook counts with it as well
+
+COLUMNS_SHOWN = 60  # columns of a frame that have a row in its table
+PAYLOAD_SHOWN = 6  # columns of a foreign payload in the table of first rows
 
 
 def cluster_table(description: Any, ready_seconds: float | None = None) -> Table:
@@ -73,9 +84,11 @@ def columns_of(events: pd.DataFrame) -> Table:
     """The frame's columns in order: type, and the numbers of rows with and without a value."""
     rows = tuple(
         (name, str(dtype), int(events[name].count()), int(events[name].isna().sum()))
-        for name, dtype in events.dtypes.items()
+        for name, dtype in [*events.dtypes.items()][:COLUMNS_SHOWN]
     )
-    note = f"{counted(len(events), 'row')}; a column is missing where an event type does not have it"
+    left = events.shape[1] - len(rows)
+    more = f"; {counted(left, 'more column')} not shown" if left else ""
+    note = f"{counted(len(events), 'row')}; a column is missing where an event type does not have it{more}"
     return Table(
         "The columns of the DataFrame",
         (TableColumn("column", "code"), TableColumn("type", "code"), number("present"), number("missing")),
@@ -85,7 +98,9 @@ def columns_of(events: pd.DataFrame) -> Table:
 
 
 def first_rows(events: pd.DataFrame, most: int = 5) -> Table:
-    """The first rows by player, each player's in their own order."""
+    """The first rows by player, each player's in their own order; of another game's frame the first by offset."""
+    if not is_lab_frame(events):
+        return first_records(events, most)
     rows = events.sort_values(["player", "partition", "offset"], kind="stable").head(most)
     rows = rows.assign(nth=rows.groupby("player").cumcount() + 1)
     shown = rows[["player", "nth", "event_type", "partition", "offset", "timestamp", "event_id"]]
@@ -110,18 +125,51 @@ def first_rows(events: pd.DataFrame, most: int = 5) -> Table:
     )
 
 
+def first_records(events: pd.DataFrame, most: int) -> Table:
+    """The first rows by partition and offset, with the record's own columns and the first of its payload."""
+    order = [name for name in ("topic", "partition", "offset") if name in events]
+    rows = events.sort_values(order, kind="stable").head(most)
+    payload = [name for name in map(str, events.columns) if name not in META][:PAYLOAD_SHOWN]
+    known = {
+        "topic": TableColumn("topic", "code"),
+        "partition": TableColumn("partition"),
+        "offset": number("offset", measured=True),
+        "timestamp": TableColumn("broker time (UTC)", measured=True),
+        "key": TableColumn("key", "code"),
+    }
+    shown = [name for name in META if name in events and (name != "key" or events["key"].notna().any())]
+    columns = (*(known[name] for name in shown), *(TableColumn(name, "code", measured=True) for name in payload))
+    names = (*shown, *payload)
+    cells = tuple(tuple(cell_text(row[name], name) for name in names) for row in rows.to_dict("records"))
+    left = events.shape[1] - len(shown) - len(payload)
+    more = f"; {counted(left, 'more column')} not shown" if left > 0 else ""
+    return Table("The first rows of the DataFrame", columns, cells, f"of {len(events):,}, by offset{more}")
+
+
+def cell_text(value: Any, name: str) -> Any:
+    """A cell as it is shown: places as they are, stamps as a time of day, everything else as text of some length."""
+    if name in ("partition", "offset"):
+        return value
+    return time_of_day(value) if name == "timestamp" else "" if is_missing(value) else short_text(value)
+
+
 def events_by_type(events: pd.DataFrame) -> Table:
     """Each event type: its events, their share, and the players who caused one."""
-    grouped = events.groupby("event_type")["player"]
-    sizes, players = grouped.size(), grouped.nunique()
+    shaped, named = shape_events(events), names_players(events)
+    grouped = shaped.groupby("event_type")
+    sizes = grouped.size()
+    players = grouped["player"].nunique() if named else sizes
     rows = [
         (kind, int(sizes[kind]), share(sizes[kind], len(events)), int(players[kind]))
         for kind in rows_by_type(sizes.index)
     ]
     if rows:
-        rows.append(("all", len(events), share(len(events), len(events)), int(events["player"].nunique())))
+        all_players = int(shaped["player"].nunique()) if named else 0
+        rows.append(("all", len(events), share(len(events), len(events)), all_players))
     columns = (TableColumn("event type", "code"), number("events"), number("share (%)", 1), number("players"))
-    return Table("Events by type", columns, tuple(rows), "in the order of the game's own table", total=bool(rows))
+    width = len(columns) if named else len(columns) - 1
+    note = "in the order of the game's own table" if is_lab_frame(events) else "by name"
+    return Table("Events by type", columns[:width], tuple(row[:width] for row in rows), note, total=bool(rows))
 
 
 def events_by_partition_table(events: pd.DataFrame) -> Table:
@@ -129,11 +177,14 @@ def events_by_partition_table(events: pd.DataFrame) -> Table:
     counts = count_by_partition(events)
     rows = tuple((*line, share(line[-1], len(events))) for line in counts.itertuples(name=None))
     columns = (TableColumn("partition"), *(number(str(name)) for name in counts.columns), number("share (%)", 1))
-    return Table("Events by partition", columns, rows, "the key is the player, so each player is on one partition")
+    note = "the key is the player, so each player is on one partition" if is_lab_frame(events) else "in events"
+    return Table("Events by partition", columns, rows, note)
 
 
 def top_players(events: pd.DataFrame, most: int = 10) -> Table:
     """The players with the most events, by type; ties by name."""
+    if not names_players(events):
+        return Table("Events by player", (TableColumn("player"), number("all")), (), empty="no column names a player")
     counts = count_by_player(events)
     note = f"the {min(most, len(counts)):,} busiest of {counted(len(counts), 'player')}, in events"
     return count_of("Events by player", "player", counts.head(most), note, sums=False)
