@@ -213,7 +213,12 @@ def stations(ledger: Ledger) -> tuple[Station, ...]:
     """The five stations of a run, from the players' requests to the DataFrame's rows."""
     partitions = len({thread.partition for thread in ledger.threads})
     aside = {"refused": ledger.refused, "failed": ledger.failed, "unanswered": ledger.unanswered}
-    missing = {"lost": ledger.lost, "answered twice": ledger.retried_accepted}
+    missing = {
+        "lost": ledger.lost,
+        "answered twice": ledger.retried_accepted,
+        "without an event": ledger.without_event,
+        "further events of a request": -ledger.further,
+    }
     more = {
         "duplicated": ledger.duplicates,
         "unconfirmed": ledger.unconfirmed,

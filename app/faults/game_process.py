@@ -38,22 +38,19 @@ class ExitReport:
     named: frozenset[str] = frozenset()
 
 
-class GameProcess:
-    """`python -m streaming_lab.game` on a leash: it ends with this process, however this process ends.
+class ServedProcess:
+    """A game's process on a leash: it ends with this process, however this process ends.
 
     `launch` and `begin_stop` return at once, so that several games can be started or stopped side by side;
-    `await_ready` and `await_end` wait. What it says is in `folder`, in an `out` and an `errors` file of each start;
-    its outbox is there, too.
+    `await_ready` and `await_end` wait. What it says is in `folder`, in an `out` and an `errors` file of each start.
     """
 
-    def __init__(self, connection: Connection, topic: str, way: str, folder: Path, options: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, command: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.url = ""
         self.exit_reports: list[ExitReport] = []  # of each end after a SIGTERM
-        self._command = [sys.executable, "-m", "streaming_lab.game", "--exit-with-parent"]
-        self._command += ["--bootstrap", addresses(connection), "--topic", topic, "--way", way]
-        self._command += [*arguments(way, log_class(way).settings_in(folder)), *options]
+        self._command = list(command)
         self._drain = 0.0
         self._starts = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -149,6 +146,16 @@ class GameProcess:
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}-{self._starts}.txt"
+
+
+class GameProcess(ServedProcess):
+    """`python -m streaming_lab.game`; its outbox is in `folder`, too."""
+
+    def __init__(self, connection: Connection, topic: str, way: str, folder: Path, options: Sequence[str] = ()) -> None:
+        command = [sys.executable, "-m", "streaming_lab.game", "--exit-with-parent"]
+        command += ["--bootstrap", addresses(connection), "--topic", topic, "--way", way]
+        command += [*arguments(way, log_class(way).settings_in(folder)), *options]
+        super().__init__(folder, command)
 
 
 # A snapshot of a running game, taken from outside by HEAD requests: nothing in the game changes.

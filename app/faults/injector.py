@@ -7,7 +7,7 @@ from typing import Self
 
 from streaming_lab.analysis.deliveries import Mark
 from streaming_lab.cluster import Cluster
-from streaming_lab.faults.game_process import GameProcess
+from streaming_lab.faults.game_process import ServedProcess
 from streaming_lab.faults.plan import BROKER_MOVES, DRAIN
 
 
@@ -17,7 +17,7 @@ class FaultInjector:
     However it is left, no game runs afterwards, and the broker does.
     """
 
-    def __init__(self, kafka: Cluster, games: Sequence[GameProcess], drain: float) -> None:
+    def __init__(self, kafka: Cluster, games: Sequence[ServedProcess], drain: float) -> None:
         self.kafka, self.games = kafka, games
         self.fault_events: list[Mark] = []
         self._drain = drain
