@@ -29,6 +29,7 @@ from streaming_lab.errors import LabError
 from streaming_lab.game.server import GameServer
 from streaming_lab.own_game.journal import Journal, error_line
 from streaming_lab.own_game.loading import load_app
+from streaming_lab.own_game.masks import masked_text
 from streaming_lab.own_game.producer import ProducerWatch, requests_counted, topic_names
 from streaming_lab.own_game.routes import find_routes
 from streaming_lab.own_game.source import find_source
@@ -51,7 +52,7 @@ class CountedApp:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request_id = environ.setdefault("HTTP_X_REQUEST_ID", str(uuid.uuid4()))
-        status = [500]
+        status, began, started = [500], time.time(), time.perf_counter()
 
         def start(line: str, headers: Any, *rest: Any) -> Any:
             status[0] = int(line[:3])
@@ -68,6 +69,9 @@ class CountedApp:
                 rule=self._rule(environ),
                 status=status[0],
                 error=environ.get("lab.error", ""),
+                host=environ.get("HTTP_HOST", ""),
+                began=began,
+                milliseconds=1000 * (time.perf_counter() - started),
             )
 
     def _rule(self, environ: WSGIEnvironment) -> str:
@@ -78,7 +82,7 @@ class CountedApp:
             return NO_ROUTE
 
     def _keep_error(self, app: Flask, exception: BaseException, **_: Any) -> None:
-        request.environ["lab.error"] = error_line(exception)
+        request.environ["lab.error"] = masked_text(error_line(exception))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from streaming_lab.errors import LabError
 from streaming_lab.faults.game_process import ServedProcess
 from streaming_lab.own_game.host import JOURNAL_FILE
 from streaming_lab.own_game.journal import Story, read_journal
+from streaming_lab.own_game.masks import masked_text
 from streaming_lab.own_game.routes import Route
 from streaming_lab.own_game.source import GameSource, find_source
 from streaming_lab.paths import SOURCE
@@ -112,6 +113,12 @@ class HostedGame(ServedProcess):
         self.scratch = lay_out_scratch(source, folder / "scratch")
         where = ("--bootstrap", addresses(connection), "--prefix", prefix)
         super().__init__(folder, host_command(source, self.scratch, *where, *options))
+
+    def printed(self) -> list[str]:
+        """The lines that the game wrote to stdout and stderr over all its starts, without secrets."""
+        files = sorted(self.folder.glob("errors-*.txt"))
+        text = "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
+        return [masked_text(line) for line in text.splitlines() if line.strip()]
 
     def story(self) -> Story:
         """What the game's process has noted of its requests and sends so far, over all its starts."""

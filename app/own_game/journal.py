@@ -53,13 +53,16 @@ class Send:
 
 @dataclass(frozen=True)
 class ServedRequest:
-    """One request as the game's process saw it: id, method, rule, status, and the first line of its error."""
+    """One request as the game's process saw it; `began` in seconds since 1970, `error` the first line of one."""
 
     request_id: str
     method: str
     rule: str
     status: int
     error: str = ""
+    host: str = ""
+    began: float = 0.0
+    milliseconds: float = 0.0
 
 
 @dataclass(frozen=True)

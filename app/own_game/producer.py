@@ -10,13 +10,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.producer.future import FutureRecordMetadata
 
 from streaming_lab.client import topics
@@ -53,6 +53,7 @@ class ProducerWatch:
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
         self._topics: set[str] = set()
+        self._made: list[Any] = []
         self._pending: dict[str, Any] = {}
         self._latest: deque[tuple[Any, str]] = deque(maxlen=LATEST)
         self._ids: dict[int, str] = {}  # id of a future in `_latest` -> its send
@@ -75,6 +76,14 @@ class ProducerWatch:
             else:
                 setattr(owner, name, original)
         self._before.clear()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Close the producers that this watch connected in this process."""
+        with self._lock:
+            made, self._made = list(self._made), []
+        for producer in made:
+            with suppress(KafkaError):
+                producer.close(timeout=timeout)
 
     @property
     def pending(self) -> list[str]:
@@ -121,6 +130,7 @@ class ProducerWatch:
                 producer.__dict__.clear()
                 producer.__dict__["_lab"] = lab
                 raise
+            self._made.append(producer)
             return True
 
     def _send(self, original: Any) -> Any:

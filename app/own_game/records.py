@@ -1,5 +1,6 @@
 """The records of a hosted game's topics as one frame, whatever they are: JSON of any shape, text, several topics."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -25,17 +26,19 @@ CUT = 64 << 10  # bytes at which a reject's raw value is cut: of a longer one no
 class GameRecords:
     """`events`: a row for each record, with `topic`, and `send_id` where the lab's producer sent it; without secrets.
 
-    `rejects`: what is neither JSON nor text. `ranges`: by the topics' names in the cluster.
+    `rejects`: what is neither JSON nor text. `ranges`: by the topics' names in the cluster. `aside` rows of
+    requests that were no part of the run are left out.
     """
 
     events: pd.DataFrame
     rejects: pd.DataFrame
     ranges: Mapping[str, Ranges]
+    aside: int = 0
 
     @property
     def written(self) -> int:
-        """The number of offsets that the game's topics have."""
-        return sum(end - start for ranges in self.ranges.values() for start, end in ranges.values())
+        """The number of records that the run left in the game's topics."""
+        return sum(end - start for ranges in self.ranges.values() for start, end in ranges.values()) - self.aside
 
 
 def read_records(connection: Connection, topics: Mapping[str, str]) -> GameRecords:
@@ -59,6 +62,16 @@ def read_records(connection: Connection, topics: Mapping[str, str]) -> GameRecor
 
 
 REJECT_COLUMNS = ["partition", "offset", "reason", "raw", "topic"]
+
+
+def storable_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame for a parquet file: columns of several kinds of values as text, each value as JSON."""
+
+    def text(cell: Any) -> Any:
+        return cell if cell is None or isinstance(cell, str) else json.dumps(cell, ensure_ascii=False, default=repr)
+
+    mixed = [name for name in frame.columns if frame[name].dtype == object and name != "raw"]
+    return frame.assign(**{name: pd.Series(frame[name].map(text), dtype="str") for name in mixed})
 
 
 def every_record(read: TopicFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
