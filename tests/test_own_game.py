@@ -8,7 +8,6 @@ import pytest
 from streaming_lab.analysis import tables
 from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import attach
-from streaming_lab.errors import LabError
 from streaming_lab.own_game import game_tables
 from streaming_lab.own_game.hosted import probe_game
 from streaming_lab.own_game.session import GameRun, run_game
@@ -53,7 +52,7 @@ def test_a_calm_run_closes_by_the_surest_join(runs: dict[str, GameRun], name: st
     assert account.kind == kind
     assert ledger.problems() == []
     assert ledger.requests == 40
-    assert ledger.rows == len(run.records.events) == len([send for send in run.story.sends])
+    assert ledger.rows == len(run.records.events) == len(run.story.sends)
     assert ledger.accepted == ledger.promised + ledger.without_event - ledger.further
     assert len(run.records.rejects) == 0
     assert {"2xx", "rows", "first error"} <= set(account.routes.columns)
@@ -132,26 +131,3 @@ def test_counts_that_are_not_known_never_close(runs: dict[str, GameRun]) -> None
     account = settle_account(run.asked, run.records, run.story, {"GET /buy": 1, "GET /twice": None})
     assert not account.ledger.closed
     assert "GET /twice" in " ".join(account.ledger.problems())
-
-
-BAD = {
-    "import nosuchpackage\n": "needs the package nosuchpackage, which is not installed here, line 1",
-    "import time\ntime.sleep(60)\n": "is not imported after 3 s: it waits at game.py:2",
-    "raise SystemExit(4)\n": "ends itself while it is imported (exit code 4), line 1",
-    "import os\nos._exit(7)\n": "ended its process while it was imported (exit code 7)",
-    "x = 1\n": "has no Flask app",
-    "print 'hello'\n": "can't be read",
-    "input('name? ')\n": "fails while it is imported: EOFError",
-    "from kafka import KafkaConsumer\nKafkaConsumer('events')\n": "the game talks to Kafka while it is imported, line 2",
-    "from flask import Flask\none, two = Flask('a'), Flask('b')\n": "has several Flask apps",
-}
-
-
-@pytest.mark.parametrize("source", BAD)
-def test_what_is_no_game_is_told_before_any_cluster(source: str, tmp_path: Path) -> None:
-    """The reason, with the line in the game's own file, and what to do."""
-    (tmp_path / "game.py").write_text(source)
-    with pytest.raises(LabError) as raised:
-        probe_game(str(tmp_path / "game.py"), timeout=3)
-    assert BAD[source] in raised.value.problem
-    assert raised.value.cure

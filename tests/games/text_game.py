@@ -9,7 +9,7 @@ producer = KafkaProducer(bootstrap_servers=["kafka:29092"])
 
 @app.route("/")
 def home():
-    producer.send("events", "default".encode())
+    producer.send("events", b"default")
     return "hello\n"
 
 

@@ -14,7 +14,7 @@ def create_app():
 
     @app.route("/login", methods=["POST"])
     def login():
-        print("login", dict(request.form), flush=True)
+        print("login", dict(request.form), flush=True)  # noqa: T201
         event = {"event_type": "login", **request.form, "headers": dict(request.headers)}
         producer.send("events", json.dumps(event).encode())
         return f"welcome, password={request.form['password']}\n"
