@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from test_notebooks import papermill
 
-from streaming_lab.analysis.measured import SPAN
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.cluster import Cluster
 from streaming_lab.faults.load import Load
@@ -56,14 +55,11 @@ def test_chapter_04_names_the_line_that_loses(breakable: Cluster) -> None:
     assert hopeful.lost > 0
     assert patient.lost == 0
     found = ordeal.outcomes([hopeful])
-    assert ordeal.verdict_of(
-        found
-    ) == f"your game, as it is: {hopeful.lost:,} of {hopeful.answered} answers of 2xx " + (
-        "was not in the topic" if hopeful.lost == 1 else "were not in the topic"
-    )
-    text = SPAN.sub(lambda span: re.sub("<[^>]+>", "", span[0]), ordeal.advice_table([hopeful])._repr_html_())
-    assert "course_game.py:15" in text
-    assert "call <code>.get(timeout=5)" in text or "call `.get(timeout=5)`" in text
+    said = f"your game, as it is: {hopeful.lost:,} of {hopeful.answered} answers of 2xx w"
+    assert ordeal.verdict_of(found).startswith(said)
+    advice = repr(ordeal.advice_table([hopeful]))
+    assert "course_game.py:15" in advice
+    assert "call `.get(timeout=5)` on what it returns" in advice
     assert ordeal.losses_of(found)["variants"] == [
         {"variant": "your game, as it is", "answered": hopeful.answered, "lost": hopeful.lost, "safe": False}
     ]
