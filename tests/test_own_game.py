@@ -21,7 +21,7 @@ def runs(kafka: Connection) -> dict[str, GameRun]:
     """Each game, played by forty requests."""
     found = {}
     with attach("embedded") as cluster:
-        for name in ("course_game.py", "text_game.py", "json_game.py", "thread_game.py", "shop/app"):
+        for name in ("course_game.py", "text_game.py", "json_game.py", "thread_game.py", "shop/app", "world_game.py"):
             game = probe_game(str(GAMES / name))
             headers = {"Authorization": "Basic aHVudGVyMg=="}
             routes = [one if name != "shop/app" else with_headers(one, headers) for one in game.routes]
@@ -43,6 +43,7 @@ def with_headers(route: Any, headers: dict[str, str]) -> Any:
         ("json_game.py", "producer"),
         ("thread_game.py", "counts"),
         ("shop/app", "producer"),
+        ("world_game.py", "request id"),
     ],
 )
 def test_a_calm_run_closes_by_the_surest_join(runs: dict[str, GameRun], name: str, kind: str) -> None:
@@ -131,3 +132,12 @@ def test_counts_that_are_not_known_never_close(runs: dict[str, GameRun]) -> None
     account = settle_account(run.asked, run.records, run.story, {"GET /buy": 1, "GET /twice": None})
     assert not account.ledger.closed
     assert "GET /twice" in " ".join(account.ledger.problems())
+
+
+def test_a_game_with_an_evolve_is_replayed(runs: dict[str, GameRun]) -> None:
+    """Its topics folded with its own function are its world; a game without one has no replay."""
+    replay = runs["world_game.py"].replay
+    assert replay is not None
+    assert replay.differences == []
+    assert sum(replay.held.values()) == replay.records == 40
+    assert runs["course_game.py"].replay is None

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -30,6 +31,7 @@ from streaming_lab.game.server import GameServer
 from streaming_lab.own_game.journal import Journal, error_line
 from streaming_lab.own_game.loading import load_app
 from streaming_lab.own_game.masks import masked_text
+from streaming_lab.own_game.own_replay import RECORDS_FILE, WORLD_FILE, brings_evolve, fold_world, plain_world
 from streaming_lab.own_game.producer import ProducerWatch, requests_counted, topic_names
 from streaming_lab.own_game.routes import find_routes
 from streaming_lab.own_game.source import find_source
@@ -103,7 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def probe(options: argparse.Namespace, out: Any) -> int:
     """Import the game without a broker and print its routes."""
-    app, _ = _loaded(options, Journal(None))
+    app, _, module = _loaded(options, Journal(None))
+    if options.replay:
+        world = fold_world(module, map(json.loads, Path(RECORDS_FILE).read_text(encoding="utf-8").splitlines()))
+        print(json.dumps({"world": plain_world(world)}), file=out, flush=True)
+        return 0
     routes = [route.to_json() for route in find_routes(app, find_source(options.source).root)]
     print(json.dumps({"routes": routes}), file=out, flush=True)
     return 0
@@ -112,7 +118,7 @@ def probe(options: argparse.Namespace, out: Any) -> int:
 def serve(options: argparse.Namespace, out: Any) -> int:
     """Serve the game until a signal ends it."""
     stopped, journal = threading.Event(), Journal(options.scratch / JOURNAL_FILE)
-    app, watch = _loaded(options, journal)
+    app, watch, module = _loaded(options, journal)
     with GameServer(CountedApp(app, journal), port=options.port, capture=False, lines_kept=LINES_KEPT) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
@@ -121,13 +127,15 @@ def serve(options: argparse.Namespace, out: Any) -> int:
             pass
         deadline = time.monotonic() + options.drain
         server.stop(max(0.1, options.drain / 2))
+    if brings_evolve(module):
+        Path(WORLD_FILE).write_text(json.dumps(plain_world(module.world)), encoding="utf-8")
     wait_until(lambda: not watch.pending, max(0.0, deadline - time.monotonic()))
     if left := watch.pending:
         sys.stderr.write("\n  ".join([f"{counted(len(left), 'event')} not delivered:", *left]) + "\n")
     return 1 if left else 0
 
 
-def _loaded(options: argparse.Namespace, journal: Journal) -> tuple[Flask, ProducerWatch]:
+def _loaded(options: argparse.Namespace, journal: Journal) -> tuple[Flask, ProducerWatch, ModuleType]:
     source = find_source(options.source)
     options.scratch.mkdir(parents=True, exist_ok=True)
     os.chdir(options.scratch)
@@ -137,9 +145,9 @@ def _loaded(options: argparse.Namespace, journal: Journal) -> tuple[Flask, Produ
     connection = connection_for(options.bootstrap) if options.bootstrap else None
     watch = ProducerWatch(connection, journal, source.root, topic_names(options.prefix))
     watch.install()
-    app = load_app(source)
+    app, module = load_app(source)
     faulthandler.cancel_dump_traceback_later()
-    return app, watch
+    return app, watch, module
 
 
 def _exit_with_parent() -> None:
@@ -158,6 +166,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--drain", type=positive, default=10.0)
     parser.add_argument("--stuck-after", type=positive, default=600.0, help="seconds after which stderr says where")
     parser.add_argument("--probe", action="store_true")
+    parser.add_argument(
+        "--replay", action="store_true", help=f"with --probe: fold {RECORDS_FILE} of the scratch folder"
+    )
     parser.add_argument("--fresh", action="store_true", help="accepted as the lab's own game does")
     return parser.parse_args(arguments)
 

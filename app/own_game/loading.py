@@ -18,11 +18,11 @@ from streaming_lab.own_game.source import GameSource
 FACTORIES = ("create_app", "make_app", "app_factory")
 
 
-def load_app(source: GameSource) -> Flask:
-    """The Flask app of a game; raises `LabError` with the reason and the line in the game's own source."""
+def load_app(source: GameSource) -> tuple[Flask, ModuleType]:
+    """The Flask app of a game and its module; raises `LabError` with the reason and the line in the game's source."""
     with served_elsewhere():
         module = import_game(source)
-        return find_app(module, source)
+        return find_app(module, source), module
 
 
 def import_game(source: GameSource) -> ModuleType:

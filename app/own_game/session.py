@@ -13,9 +13,10 @@ import pandas as pd
 
 from streaming_lab.cluster import Cluster, run_topics
 from streaming_lab.own_game.account import Account, choose_join, settle_account
-from streaming_lab.own_game.hosted import FoundGame, HostedGame
+from streaming_lab.own_game.hosted import FoundGame, HostedGame, host_command
 from streaming_lab.own_game.journal import Story
 from streaming_lab.own_game.load_file import LoadLine, run_load, served_as_asked
+from streaming_lab.own_game.own_replay import OwnReplay, replay_game
 from streaming_lab.own_game.play import play, seeded_asks
 from streaming_lab.own_game.records import GameRecords, read_records
 from streaming_lab.own_game.routes import Route
@@ -59,6 +60,7 @@ class GameRun:
     account: Account
     printed: tuple[str, ...]
     lines: pd.DataFrame | None = None
+    replay: OwnReplay | None = None
 
 
 def run_game(
@@ -90,9 +92,11 @@ def run_game(
         game.begin_stop()
         game.await_end()
         written, printed = game.story(), tuple(game.printed())
+        command = host_command(found.source, game.scratch, "--probe", "--replay")
+        replay = replay_game(command, game.scratch, kafka.connection, written.topics)
     records = without_sends(read_records(kafka.connection, written.topics), taught)
     story = without_story(written, taught)
-    return GameRun(asked, records, story, settle_account(asked, records, story, learnt), printed, lines)
+    return GameRun(asked, records, story, settle_account(asked, records, story, learnt), printed, lines, replay)
 
 
 def settle_sends(game: HostedGame) -> int:
