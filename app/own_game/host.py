@@ -31,10 +31,10 @@ from streaming_lab.game.server import GameServer
 from streaming_lab.own_game.journal import Journal, error_line
 from streaming_lab.own_game.loading import load_app
 from streaming_lab.own_game.masks import masked_text
-from streaming_lab.own_game.own_replay import RECORDS_FILE, WORLD_FILE, brings_evolve, fold_world, plain_world
 from streaming_lab.own_game.producer import ProducerWatch, requests_counted, topic_names
 from streaming_lab.own_game.routes import find_routes
 from streaming_lab.own_game.source import find_source
+from streaming_lab.own_game.world import RECORDS_FILE, WORLD_FILE, brings_evolve, fold_world, plain_world
 from streaming_lab.waiting import wait_until
 from streaming_lab.wording import counted
 

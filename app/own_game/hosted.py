@@ -56,7 +56,7 @@ def probe_game(text: str, timeout: float = IMPORT_TIMEOUT) -> FoundGame:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=3 * timeout,  # the process ends itself before
+            timeout=timeout + 60,  # the process ends itself before
         )
     answer = ran.stdout.strip().splitlines()
     if not answer and ran.stderr.lstrip().startswith("Timeout ("):

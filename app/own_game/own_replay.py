@@ -1,27 +1,21 @@
-"""Replay for a game that brings an `evolve`: its topics, folded with its own function, beside the world that it held.
-
-A game's module has `evolve(world, event)`, which returns the next world or changes the one it gets, and a `world`. The
-event is the record's JSON. The fold begins with the `world` of a fresh import.
-"""
+"""Replay for a game that brings an `evolve`: its topics, folded with its own function, beside the world that it held."""
 
 import json
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from streaming_lab.analysis.display import Table, TableColumn
 from streaming_lab.analysis.shapes import short_text
 from streaming_lab.client.connection import Connection
 from streaming_lab.errors import LabError
+from streaming_lab.own_game.world import RECORDS_FILE, WORLD_FILE
 from streaming_lab.paths import SOURCE
 from streaming_lab.reader import read_text
 from streaming_lab.wording import counted
 
-WORLD_FILE = "world.json"  # in the scratch folder, written when the game ends
-RECORDS_FILE = "records.jsonl"
 REPLAY_TIMEOUT = 60.0  # seconds
 DIFFERENCES_SHOWN = 20
 
@@ -42,31 +36,6 @@ class OwnReplay:
             return [] if left == right else [("world", short_text(left), short_text(right))]
         pairs = ((key, left.get(key), right.get(key)) for key in sorted({*left, *right}))
         return [(key, short_text(one), short_text(other)) for key, one, other in pairs if one != other]
-
-
-def plain_world(world: Any) -> Any:
-    """A world as plain JSON: objects by their attributes, sets sorted, anything else by its repr."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, (set, frozenset)):
-            return sorted(value, key=repr)
-        return vars(value) if hasattr(value, "__dict__") else repr(value)
-
-    return json.loads(json.dumps(world, default=plain, sort_keys=True))
-
-
-def brings_evolve(module: ModuleType) -> bool:
-    """Does a game's module have an `evolve` and a `world`?"""
-    return callable(vars(module).get("evolve")) and "world" in vars(module)
-
-
-def fold_world(module: ModuleType, events: Iterable[Any]) -> Any:
-    """The world of a freshly imported module after these events."""
-    world = module.world
-    for event in events:
-        following = module.evolve(world, event)
-        world = world if following is None else following
-    return world
 
 
 def read_events_text(connection: Connection, topics: Mapping[str, str]) -> list[str]:

@@ -36,7 +36,7 @@ def find_source(text: str, folder: Path | None = None) -> GameSource:
     folder = folder or Path.cwd()
     place, _, attribute = text.strip().rpartition(":") if re.search(r":[A-Za-z_]\w*$", text) else (text.strip(), "", "")
     path = (folder / Path(place).expanduser()).resolve()
-    if not path.exists() and DOTTED.fullmatch(place):
+    if not path.exists() and DOTTED.fullmatch(place) and not place.endswith(".py"):
         below = folder.resolve().joinpath(*place.split("."))
         path = below if below.is_dir() else below.with_suffix(".py")
     if path.is_dir():
