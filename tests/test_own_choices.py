@@ -10,8 +10,9 @@ from streaming_lab.errors import LabError
 from streaming_lab.own_game.choices import choose_game
 from streaming_lab.own_game.hosted import probe_game
 from streaming_lab.own_game.load_file import read_load
-from streaming_lab.own_game.masks import MASK, masked_frame, masked_text
+from streaming_lab.own_game.masks import MASK, masked_text
 from streaming_lab.own_game.play import seeded_asks
+from streaming_lab.own_game.records import masked_frame
 from streaming_lab.own_game.route_file import choose_routes
 from streaming_lab.own_game.routes import Route
 from streaming_lab.own_game.source import find_source

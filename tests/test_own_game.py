@@ -1,5 +1,6 @@
 """Games in the shapes of strangers' run unmodified, and each request of theirs is accounted for, or said not to be."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from streaming_lab.analysis import tables
 from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import attach
 from streaming_lab.own_game import game_tables
+from streaming_lab.own_game.choices import choose_game
 from streaming_lab.own_game.hosted import probe_game
 from streaming_lab.own_game.session import GameRun, run_game
 
@@ -145,3 +147,22 @@ def test_a_game_with_an_evolve_is_replayed(runs: dict[str, GameRun]) -> None:
     assert replay.differences == []
     assert sum(replay.held.values()) == replay.records == 40
     assert runs["course_game.py"].replay is None
+
+
+@pytest.mark.skipif(shutil.which("ab") is None or shutil.which("curl") is None, reason="ab or curl is not installed")
+def test_a_load_file_plays_in_place_of_the_crowd(kafka: Connection, tmp_path: Path) -> None:
+    """Its lines reach the game with their Host headers, ids are given to them, and the ledger closes."""
+    file = tmp_path / "load.sh"
+    file.write_text(
+        'docker-compose exec mids ab -n 10 -H "Host: user1.comcast.com" http://localhost:5000/purchase_a_sword\n'
+        "curl -s -X POST -d name=ann http://localhost:5000/guilds/2/join/\ncurl -s localhost:5000/nowhere\n"
+    )
+    choice = choose_game(str(GAMES / "course_game.py"), load=str(file))
+    with attach("embedded") as cluster:
+        run = run_game(choice.game, cluster, choice.routes, load=choice.load)
+    assert run.lines is not None
+    assert run.lines["exit code"].tolist() == [0, 0, 0]
+    assert run.asked["player"].value_counts()["user1.comcast.com"] == 10
+    assert run.account.kind == "request id"
+    assert run.account.ledger.problems() == []
+    assert (run.account.ledger.accepted, run.account.ledger.refused, run.account.ledger.rows) == (11, 1, 11)

@@ -105,3 +105,10 @@ def test_a_producer_made_before_a_fork_works_in_the_child(kafka: Connection, tmp
     assert len({send.send_id.partition("-")[0] for send in story.sends}) == 2
     assert {send.outcome for send in story.sends} == {"delivered"}
     assert json.dumps(story.topics) == json.dumps({"events": f"{prefix}events"})
+
+
+def test_a_hosted_game_waits_for_no_pandas() -> None:
+    """The process of a game loads what it serves with, and nothing of the analysis."""
+    asked = "import sys, streaming_lab.own_game.host; print({'pandas', 'pyarrow', 'altair'} & sys.modules.keys())"
+    ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout == "set()\n"

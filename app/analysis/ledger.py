@@ -167,6 +167,7 @@ class Ledger:
     `acknowledged` is None without a log that counts. `rejects` are all rejected records: `rejected` those known to be
     an accepted event, `unread` the others. `unexpected` are events with a row but without a 2xx answer; of them
     `unconfirmed` were answered 5xx or not at all. `players` is the number of players who sent requests.
+    `joined_by` says what joins rows and requests; only sums are compared where it is counts.
     Another game's request may make no event (`without_event` accepted ones) or several (`further` beyond the first).
     """
 
@@ -191,6 +192,7 @@ class Ledger:
     entries: tuple[Gap, ...]
     without_event: int = 0
     further: int = 0
+    joined_by: str = "request id"
 
     @property
     def gaps(self) -> pd.DataFrame:

@@ -56,6 +56,7 @@ def settle_account(
         expected = expected_by_request(asked, events, story)
         ledger = ledger_by_ids(asked, events, records.rejects, expected, story)
         ledger = with_sends_outside(ledger, events, outside)
+    ledger = replace(ledger, joined_by=kind)
     said = KINDS[kind].format(column=column)
     if outside and kind != "counts":
         said += f" {counted(len(outside), 'record was', 'records were')} sent outside any request."
@@ -81,11 +82,9 @@ def with_requests_of(
     events: pd.DataFrame, asked: pd.DataFrame, sends: Mapping[str, Send], kind: JoinKind, column: str
 ) -> pd.DataFrame:
     """The rows with `request_id`, and with the request's `route` and `player`; `event_id` numbers a request's rows."""
+    found = events["send_id"].map({send_id: send.request_id for send_id, send in sends.items()})
     if kind == "request id":
-        found = events[column]
-    else:
-        known = {send_id: send.request_id for send_id, send in sends.items()}
-        found = events["send_id"].map(known)
+        found = events[column].where(events[column].isin(set(asked["request_id"])), found)
     requests = asked.drop_duplicates("request_id").set_index("request_id")
     joined = events.assign(request_id=pd.Series(found, index=events.index, dtype="str"))
     joined["route"] = pd.Series(joined["request_id"].map(requests["action"]), index=events.index, dtype="str")

@@ -3,8 +3,6 @@
 import re
 from typing import Any
 
-import pandas as pd
-
 MASK = "•••"
 # names of columns, fields and headers that hold a secret; compared without case
 SECRET_NAME = re.compile(
@@ -55,19 +53,3 @@ def masked_value(name: str, value: Any) -> Any:
     if isinstance(value, bytes):
         return masked_text(value.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
     return masked_text(value) if isinstance(value, str) else value
-
-
-def masked_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame without secrets: whole columns by their name, and secrets inside the texts of the others."""
-    columns: dict[str, Any] = {}
-    for name in frame.columns:
-        cells = frame[name]
-        if is_secret_name(str(name)):
-            columns[name] = pd.Series([MASK if present else None for present in cells.notna()], dtype="str")
-            columns[name].index = cells.index
-        elif cells.dtype == object or pd.api.types.is_string_dtype(cells):
-            changed = [masked_value(str(name), value) for value in cells]
-            columns[name] = pd.Series(changed, index=cells.index, dtype=cells.dtype)
-        else:
-            columns[name] = cells
-    return pd.DataFrame(columns, index=frame.index)

@@ -1,4 +1,4 @@
-"""Replay for a game that brings an `evolve`: its topics, folded with its own function, beside the world that it held."""
+"""Replay for a game that brings an `evolve`: its records, folded with its own function, beside the world it held."""
 
 import json
 import subprocess

@@ -14,7 +14,7 @@ from streaming_lab.analysis.shapes import META, flatten_objects
 from streaming_lab.client.connection import Connection, kafka_python_settings
 from streaming_lab.client.errors import ReadTimeout
 from streaming_lab.client.topics import Ranges
-from streaming_lab.own_game.masks import masked_frame
+from streaming_lab.own_game.masks import MASK, is_secret_name, masked_value
 from streaming_lab.own_game.producer import SEND_HEADER
 from streaming_lab.reader import TopicFrame, read_topic
 
@@ -26,7 +26,7 @@ CUT = 64 << 10  # bytes at which a reject's raw value is cut: of a longer one no
 class GameRecords:
     """`events`: a row for each record, with `topic`, and `send_id` where the lab's producer sent it; without secrets.
 
-    `rejects`: what is neither JSON nor text. `ranges`: by the topics' names in the cluster. `aside` rows of
+    `rejects`: records too long to be kept whole. `ranges`: by the topics' names in the cluster. `aside` rows of
     requests that were no part of the run are left out.
     """
 
@@ -89,11 +89,8 @@ def every_record(read: TopicFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def text_of(raw: bytes) -> str | None:
-    """Bytes as text, unless they are cut or no UTF-8."""
-    try:
-        return raw.decode() if len(raw) < CUT else None
-    except UnicodeDecodeError:
-        return None
+    r"""Bytes as text, those that are no UTF-8 as \xNN; None where the reader has cut them."""
+    return raw.decode(errors="backslashreplace") if len(raw) < CUT else None
 
 
 def send_ids(
@@ -118,3 +115,19 @@ def send_ids(
 def header_of(record: Any) -> str | None:
     """The id of a record's send."""
     return next((value.decode() for name, value in record.headers if name == SEND_HEADER and value), None)
+
+
+def masked_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame without secrets: whole columns by their name, and secrets inside the texts of the others."""
+    columns: dict[str, Any] = {}
+    for name in frame.columns:
+        cells = frame[name]
+        if is_secret_name(str(name)):
+            columns[name] = pd.Series([MASK if present else None for present in cells.notna()], dtype="str")
+            columns[name].index = cells.index
+        elif cells.dtype == object or pd.api.types.is_string_dtype(cells):
+            changed = [masked_value(str(name), value) for value in cells]
+            columns[name] = pd.Series(changed, index=cells.index, dtype=cells.dtype)
+        else:
+            columns[name] = cells
+    return pd.DataFrame(columns, index=frame.index)
