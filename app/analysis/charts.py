@@ -26,7 +26,7 @@ from streaming_lab.analysis.shapes import is_lab_frame, most_frequent, names_pla
 from streaming_lab.analysis.theme import OTHER, SPEC_SCHEMA, TOKENS, config, page_svg
 from streaming_lab.wording import counted, rounded, visible, visible_everywhere
 
-MOST_NAMED = 20  # partitions that an alternative text names
+PARTITIONS_NAMED = 20  # partitions that an alternative text names
 NO_PLAYERS = "no column names a player"
 MOST_PLAYERS = 50  # the most bars with room for their names
 SHARES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 1.0)
@@ -95,8 +95,10 @@ def events_by_partition_chart(events: pd.DataFrame) -> Figure:
     held, keyed = counts["all"].to_dict(), is_lab_frame(events)
     top = max(held, key=lambda partition: held[partition])
     even = len(events) / len(held)
-    spread = ", ".join(f"partition {partition} holds {count:,}" for partition, count in [*held.items()][:MOST_NAMED])
-    spread += f", and {len(held) - MOST_NAMED:,} more" if len(held) > MOST_NAMED else ""
+    spread = ", ".join(
+        f"partition {partition} holds {count:,}" for partition, count in [*held.items()][:PARTITIONS_NAMED]
+    )
+    spread += f", and {len(held) - PARTITIONS_NAMED:,} more" if len(held) > PARTITIONS_NAMED else ""
     keys = counts["players"].to_dict() if keyed else {}
     why = f": {keys[top]:,} of {counted(sum(keys.values()), 'key')} hash to it" if keyed else ""
     return figure(

@@ -18,7 +18,7 @@ ID_NAMES = ("eventid", "xrequestid", "requestid", "uuid", "id")
 MOST_TYPES = 10  # event types that a table or chart names; the others are one line
 MOST_COLUMNS = 60  # columns that nested objects may become; what lies deeper stays JSON text
 DEEPEST = 4  # levels of objects that become dotted columns
-LONGEST_NAME = 40  # characters of a type's or player's name
+LONGEST_LABEL = 40  # characters of a type's or player's name
 NO_NAME = "(none)"
 MORE = re.compile(r"^[\d,]+ more types$")
 
@@ -73,7 +73,7 @@ def names_of(values: "pd.Series[Any]") -> "pd.Series[str]":
     return pd.Series(named, index=values.index, dtype="str")
 
 
-def short_text(value: Any, most: int = LONGEST_NAME) -> str:
+def short_text(value: Any, most: int = LONGEST_LABEL) -> str:
     """A value as text of bounded length; objects and lists as JSON."""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
     return text if len(text) <= most else f"{text[: most - 1]}…"

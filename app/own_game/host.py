@@ -31,7 +31,7 @@ from streaming_lab.game.server import GameServer
 from streaming_lab.own_game.journal import Journal, error_line
 from streaming_lab.own_game.loading import load_app
 from streaming_lab.own_game.masks import masked_text
-from streaming_lab.own_game.producer import ProducerWatch, requests_counted, topic_names
+from streaming_lab.own_game.producer import ProducerWatch, prefixed_names, requests_counted
 from streaming_lab.own_game.routes import find_routes
 from streaming_lab.own_game.source import find_source
 from streaming_lab.own_game.world import RECORDS_FILE, WORLD_FILE, brings_evolve, fold_world, plain_world
@@ -39,8 +39,8 @@ from streaming_lab.waiting import wait_until
 from streaming_lab.wording import counted
 
 JOURNAL_FILE = "journal.jsonl"
-HEARING = 0.5  # seconds until a signal is heard that did not wake the main thread
-LINES_KEPT = 1000
+HOST_HEARING = 0.5  # seconds until a signal is heard that did not wake the main thread
+HOST_LINES_KEPT = 1000
 NO_ROUTE = "(no route)"
 
 
@@ -119,11 +119,11 @@ def serve(options: argparse.Namespace, out: Any) -> int:
     """Serve the game until a signal ends it."""
     stopped, journal = threading.Event(), Journal(options.scratch / JOURNAL_FILE)
     app, watch, module = _loaded(options, journal)
-    with GameServer(CountedApp(app, journal), port=options.port, capture=False, lines_kept=LINES_KEPT) as server:
+    with GameServer(CountedApp(app, journal), port=options.port, capture=False, lines_kept=HOST_LINES_KEPT) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
         print(f"ready {server.url}", file=out, flush=True)
-        while not stopped.wait(HEARING):
+        while not stopped.wait(HOST_HEARING):
             pass
         deadline = time.monotonic() + options.drain
         server.stop(max(0.1, options.drain / 2))
@@ -143,7 +143,7 @@ def _loaded(options: argparse.Namespace, journal: Journal) -> tuple[Flask, Produ
     sys.argv = [str(source.file)]
     faulthandler.dump_traceback_later(options.stuck_after, exit=options.probe, file=sys.stderr)
     connection = connection_for(options.bootstrap) if options.bootstrap else None
-    watch = ProducerWatch(connection, journal, source.root, topic_names(options.prefix))
+    watch = ProducerWatch(connection, journal, source.root, prefixed_names(options.prefix))
     watch.install()
     app, module = load_app(source)
     faulthandler.cancel_dump_traceback_later()

@@ -24,7 +24,7 @@ from streaming_lab.client.connection import Connection, kafka_python_settings
 from streaming_lab.errors import LabError
 from streaming_lab.own_game.journal import Journal, error_line
 
-LATEST = 10_000  # futures of which it is noted when the game asks for their result
+FUTURES_KEPT = 10_000  # futures of which it is noted when the game asks for their result
 SEND_HEADER = "lab-send-id"  # the header of each record that tells its send
 STAMPED = {"message.timestamp.type": "LogAppendTime"}
 # what a game's settings say of the cluster: the lab's own stand instead
@@ -55,7 +55,7 @@ class ProducerWatch:
         self._topics: set[str] = set()
         self._made: list[Any] = []
         self._pending: dict[str, Any] = {}
-        self._latest: deque[tuple[Any, str]] = deque(maxlen=LATEST)
+        self._latest: deque[tuple[Any, str]] = deque(maxlen=FUTURES_KEPT)
         self._ids: dict[int, str] = {}  # id of a future in `_latest` -> its send
         self._before: list[tuple[type, str, Any]] = []
 
@@ -170,7 +170,7 @@ class ProducerWatch:
     def _remember(self, future: Any, send_id: str) -> None:
         # kafka-python's futures take neither attributes nor weak references
         with self._lock:
-            if len(self._latest) == LATEST:
+            if len(self._latest) == FUTURES_KEPT:
                 self._ids.pop(id(self._latest[0][0]), None)
             self._latest.append((future, send_id))
             self._ids[id(future)] = send_id
@@ -250,6 +250,6 @@ def requests_counted(request_id: str) -> Iterator[None]:
         current_request.reset(token)
 
 
-def topic_names(prefix: str) -> Callable[[str], str]:
+def prefixed_names(prefix: str) -> Callable[[str], str]:
     """Names in the cluster that belong to one run: `prefix` and the game's own name."""
     return lambda name: f"{prefix}{name}"

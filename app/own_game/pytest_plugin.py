@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Everything of the lab is imported where it is used: pytest loads this module in every session of the environment.
 
-DRAIN = 10.0  # seconds that sends under way have at the end of a `with game(...)`
+TEST_DRAIN = 10.0  # seconds that sends under way have at the end of a `with game(...)`
 
 
 class PlayedGame:
@@ -94,7 +94,7 @@ def _apart(text: Any, connection: Any, folder: Path) -> Iterator[PlayedGame]:
 
     hosted = HostedGame(connection, probe_game(str(text)).source, folder, f"{folder.name}-")
     try:
-        hosted.launch(DRAIN)
+        hosted.launch(TEST_DRAIN)
         hosted.await_ready()
         played = PlayedGame(hosted.url)
         yield played
@@ -112,18 +112,18 @@ def _here(app: Any, connection: Any, folder: Path) -> Iterator[PlayedGame]:
     from streaming_lab.game.server import GameServer
     from streaming_lab.own_game.host import JOURNAL_FILE, CountedApp
     from streaming_lab.own_game.journal import Journal, read_journal
-    from streaming_lab.own_game.producer import ProducerWatch, topic_names
+    from streaming_lab.own_game.producer import ProducerWatch, prefixed_names
     from streaming_lab.waiting import wait_until
 
     folder.mkdir(parents=True)
     journal = Journal(folder / JOURNAL_FILE)
-    watch = ProducerWatch(connection, journal, Path.cwd(), topic_names(f"{folder.name}-"))
+    watch = ProducerWatch(connection, journal, Path.cwd(), prefixed_names(f"{folder.name}-"))
     watch.install()
     try:
         with GameServer(CountedApp(app() if not hasattr(app, "wsgi_app") else app, journal)) as server:
             played = PlayedGame(server.url)
             yield played
-            wait_until(lambda: not watch.pending, DRAIN)
+            wait_until(lambda: not watch.pending, TEST_DRAIN)
             played.printed = tuple(server.printed)
         _finish(played, read_journal(folder / JOURNAL_FILE), connection)
     finally:

@@ -23,7 +23,7 @@ from streaming_lab.own_game.routes import Route
 from streaming_lab.paths import lab_home
 from streaming_lab.waiting import wait_until
 
-DRAIN = 10.0  # seconds that sends under way have at a game's end
+GAME_DRAIN = 10.0  # seconds that sends under way have at a game's end
 ALONE = 3  # requests to each route alone, from which its rows a request are learnt
 QUIET = 0.3  # seconds without a further send after which a request has sent all
 
@@ -35,7 +35,7 @@ def hosted_game(found: FoundGame, kafka: Cluster) -> Iterator[HostedGame]:
     with TemporaryDirectory(prefix="game-", dir=lab_home() / "games", ignore_cleanup_errors=True) as folder:
         game = HostedGame(kafka.connection, found.source, Path(folder), f"game-{uuid.uuid4().hex[:8]}-")
         try:
-            game.launch(DRAIN)
+            game.launch(GAME_DRAIN)
             game.await_ready()
             yield game
         finally:
