@@ -10,7 +10,7 @@ from streaming_lab.errors import LabError
 from streaming_lab.own_game.choices import choose_game
 from streaming_lab.own_game.hosted import probe_game
 from streaming_lab.own_game.load_file import read_load
-from streaming_lab.own_game.masks import SECRET_MASK, masked_text
+from streaming_lab.own_game.masks import MASKED_VALUE, masked_text
 from streaming_lab.own_game.play import seeded_asks
 from streaming_lab.own_game.records import masked_frame
 from streaming_lab.own_game.route_file import choose_routes
@@ -178,10 +178,10 @@ def test_secrets_are_masked_in_headers_forms_and_json() -> None:
     )
     masked = masked_frame(frame)
     assert "x1y2z3" not in repr(masked.to_dict())
-    assert masked["Authorization"].tolist()[0] == SECRET_MASK
+    assert masked["Authorization"].tolist()[0] == MASKED_VALUE
     assert masked["Authorization"].isna().tolist() == [False, True]
     assert masked["passenger"].tolist() == ["ann", "bob"]
-    assert masked["value"].tolist() == [f'{{"token": "{SECRET_MASK}", "n": 1}}', f"name=a&passwd={SECRET_MASK}"]
+    assert masked["value"].tolist() == [f'{{"token": "{MASKED_VALUE}", "n": 1}}', f"name=a&passwd={MASKED_VALUE}"]
     assert masked_text("KeyError: 'password'") == "KeyError: 'password'"
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-SECRET_MASK = "•••"
+MASKED_VALUE = "•••"
 # names of columns, fields and headers that hold a secret; compared without case
 SECRET_NAME = re.compile(
     r"authorization|cookie|passw|passphrase|pwd$|secret|token|credential|api[-_]?key|private[-_]?key|session[-_]?id"
@@ -39,7 +39,7 @@ def masked_text(text: str) -> str:
 
 def _mask(found: re.Match[str]) -> str:
     quote = '"' if found[0].rstrip().endswith('"') else ""
-    return f"{found['name']}{quote}{SECRET_MASK}{quote}"
+    return f"{found['name']}{quote}{MASKED_VALUE}{quote}"
 
 
 def masked_value(name: str, value: Any) -> Any:
@@ -49,7 +49,7 @@ def masked_value(name: str, value: Any) -> Any:
     if isinstance(value, list):
         return [masked_value(name, one) for one in value]
     if is_secret_name(name):
-        return value if value is None or value != value else SECRET_MASK  # NaN stays missing
+        return value if value is None or value != value else MASKED_VALUE  # NaN stays missing
     if isinstance(value, bytes):
         return masked_text(value.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
     return masked_text(value) if isinstance(value, str) else value

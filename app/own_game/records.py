@@ -14,7 +14,7 @@ from streaming_lab.analysis.shapes import META, flatten_objects
 from streaming_lab.client.connection import Connection, kafka_python_settings
 from streaming_lab.client.errors import ReadTimeout
 from streaming_lab.client.topics import Ranges
-from streaming_lab.own_game.masks import SECRET_MASK, is_secret_name, masked_value
+from streaming_lab.own_game.masks import MASKED_VALUE, is_secret_name, masked_value
 from streaming_lab.own_game.producer import SEND_HEADER
 from streaming_lab.reader import TopicFrame, read_topic
 
@@ -123,7 +123,7 @@ def masked_frame(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame.columns:
         cells = frame[name]
         if is_secret_name(str(name)):
-            columns[name] = pd.Series([SECRET_MASK if present else None for present in cells.notna()], dtype="str")
+            columns[name] = pd.Series([MASKED_VALUE if present else None for present in cells.notna()], dtype="str")
             columns[name].index = cells.index
         elif cells.dtype == object or pd.api.types.is_string_dtype(cells):
             changed = [masked_value(str(name), value) for value in cells]
