@@ -97,6 +97,7 @@ class ProducerWatch:
 
     def _init(self, original: Any) -> Any:
         def init(producer: Any, **configs: Any) -> None:
+            producer.__dict__["config"] = dict(KafkaProducer.DEFAULT_CONFIG)  # for its `__str__`, and so its end
             unknown = configs.keys() - KafkaProducer.DEFAULT_CONFIG.keys() - set(KafkaProducer.DEPRECATED_CONFIGS)
             if unknown:
                 raise ValueError(f"Unrecognized configs: { {name: configs[name] for name in unknown} }")
