@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import test_notebooks
 from test_notebooks import papermill
 
 from streaming_lab.client.connection import Connection, addresses
@@ -22,6 +23,7 @@ from streaming_lab.report.chapter import find_chapters, replace_chapters
 PROJECT = Path(__file__).parent.parent
 GAMES = Path(__file__).parent / "games"
 OWN = PROJECT / "notebooks" / "own-game"
+RULES = [name for name in vars(test_notebooks) if re.match("test_(is|has|begins|machinery|nothing)_", name)]
 
 
 def test_own_chapters_take_the_place_of_the_lab_s() -> None:
@@ -101,3 +103,12 @@ def test_the_plug_in_is_an_entry_point() -> None:
 
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf8"))["project"]
     assert project["entry-points"]["pytest11"] == {"streaming_lab": "streaming_lab.own_game.pytest_plugin"}
+
+
+@pytest.mark.parametrize(
+    "rule", [name for name in vars(test_notebooks) if re.match("test_(is|has|begins|machin|not)", name)]
+)
+@pytest.mark.parametrize("notebook", sorted(OWN.glob("*.ipynb")), ids=lambda path: path.stem[:2])
+def test_own_chapters_follow_the_rules_of_chapters(notebook: Path, rule: str) -> None:
+    """What holds for each chapter of the lab holds for these."""
+    getattr(test_notebooks, rule)(notebook)
