@@ -209,3 +209,14 @@ def test_a_choice_is_whole() -> None:
     assert len(choice.routes) == 4
     with pytest.raises(LabError, match="no route has that argument"):
         choose_game(str(GAMES / "course_game.py"), player="path:nobody")
+
+
+def test_counts_that_agree_are_not_called_an_account() -> None:
+    """Where only sums are compared, the report's verdict says so."""
+    from streaming_lab.report.provenance import run_verdict
+
+    ledger = {"requests": 3, "joined_by": "counts"}
+    assert run_verdict([], ledger, []) == (
+        "passed",
+        "The counts of requests and rows agree; which row is whose can't be told.",
+    )

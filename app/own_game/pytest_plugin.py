@@ -112,6 +112,7 @@ def _here(app: Any, connection: Any, folder: Path) -> Iterator[PlayedGame]:
     from streaming_lab.game.server import GameServer
     from streaming_lab.own_game.host import JOURNAL_FILE, CountedApp
     from streaming_lab.own_game.journal import Journal, read_journal
+    from streaming_lab.own_game.masks import masked_text
     from streaming_lab.own_game.producer import ProducerWatch, prefixed_names
     from streaming_lab.waiting import wait_until
 
@@ -124,7 +125,7 @@ def _here(app: Any, connection: Any, folder: Path) -> Iterator[PlayedGame]:
             played = PlayedGame(server.url)
             yield played
             wait_until(lambda: not watch.pending, TEST_DRAIN)
-            played.printed = tuple(server.printed)
+            played.printed = tuple(map(masked_text, server.printed))
         _finish(played, read_journal(folder / JOURNAL_FILE), connection)
     finally:
         watch.close()
