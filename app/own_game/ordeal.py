@@ -63,7 +63,7 @@ class Ordeal:
         missing = gaps["event_id"][gaps["gap"] == "lost"]
         if self.account.kind == "counts":
             return self.account.ledger.lost
-        return int(missing.str.partition("/")[0].nunique())
+        return len({event_id.partition("/")[0] for event_id in missing})
 
 
 def undergo(choice: GameChoice, kafka: Cluster, faults: Sequence[Fault], load: Load) -> list[Ordeal]:
