@@ -22,7 +22,7 @@ from streaming_lab.client import preflight, topics
 from streaming_lab.client.errors import BrokerUnavailable
 from streaming_lab.cluster import ClusterError, Description, attach, cli
 from streaming_lab.cluster.embedded import jars, state
-from streaming_lab.cluster.embedded.broker import BrokerPorts, free_ports, server_properties
+from streaming_lab.cluster.embedded.broker import BrokerPorts, server_properties
 from streaming_lab.cluster.embedded.jvm import (
     META_FILE,
     SNAPSHOT,
@@ -35,7 +35,7 @@ from streaming_lab.cluster.embedded.jvm import (
 from streaming_lab.cluster.embedded.start_stop import one_at_a_time, stop_cluster
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
-from streaming_lab.ports import PortTaken
+from streaming_lab.ports import PortTaken, free_ports
 
 
 @pytest.fixture

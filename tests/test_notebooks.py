@@ -133,6 +133,20 @@ def test_runs_alone(number: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_readmes_papermill_line_runs(tmp_path: Path) -> None:
+    """As typed in the environment, also where files of one's own have the names of libraries."""
+    (line,) = re.findall(r"`(papermill [^`]*)`", (PROJECT / "README.md").read_text(encoding="utf8"))
+    (tmp_path / "notebooks").symlink_to(PROJECT / "notebooks")
+    for name in ("kafka", "select", "requests"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('this file hides a library')")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(line.split(), cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    executed = json.loads((tmp_path / "out.ipynb").read_text(encoding="utf8"))
+    assert "**500 requests**" in json.dumps(executed["cells"])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["01", "02"])
 def test_each_cell_can_run_twice(number: str, tmp_path: Path) -> None:
     """As a person does in JupyterLab: the second run of a cell gives what the first gave, and the later ones hold."""

@@ -3,7 +3,7 @@
 import re
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from streaming_lab.delivery.ways import arguments, open_log
 from streaming_lab.faults.game_process import ExitReport, GameProcess, PlayerSnapshot, snapshot_players
 from streaming_lab.faults.injector import FaultInjector
 from streaming_lab.faults.load import Crowds, Load
+from streaming_lab.faults.machine import compiled_library
 from streaming_lab.faults.plan import ANSWER_TIMEOUT, DEFAULT_VARIANTS, GIVE_UP_AFTER as GIVE_UP, Fault, Variant
 from streaming_lab.game.history import read_history
 from streaming_lab.game.rules import World
@@ -95,12 +96,15 @@ def run_experiment_in(
     wanted = [f"faults-{name}-{re.sub('[^a-z]+', '-', variant.name)}" for variant in variants]
     for topic in wanted:
         topics.create_topic(kafka.connection, topic, partitions=FAULT_PARTITIONS, timeout=30.0)
-    games = [
-        GameProcess(kafka.connection, topic, one.way, folder / topic, options_of(one))
-        for one, topic in zip(variants, wanted, strict=True)
-    ]
-    # The injector ends first: a crowd that waits for a paused game has its answer when that is gone.
-    with Crowds(load, name) as crowds, FaultInjector(kafka, games, fault.drain) as injector:
+    with ExitStack() as left:
+        machines = left.enter_context(compiled_library()) if fault.needs_machines else None
+        games = [
+            GameProcess(kafka.connection, topic, one.way, folder / topic, options_of(one), machines)
+            for one, topic in zip(variants, wanted, strict=True)
+        ]
+        crowds = left.enter_context(Crowds(load, name))
+        # The injector ends first: a crowd that waits for a paused game has its answer when that is gone.
+        injector = left.enter_context(FaultInjector(kafka, games, fault.drain, load.seed))
         injector.apply_action("start games")
         began = datetime.now(UTC)
         asked = _played(injector, crowds, fault, variants, load)

@@ -16,6 +16,7 @@ import requests
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.delivery.ways import arguments, log_class
 from streaming_lab.errors import LabError
+from streaming_lab.faults.machine import Machine
 from streaming_lab.game.players import GUILDS
 from streaming_lab.game.rules import World
 from streaming_lab.paths import SOURCE
@@ -43,13 +44,15 @@ class ServedProcess:
 
     `launch` and `begin_stop` return at once, so that several games can be started or stopped side by side;
     `await_ready` and `await_end` wait. What it says is in `folder`, in an `out` and an `errors` file of each start.
+    With a `machine` its clock, its disk and its power are its own.
     """
 
-    def __init__(self, folder: Path, command: Sequence[str]) -> None:
+    def __init__(self, folder: Path, command: Sequence[str], machine: Machine | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.url = ""
         self.exit_reports: list[ExitReport] = []  # of each end after a SIGTERM
+        self.machine = machine
         self._command = list(command)
         self._drain = 0.0
         self._starts = 0
@@ -76,6 +79,7 @@ class ServedProcess:
                 stdout=out,
                 stderr=errors,
                 cwd=SOURCE,
+                env=self.machine.environment if self.machine else None,
             )
 
     def await_ready(self, timeout: float = 60.0) -> None:
@@ -149,13 +153,23 @@ class ServedProcess:
 
 
 class GameProcess(ServedProcess):
-    """`python -m streaming_lab.game`; its outbox is in `folder`, too."""
+    """`python -m streaming_lab.game`; its outbox is in `folder`, too, on its machine's disk if it has one."""
 
-    def __init__(self, connection: Connection, topic: str, way: str, folder: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        topic: str,
+        way: str,
+        folder: Path,
+        options: Sequence[str] = (),
+        machines: Path | None = None,
+    ) -> None:
         command = [sys.executable, "-m", "streaming_lab.game", "--exit-with-parent"]
         command += ["--bootstrap", addresses(connection), "--topic", topic, "--way", way]
-        command += [*arguments(way, log_class(way).settings_in(folder)), *options]
-        super().__init__(folder, command)
+        settings = log_class(way).settings_in(folder)
+        command += [*arguments(way, settings), *options]
+        disk = Path(settings.get("path", folder / "nothing"))
+        super().__init__(folder, command, Machine(machines, disk, folder / "machine") if machines else None)
 
 
 # A snapshot of a running game, taken from outside by HEAD requests: nothing in the game changes.

@@ -20,7 +20,17 @@ GAME_MOVES: Mapping[str, Mapping[str, str]] = {
     "down": {"start": "up"},
     "paused": {"resume": "up", "kill": "down"},
 }
-TARGETS: Mapping[str, Mapping[str, Mapping[Any, str]]] = {"broker": BROKER_MOVES, "games": GAME_MOVES}
+# The same of the machine that the games are on, where the lab can make one for them (`faults.machine`).
+MACHINE_MOVES: Mapping[str, Mapping[str, Mapping[Any, str]]] = {
+    "clock": {"up": {"rewind": "up", "advance": "up"}},
+    "disk": {"up": {"fill": "full"}, "full": {"empty": "up"}},
+    "power": {"up": {"cut": "up"}},  # back at once, and with it the games that ran
+}
+TARGETS: Mapping[str, Mapping[str, Mapping[Any, str]]] = {
+    "broker": BROKER_MOVES,
+    "games": GAME_MOVES,
+    **MACHINE_MOVES,
+}
 FAULT_ACTIONS = frozenset(
     f"{verb} {name}" for name, states in TARGETS.items() for verbs in states.values() for verb in verbs
 )
@@ -56,6 +66,11 @@ class Fault:
     def does(self, *actions: str) -> bool:
         """Is any of the actions among the steps?"""
         return any(step.action in actions for step in self.steps)
+
+    @property
+    def needs_machines(self) -> bool:
+        """Does anything befall the machine that the games are on?"""
+        return any(step.action.partition(" ")[2] in MACHINE_MOVES for step in self.steps)
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def leave_cluster(state: RunState, cluster: Any) -> None:
     """Save the cluster's description unless a chapter did, and delete the run's topics on somebody else's brokers."""
     if cluster is None:
         return
-    from streaming_lab.cluster.run_topics import delete_noted_topics
+    from streaming_lab.cluster.run_topics import delete_noted_topics, describe_left_topics
 
     if not record.has_result(state.plan.build, "cluster"):
         with suppress(LabError):
@@ -168,7 +168,9 @@ def leave_cluster(state: RunState, cluster: Any) -> None:
     try:
         delete_noted_topics(cluster, state.plan.build)
     except LabError as error:
-        state.progress.say(f"The topics of this run stay on {cluster.name}: {error.problem}")
+        state.progress.say(f"The topics of this run could not be deleted: {error.problem}")
+        for line in describe_left_topics(state.plan.build):
+            state.progress.say(line)
 
 
 def start_thread(work: Callable[[], Any]) -> threading.Thread:

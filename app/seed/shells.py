@@ -8,13 +8,15 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from streaming_lab.client.connection import addresses
 from streaming_lab.cluster.base import Cluster
 from streaming_lab.cluster.compose.cluster import ComposeCluster
-from streaming_lab.cluster.embedded.broker import free_ports, is_listening
+from streaming_lab.cluster.embedded.broker import is_listening
 from streaming_lab.errors import LabError
-from streaming_lab.paths import PROJECT
+from streaming_lab.paths import PROJECT, SOURCE
+from streaming_lab.ports import free_ports
 from streaming_lab.waiting import wait_until
 
 COMMAND_TIMEOUT = 30.0  # seconds for one line
@@ -52,11 +54,16 @@ class HostShell:
 
     @contextmanager
     def serving(self, program: str, topic: str) -> Iterator[FlaskProcess]:
-        """`flask run` on a free port, with KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC set."""
+        """`flask run` on a free port, with KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC set.
+
+        Flask puts the folder where it is called before all others on the path: in the package's own no file of a
+        person hides a library.
+        """
         [port] = free_ports(1)
-        arguments = ["--app", program, "run", "--port", str(port)]
+        module = ".".join(["streaming_lab", *Path(program).with_suffix("").parts[1:]])
+        arguments = ["--app", module, "run", "--port", str(port)]
         environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self._servers, "KAFKA_TOPIC": topic}
-        with _process([sys.executable, "-P", "-m", "flask", *arguments], environment) as process:
+        with _process([sys.executable, "-P", "-m", "flask", *arguments], environment, SOURCE) as process:
             game = FlaskProcess(f"flask {' '.join(arguments)}", f"http://127.0.0.1:{port}", process)
             _wait(lambda: is_listening(port), game)
             try:
@@ -170,11 +177,13 @@ def _consume(servers: str, topic: str, offset: int) -> list[str]:
 
 
 @contextmanager
-def _process(command: Sequence[str], environment: Mapping[str, str] | None) -> Iterator["subprocess.Popen[str]"]:
+def _process(
+    command: Sequence[str], environment: Mapping[str, str] | None, folder: Path = PROJECT
+) -> Iterator["subprocess.Popen[str]"]:
     """A server as a child process with one output stream; killed at the end in any case."""
     with subprocess.Popen(
         command,
-        cwd=PROJECT,
+        cwd=folder,
         env=environment,
         text=True,
         stdin=subprocess.DEVNULL,
