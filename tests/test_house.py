@@ -43,7 +43,8 @@ MAY_IMPORT = {
     "analysis": {"client", "reader", "game"},
     "seed": {"client", "cluster", "analysis"},
     "faults": {"client", "delivery", "reader", "cluster", "game", "analysis"},
-    "report": {"client", "delivery", "reader", "cluster", "game", "analysis"},
+    "own_game": {"client", "reader", "cluster", "game", "analysis", "faults"},
+    "report": {"client", "delivery", "reader", "cluster", "game", "analysis", "own_game"},
 }
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from streaming_lab.analysis.answer_kinds import ANSWER_KINDS
 from streaming_lab.analysis.counts import curve, rows_by_type, stack_counts
+from streaming_lab.analysis.shapes import MORE
 from streaming_lab.analysis.theme import EVENT_COLOURS, OTHER, TOKENS, short_label
 from streaming_lab.skipped_imports import iri_grammar_skipped
 from streaming_lab.wording import counted, rounded, visible
@@ -15,6 +16,7 @@ from streaming_lab.wording import counted, rounded, visible
 # Altair is imported where it is used: the import takes about a second.
 
 WIDE, NARROW = 736, 342  # pixels
+FREE_COLOURS = tuple(TOKENS[name] for name in ("t1", "t2", "t3", "t4", "accent", "ink", "band", "line"))
 
 
 def altair() -> Any:
@@ -28,9 +30,15 @@ def coloured(types: list[str], *, legend: bool = True, columns: int = 4) -> Any:
     """Colour by event type: the same type has the same colour in every chart."""
     alt = altair()
 
-    scale = alt.Scale(domain=types, range=[EVENT_COLOURS.get(name, OTHER) for name in types])
+    scale = alt.Scale(domain=types, range=series_colours(types))
     shown = alt.Legend(columns=columns, labelExpr=short_label())
     return alt.Color("type:N", scale=scale, legend=shown if legend else None)
+
+
+def series_colours(types: Sequence[str]) -> list[str]:
+    """The colours of event types: the game's own, and for free names the page's in their order; the rest is grey."""
+    free = iter(FREE_COLOURS)
+    return [EVENT_COLOURS.get(name) or (OTHER if MORE.match(name) else next(free, OTHER)) for name in types]
 
 
 def label_side(value: float, most: float) -> dict[str, Any]:
@@ -129,8 +137,9 @@ def by_partition_spec(counts: pd.DataFrame, even: float, narrow: bool) -> Any:
     alt = altair()
 
     types = rows_by_type(set(counts.columns) - {"all", "players"})
-    keys = counts["players"].to_dict()
-    named = counts.rename(index=lambda partition: f"p{partition}, {counted(keys[partition], 'player')}")
+    keys = counts["players"].to_dict() if "players" in counts else {}
+    told = {place: f", {counted(keys[place], 'player')}" if keys else "" for place in counts.index}
+    named = counts.rename(index=lambda place: f"{place if isinstance(place, str) else f'p{place}'}{told[place]}")
     order = list(named.index)
     width, height = (NARROW if narrow else WIDE) - 120, 34 * len(order)
     partition = alt.Y("partition:N", sort=order, title=None, axis=alt.Axis(labelColor=TOKENS["ink"]))

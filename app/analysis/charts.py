@@ -22,9 +22,12 @@ from streaming_lab.analysis.counts import (
     to_seconds,
 )
 from streaming_lab.analysis.display import NO_EVENTS, Figure, Table, TableColumn, number
+from streaming_lab.analysis.shapes import is_lab_frame, most_frequent, names_players, shape_events
 from streaming_lab.analysis.theme import OTHER, SPEC_SCHEMA, TOKENS, config, page_svg
 from streaming_lab.wording import counted, rounded, visible, visible_everywhere
 
+PARTITIONS_NAMED = 20  # partitions that an alternative text names
+NO_PLAYERS = "no column names a player"
 MOST_PLAYERS = 50  # the most bars with room for their names
 SHARES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 1.0)
 VEGALITE_VERSION = "5.21"  # draws the page; JupyterLab 4 draws the same specification with a version 5 of its own
@@ -39,14 +42,16 @@ def events_over_time_chart(events: pd.DataFrame) -> Figure:
     total, span = rates.sum(axis=1), float(to_seconds(events).max())
     peaks = ", ".join(f"{kind} peaks at {rates[kind].max():,.0f}" for kind in rates)
     mean = len(events) / max(span, width)
-    visits = 100 * (events["event_type"] == "default").mean()
+    kinds = shape_events(events)["event_type"]
+    top = "default" if is_lab_frame(events) else most_frequent(kinds)
+    what = "plain visits" if is_lab_frame(events) else f"`{top}`"
     return figure(
         title,
         f"{counted(len(events), 'event')} in {span:.2f} s, in bins of {1000 * width:,.0f} ms; one scale for all panels",
         alt=f"{counted(len(rates.columns), 'area chart')} in steps, one for each event type, over {span:.1f} seconds; "
         f"vertical axis in events per second: {peaks}.",
         reading=f"The crowd caused {mean:,.0f} events per second on average and {total.max():,.0f} at its peak, "
-        f"{total.idxmax():.2f} s after the first; {visits:.0f}% of all events are plain visits.",
+        f"{total.idxmax():.2f} s after the first; {100 * (kinds == top).mean():.0f}% of all events are {what}.",
         data=frame_table(title, number("from (s)", 2), rates.assign(all=total)),
         draw=lambda narrow: chart_specs.over_time_spec(rates, width, narrow),
         measured=True,
@@ -56,8 +61,8 @@ def events_over_time_chart(events: pd.DataFrame) -> Figure:
 def events_by_player_chart(events: pd.DataFrame) -> Figure:
     """Events for each player, by type; the busiest first."""
     title = "Events by player and type"
-    if events.empty:
-        return empty_figure(title)
+    if events.empty or not names_players(events):
+        return empty_figure(title, NO_EVENTS if events.empty else NO_PLAYERS)
     counts = count_by_player(events)
     made, shown = counts["all"], counts.head(MOST_PLAYERS)
     median, most, top = float(made.median()), int(made.iloc[0]), str(counts.index[0])
@@ -87,18 +92,24 @@ def events_by_partition_chart(events: pd.DataFrame) -> Figure:
     if events.empty:
         return empty_figure(title)
     counts = count_by_partition(events)
-    held, keys = counts["all"].to_dict(), counts["players"].to_dict()
+    held, keyed = counts["all"].to_dict(), is_lab_frame(events)
     top = max(held, key=lambda partition: held[partition])
     even = len(events) / len(held)
-    spread = ", ".join(f"partition {partition} holds {count:,}" for partition, count in held.items())
+    spread = ", ".join(
+        f"partition {partition} holds {count:,}" for partition, count in [*held.items()][:PARTITIONS_NAMED]
+    )
+    spread += f", and {len(held) - PARTITIONS_NAMED:,} more" if len(held) > PARTITIONS_NAMED else ""
+    keys = counts["players"].to_dict() if keyed else {}
+    why = f": {keys[top]:,} of {counted(sum(keys.values()), 'key')} hash to it" if keyed else ""
     return figure(
         title,
-        "the key is the player, so each player lives on one partition; stacked in the order of the key",
+        f"{'the key is the player, so each player lives on one partition; ' if keyed else ''}"
+        "stacked in the order of the key",
         alt=f"Bar chart of {counted(len(held), 'partition')}, each bar split by event type. Of "
         f"{counted(len(events), 'event')} {spread}; "
         f"an even share would be {even:,.0f}.",
         reading=f"Partition {top} holds {share(held[top], len(events)):.0f}% of the events, {held[top] / even:.2f} "
-        f"times its even share: {keys[top]:,} of {counted(sum(keys.values()), 'key')} hash to it.",
+        f"times its even share{why}.",
         data=frame_table(title, TableColumn("partition"), counts),
         draw=lambda narrow: chart_specs.by_partition_spec(counts, even, narrow),
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from streaming_lab.analysis.shapes import MORE, shape_events
 from streaming_lab.analysis.theme import EVENT_COLOURS
 
 BINS = 32  # the most bins of a chart over time
@@ -13,8 +14,8 @@ STEPS = tuple(base * 10.0**power for power in range(-3, 11) for base in (1, 2.5,
 
 
 def rows_by_type(types: Iterable[Any]) -> list[str]:
-    """Event types in the game's order, others after them by name."""
-    names = sorted(map(str, types))
+    """Event types in the game's order, others after them by name, `N more types` last."""
+    names = sorted(map(str, types), key=lambda name: (bool(MORE.match(name)), name))
     return [name for name in EVENT_COLOURS if name in names] + [name for name in names if name not in EVENT_COLOURS]
 
 
@@ -27,7 +28,8 @@ def by_type_and(events: pd.DataFrame, name: str) -> pd.DataFrame:
     """Events by the column `name` (index) and type (columns in the game's order, and `all`)."""
     if events.empty:
         return pd.DataFrame({"all": pd.Series(dtype="int64")})
-    counts = pd.crosstab(events[name], event_types(events))
+    events = shape_events(events)
+    counts = pd.crosstab(places_of(events) if name == "partition" else events[name], event_types(events))
     counts.columns.name = None
     return counts[rows_by_type(counts.columns)].assign(all=counts.sum(axis=1))
 
@@ -37,15 +39,24 @@ def event_types(events: pd.DataFrame) -> "pd.Series[Any]":
     return events["event_type"].replace({name: f"“{name}”" for name in NOT_TYPES})
 
 
+def places_of(events: pd.DataFrame) -> "pd.Series[Any]":
+    """Each row's partition, with its topic's name where the rows are of several topics."""
+    if "topic" not in events or events["topic"].nunique() < 2:
+        return events["partition"]
+    return events["topic"].astype("str") + " " + events["partition"].astype("str")
+
+
 def count_by_player(events: pd.DataFrame) -> pd.DataFrame:
     """Events by player and type; the busiest first, ties by name."""
     return by_type_and(events, "player").sort_index().sort_values("all", ascending=False, kind="stable")
 
 
 def count_by_partition(events: pd.DataFrame) -> pd.DataFrame:
-    """Events by partition and type, and before them the number of players on each partition."""
-    counts = by_type_and(events, "partition")
-    players = events.groupby("partition")["player"].nunique()
+    """Events by partition and type, and before them the number of players on each partition, where rows name one."""
+    counts, shaped = by_type_and(events, "partition"), shape_events(events)
+    if "player" not in shaped:
+        return counts
+    players = shaped.groupby(places_of(shaped))["player"].nunique()
     return counts.assign(players=players)[["players", *counts.columns]]
 
 
@@ -66,6 +77,7 @@ def bin_times(events: pd.DataFrame) -> tuple[pd.DataFrame, float]:
 
     The index is each bin's beginning in seconds, the columns are the types.
     """
+    events = shape_events(events)
     since = to_seconds(events)
     width = next((step for step in STEPS if since.max() / step <= BINS), STEPS[-1])
     bins = (since // width).astype("int64")
@@ -76,8 +88,9 @@ def bin_times(events: pd.DataFrame) -> tuple[pd.DataFrame, float]:
 
 
 def to_seconds(events: pd.DataFrame) -> "pd.Series[Any]":
-    """Seconds since the first event, by the events' own time."""
-    since: pd.Series[Any] = (events["at"] - events["at"].min()).dt.total_seconds()
+    """Seconds since the first event, by the events' own time; by the broker's where they have none."""
+    at = shape_events(events)["at"]
+    since: pd.Series[Any] = (at - at.min()).dt.total_seconds()
     return since
 
 

@@ -36,10 +36,10 @@ class Gap:
 
 
 def kind_of(status: Any) -> str:
-    """The kind of an answer by its status: accepted (2xx), refused (4xx), unanswered (missing), otherwise failed."""
+    """The kind of an answer by its status: accepted (2xx, 3xx), refused (4xx), unanswered (missing), else failed."""
     if pd.isna(status):
         return "unanswered"
-    return {2: "accepted", 4: "refused"}.get(int(status) // 100, "failed")
+    return {2: "accepted", 3: "accepted", 4: "refused"}.get(int(status) // 100, "failed")
 
 
 def answer_of_each(requests: pd.DataFrame) -> pd.DataFrame:
@@ -167,6 +167,8 @@ class Ledger:
     `acknowledged` is None without a log that counts. `rejects` are all rejected records: `rejected` those known to be
     an accepted event, `unread` the others. `unexpected` are events with a row but without a 2xx answer; of them
     `unconfirmed` were answered 5xx or not at all. `players` is the number of players who sent requests.
+    `joined_by` says what joins rows and requests; only sums are compared where it is counts.
+    Another game's request may make no event (`without_event` accepted ones) or several (`further` beyond the first).
     """
 
     requests: int
@@ -188,6 +190,9 @@ class Ledger:
     players: int
     threads: tuple[RequestThread, ...]
     entries: tuple[Gap, ...]
+    without_event: int = 0
+    further: int = 0
+    joined_by: str = "request id"
 
     @property
     def gaps(self) -> pd.DataFrame:
@@ -198,7 +203,7 @@ class Ledger:
     @property
     def promised(self) -> int:
         """Distinct events that were answered 2xx."""
-        return self.accepted - self.retried_accepted
+        return self.accepted - self.retried_accepted - self.without_event + self.further
 
     @property
     def closed(self) -> bool:

@@ -7,8 +7,11 @@ from typing import Any
 import pandas as pd
 
 from streaming_lab.analysis.ledger import text_or_empty
-from streaming_lab.game.events import EVENT_TYPES, Event
+from streaming_lab.errors import LabError
+from streaming_lab.game.events import COLUMNS, EVENT_TYPES, Event
 from streaming_lab.game.rules import World
+
+NEEDED = (*(name for name in COLUMNS if name not in ("host", "user_agent")), "partition", "offset")
 
 
 def replay_events(events: pd.DataFrame) -> World:
@@ -16,6 +19,10 @@ def replay_events(events: pd.DataFrame) -> World:
 
     Needs the columns event_id, event_type, player, at, partition, offset, and those of the event types' own fields.
     """
+    missing = [name for name in NEEDED if name not in events]
+    if missing:
+        cure = "The lab replays its own game; another game's topic needs that game's own evolve."
+        raise LabError(f"these rows are no events of the lab's game: they have no {', '.join(missing)}", cure)
     world = World()
     for event in events_in_order(events):
         world.move(event)

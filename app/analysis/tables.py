@@ -7,10 +7,18 @@ import pandas as pd
 
 from streaming_lab.analysis.counts import count_by_partition, count_by_player, guild_counts, rows_by_type, share
 from streaming_lab.analysis.display import NO_EVENTS, Table, TableColumn, number
+from streaming_lab.analysis.first_rows import first_rows as first_rows  # a notebook asks for its tables here
 from streaming_lab.analysis.ledger import Ledger
 from streaming_lab.analysis.replay import world_differences
+from streaming_lab.analysis.shapes import (
+    is_lab_frame,
+    names_players,
+    shape_events,
+)
 from streaming_lab.reader.causes import group_by_cause
 from streaming_lab.wording import counted as counted  # a notebook counts with it as well
+
+COLUMNS_SHOWN = 60  # columns of a frame that have a row in its table
 
 
 def requests_by_status(requests: pd.DataFrame) -> Table:
@@ -24,9 +32,11 @@ def columns_of(events: pd.DataFrame) -> Table:
     """The frame's columns in order: type, and the numbers of rows with and without a value."""
     rows = tuple(
         (name, str(dtype), int(events[name].count()), int(events[name].isna().sum()))
-        for name, dtype in events.dtypes.items()
+        for name, dtype in [*events.dtypes.items()][:COLUMNS_SHOWN]
     )
-    note = f"{counted(len(events), 'row')}; a column is missing where an event type does not have it"
+    left = events.shape[1] - len(rows)
+    more = f"; {counted(left, 'more column')} not shown" if left else ""
+    note = f"{counted(len(events), 'row')}; a column is missing where an event type does not have it{more}"
     return Table(
         "The columns of the DataFrame",
         (TableColumn("column", "code"), TableColumn("type", "code"), number("present"), number("missing")),
@@ -35,44 +45,23 @@ def columns_of(events: pd.DataFrame) -> Table:
     )
 
 
-def first_rows(events: pd.DataFrame, most: int = 5) -> Table:
-    """The first rows by player, each player's in their own order."""
-    rows = events.sort_values(["player", "partition", "offset"], kind="stable").head(most)
-    rows = rows.assign(nth=rows.groupby("player").cumcount() + 1)
-    shown = rows[["player", "nth", "event_type", "partition", "offset", "timestamp", "event_id"]]
-    columns = (
-        TableColumn("player"),
-        number("event"),
-        TableColumn("event type", "code"),
-        number("partition"),
-        number("offset", measured=True),
-        TableColumn("broker time (UTC)", measured=True),
-        TableColumn("event id", "code", measured=True),
-    )
-    cells = (
-        (player, nth, kind, partition, offset, time_of_day(stamp), str(event_id)[:8])
-        for player, nth, kind, partition, offset, stamp, event_id in shown.itertuples(index=False)
-    )
-    return Table(
-        "The first rows of the DataFrame",
-        columns,
-        tuple(cells),
-        f"of {len(events):,}; sorted by player and the player's own order",
-    )
-
-
 def events_by_type(events: pd.DataFrame) -> Table:
     """Each event type: its events, their share, and the players who caused one."""
-    grouped = events.groupby("event_type")["player"]
-    sizes, players = grouped.size(), grouped.nunique()
+    shaped, named = shape_events(events), names_players(events)
+    grouped = shaped.groupby("event_type")
+    sizes = grouped.size()
+    players = grouped["player"].nunique() if named else sizes
     rows = [
         (kind, int(sizes[kind]), share(sizes[kind], len(events)), int(players[kind]))
         for kind in rows_by_type(sizes.index)
     ]
     if rows:
-        rows.append(("all", len(events), share(len(events), len(events)), int(events["player"].nunique())))
+        all_players = int(shaped["player"].nunique()) if named else 0
+        rows.append(("all", len(events), share(len(events), len(events)), all_players))
     columns = (TableColumn("event type", "code"), number("events"), number("share (%)", 1), number("players"))
-    return Table("Events by type", columns, tuple(rows), "in the order of the game's own table", total=bool(rows))
+    width = len(columns) if named else len(columns) - 1
+    note = "in the order of the game's own table" if is_lab_frame(events) else "by name"
+    return Table("Events by type", columns[:width], tuple(row[:width] for row in rows), note, total=bool(rows))
 
 
 def events_by_partition_table(events: pd.DataFrame) -> Table:
@@ -80,11 +69,14 @@ def events_by_partition_table(events: pd.DataFrame) -> Table:
     counts = count_by_partition(events)
     rows = tuple((*line, share(line[-1], len(events))) for line in counts.itertuples(name=None))
     columns = (TableColumn("partition"), *(number(str(name)) for name in counts.columns), number("share (%)", 1))
-    return Table("Events by partition", columns, rows, "the key is the player, so each player is on one partition")
+    note = "the key is the player, so each player is on one partition" if is_lab_frame(events) else "in events"
+    return Table("Events by partition", columns, rows, note)
 
 
 def top_players(events: pd.DataFrame, most: int = 10) -> Table:
     """The players with the most events, by type; ties by name."""
+    if not names_players(events):
+        return Table("Events by player", (TableColumn("player"), number("all")), (), empty="no column names a player")
     counts = count_by_player(events)
     note = f"the {min(most, len(counts)):,} busiest of {counted(len(counts), 'player')}, in events"
     return count_of("Events by player", "player", counts.head(most), note, sums=False)
@@ -108,14 +100,6 @@ def count_of(
     rows = tuple((str(name), *map(int, line)) for name, *line in counts.itertuples())
     columns = (TableColumn(first), *(number(str(name)) for name in counts.columns))
     return Table(title, columns, rows, note, total=sums and bool(rows), empty=empty)
-
-
-def time_of_day(stamp: Any) -> str:
-    """A time of day with milliseconds."""
-    if pd.isna(stamp):
-        return ""
-    at = pd.Timestamp(stamp)  # by its parts: strftime knows the years 1 to 9999 only, a record's timestamp any
-    return f"{at.hour:02}:{at.minute:02}:{at.second:02}.{at.microsecond // 1000:03}"
 
 
 # The tables of the ledger: its stations and gaps, the rejects, the replay beside the game.
@@ -180,7 +164,12 @@ def stations(ledger: Ledger) -> tuple[Station, ...]:
     """The five stations of a run, from the players' requests to the DataFrame's rows."""
     partitions = len({thread.partition for thread in ledger.threads})
     aside = {"refused": ledger.refused, "failed": ledger.failed, "unanswered": ledger.unanswered}
-    missing = {"lost": ledger.lost, "answered twice": ledger.retried_accepted}
+    missing = {
+        "lost": ledger.lost,
+        "answered twice": ledger.retried_accepted,
+        "without an event": ledger.without_event,
+        "further events of a request": -ledger.further,
+    }
     more = {
         "duplicated": ledger.duplicates,
         "unconfirmed": ledger.unconfirmed,

@@ -108,6 +108,12 @@ def find_chapters(folder: Path) -> list[Chapter]:
     return sorted(found, key=lambda one: (one.number, one.name))
 
 
+def replace_chapters(chapters: Sequence[Chapter], others: Sequence[Chapter]) -> list[Chapter]:
+    """The chapters, with one of `others` in the place of each that has its number."""
+    instead = {one.number: one for one in others}
+    return [instead.get(one.number, one) for one in chapters]
+
+
 def name_other_notebooks(folder: Path) -> list[str]:
     """A line for each notebook in `folder` that is no chapter, with the reason."""
     return [

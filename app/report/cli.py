@@ -40,7 +40,14 @@ def main(arguments: Sequence[str] | None = None, folder: Path | None = None) -> 
     chapters = chapter.find_chapters(folder)
     if not chapters:
         raise LabError(f"there are no notebooks in {folder}", "restore them: git checkout -- notebooks")
-    options = parser(known_parameters(chapters)).parse_args(arguments)
+    own = chapter.find_chapters(folder / "own-game")
+    options = parser(known_parameters([*chapters, *own])).parse_args(arguments)
+    names = [name for name, _ in options.parameters]
+    if "game" in names:
+        chapters = chapter.replace_chapters(chapters, own)
+    elif without_game := sorted({*names} & known_parameters(own).keys() - known_parameters(chapters).keys()):
+        cure = "Give the game as well: -p game path/to/game_api.py"
+        raise ParameterError(f"{without_game[0]} goes with a game of your own", cure)
     chosen = chapter.select_chapters(chapters, options.chapters)
     here = parameters.merge_parameters({one.name: one.parameters for one in chosen})
     others = {one.name: readable_parameters(one) for one in chapters if one not in chosen}
@@ -50,6 +57,10 @@ def main(arguments: Sequence[str] | None = None, folder: Path | None = None) -> 
         from streaming_lab.cluster import check_cluster_name
 
         check_cluster_name(cluster)
+    if "game" in given:
+        from streaming_lab.own_game.choices import absolute_choices
+
+        given = absolute_choices(given)
     for line in chapter.name_other_notebooks(folder):
         write_error(line)
     return start(chosen, here, given, arguments, options)

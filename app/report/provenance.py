@@ -139,6 +139,8 @@ def run_verdict(results: Sequence[record.ChapterRecord], ledger: Any, problems: 
         return "failed", reasons[0]
     if ledger and not ledger["requests"]:
         return "passed", "No request was made, so there was nothing to account for."
+    if ledger and ledger.get("joined_by") == "counts":
+        return "passed", "The counts of requests and rows agree; which row is whose can't be told."
     return "passed", "Every request is accounted for." if ledger else "Every chapter ran to its end."
 
 

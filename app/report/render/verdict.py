@@ -96,7 +96,12 @@ def equation(ledger: Mapping[str, Any] | None) -> list[Term]:
         return terms  # nothing was asked, so nothing is equal
     terms += [Term("−", ledger[name], name) for name in ("refused", "failed", "unanswered") if ledger[name]]
     terms.append(sum_term(terms, ledger["accepted"], "accepted"))
-    corrections = [Term("−", ledger["retried_accepted"], "retried"), Term("+", ledger["unconfirmed"], "unconfirmed")]
+    corrections = [
+        Term("−", ledger["retried_accepted"], "retried"),
+        Term("−", ledger.get("without_event", 0), "without an event"),
+        Term("+", ledger.get("further", 0), "further"),
+        Term("+", ledger["unconfirmed"], "unconfirmed"),
+    ]
     terms += [term for term in corrections if term.count]
     known = ledger["acknowledged"] is not None
     if known and (not ledger["closed"] or balance(terms) == ledger["acknowledged"]):

@@ -1,0 +1,133 @@
+"""The records of a hosted game's topics as one frame, whatever they are: JSON of any shape, text, several topics."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from kafka import KafkaConsumer, TopicPartition
+
+from streaming_lab.analysis.shapes import META, flatten_objects
+from streaming_lab.client.connection import Connection, kafka_python_settings
+from streaming_lab.client.errors import ReadTimeout
+from streaming_lab.client.topics import Ranges
+from streaming_lab.own_game.masks import MASKED_VALUE, is_secret_name, masked_value
+from streaming_lab.own_game.producer import SEND_HEADER
+from streaming_lab.reader import TopicFrame, read_topic
+
+VALUE = "value"  # the column of what is no JSON object: text, numbers, lists, as text
+CUT = 64 << 10  # bytes at which a reject's raw value is cut: of a longer one not all is known
+
+
+@dataclass(frozen=True)
+class GameRecords:
+    """`events`: a row for each record, with `topic`, and `send_id` where the lab's producer sent it; without secrets.
+
+    `rejects`: records too long to be kept whole. `ranges`: by the topics' names in the cluster. `aside` rows of
+    requests that were no part of the run are left out.
+    """
+
+    events: pd.DataFrame
+    rejects: pd.DataFrame
+    ranges: Mapping[str, Ranges]
+    aside: int = 0
+
+    @property
+    def written(self) -> int:
+        """The number of records that the run left in the game's topics."""
+        return sum(end - start for ranges in self.ranges.values() for start, end in ranges.values()) - self.aside
+
+
+def read_records(connection: Connection, topics: Mapping[str, str]) -> GameRecords:
+    """Everything in the game's topics (its own name -> the name in the cluster), in the order of topic and offset."""
+    frames, rejects, ranges = [], [], {}
+    for name, written in sorted(topics.items()):
+        read = read_topic(connection, written)
+        events, rejected = every_record(read)
+        ids = dict(send_ids(connection, written, read.ranges))
+        places = zip(events["partition"], events["offset"], strict=True)
+        sends = pd.Series([ids.get((int(p), int(o))) for p, o in places], index=events.index, dtype="str")
+        events = events.assign(topic=name, send_id=sends)
+        frames.append(flatten_objects(events))
+        rejects.append(rejected.assign(topic=name))
+        ranges[written] = read.ranges
+    events = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*META, "send_id"])
+    rejected = pd.concat(rejects, ignore_index=True) if rejects else pd.DataFrame(columns=REJECT_COLUMNS)
+    first = [name for name in META if name in events]
+    events = events[[*first, *(name for name in events.columns if name not in first)]]
+    return GameRecords(masked_frame(events.astype({"topic": "str", "send_id": "str"})), masked_frame(rejected), ranges)
+
+
+REJECT_COLUMNS = ["partition", "offset", "reason", "raw", "topic"]
+
+
+def storable_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame for a parquet file: columns of several kinds of values as text, each value as JSON."""
+
+    def text(cell: Any) -> Any:
+        return cell if cell is None or isinstance(cell, str) else json.dumps(cell, ensure_ascii=False, default=repr)
+
+    mixed = [name for name in frame.columns if frame[name].dtype == object and name != "raw"]
+    return frame.assign(**{name: pd.Series(frame[name].map(text), dtype="str") for name in mixed})
+
+
+def every_record(read: TopicFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A topic's records as rows: what is no JSON object, but text, stands in the column `value`; and what is left."""
+    texts = [text_of(raw) for raw in read.rejects["raw"]]
+    is_text = pd.Series([text is not None for text in texts], index=read.rejects.index, dtype=bool)
+    found = read.rejects.loc[is_text, ["partition", "offset"]].assign(
+        **{VALUE: [text for text in texts if text is not None]}
+    )
+    empty = read.tombstones[["partition", "offset", "key"]]
+    parts = [read.events, *(part for part in (found, empty) if len(part))]
+    events = pd.concat(parts, ignore_index=True) if len(parts) > 1 else read.events
+    events = events.sort_values(["partition", "offset"], kind="stable", ignore_index=True)
+    return events, read.rejects[~is_text]
+
+
+def text_of(raw: bytes) -> str | None:
+    r"""Bytes as text, those that are no UTF-8 as \xNN; None where the reader has cut them."""
+    return raw.decode(errors="backslashreplace") if len(raw) < CUT else None
+
+
+def send_ids(
+    connection: Connection, topic: str, ranges: Ranges, timeout: float = 60.0
+) -> Iterator[tuple[tuple[int, int], str]]:
+    """(partition, offset) and the id of its send, for each record that has one; raises `ReadTimeout`."""
+    ends = {TopicPartition(topic, partition): end for partition, (start, end) in ranges.items() if end > start}
+    deadline = time.monotonic() + timeout
+    with closing(KafkaConsumer(**kafka_python_settings(connection), enable_auto_commit=False)) as consumer:
+        consumer.assign(list(ends))
+        for place in ends:
+            consumer.seek(place, ranges[place.partition][0])
+        while any(consumer.position(place) < end for place, end in ends.items()):
+            if time.monotonic() > deadline:
+                raise ReadTimeout(f"the headers of {topic} could not be read in {timeout:g} s", "Is the broker busy?")
+            for place, records in consumer.poll(500).items():
+                for record in records:
+                    if send_id := header_of(record):
+                        yield (place.partition, record.offset), send_id
+
+
+def header_of(record: Any) -> str | None:
+    """The id of a record's send."""
+    return next((value.decode() for name, value in record.headers if name == SEND_HEADER and value), None)
+
+
+def masked_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame without secrets: whole columns by their name, and secrets inside the texts of the others."""
+    columns: dict[str, Any] = {}
+    for name in frame.columns:
+        cells = frame[name]
+        if is_secret_name(str(name)):
+            columns[name] = pd.Series([MASKED_VALUE if present else None for present in cells.notna()], dtype="str")
+            columns[name].index = cells.index
+        elif cells.dtype == object or pd.api.types.is_string_dtype(cells):
+            changed = [masked_value(str(name), value) for value in cells]
+            columns[name] = pd.Series(changed, index=cells.index, dtype=cells.dtype)
+        else:
+            columns[name] = cells
+    return pd.DataFrame(columns, index=frame.index)

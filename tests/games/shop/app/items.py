@@ -1,0 +1,1 @@
+PRICES = {"iron": 3, "gold": 30}
