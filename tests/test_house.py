@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "reader": {"client"},
     "cluster": {"client"},
     "cluster.cli": {"client", "cluster", "reader.decode.native"},  # `status` says which decoder reads here
+    "topic": {"client", "reader", "cluster"},
     "game": {"client", "delivery", "reader", "cluster"},
     "game.rules": {"game.events"},
     "game.events": set(),

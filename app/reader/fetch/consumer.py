@@ -21,6 +21,7 @@ from streaming_lab.client.topics import Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.reader.decode.batches import BatchTooLarge, CorruptBatch, Decode, Decoded, Reject, Segment
 from streaming_lab.reader.decode.codecs import NO_PIECES, Bounds
+from streaming_lab.reader.decode.headers import Headers
 from streaming_lab.reader.decode.python import decode_records
 from streaming_lab.reader.decode.records import IndexedRecords, RecordIndex, index_values
 from streaming_lab.reader.decode.schema import Plan
@@ -41,6 +42,11 @@ class PolledBatch:
     records: RecordIndex
     next_offset: int
     rejects: list[Reject] = field(default_factory=list)  # batches that inflate too far
+    found_headers: list[tuple[int, Headers]] = field(default_factory=list)  # offset and headers, where there are some
+
+    def headers(self) -> Iterator[tuple[int, int, Headers]]:
+        """Partition, offset and headers of each record that has some."""
+        return ((self.partition, *found) for found in self.found_headers)
 
     def indexed(self) -> list[tuple[int, IndexedRecords]]:
         """The partition and its records."""
@@ -187,7 +193,8 @@ class ConsumerSource:
 def _polled_batch(partition: int, records: list[Any], end: int) -> PolledBatch:
     wanted = [record for record in records if record.offset < end]
     columns = [[getattr(record, name) for record in wanted] for name in ("offset", "timestamp", "key", "value")]
-    return PolledBatch(partition, index_values(*columns), records[-1].offset + 1)
+    headers = [(record.offset, list(record.headers)) for record in wanted if record.headers]
+    return PolledBatch(partition, index_values(*columns), records[-1].offset + 1, found_headers=headers)
 
 
 # kafka-python inflates without a bound: its batches are opened by `Segment.inflated` instead.
