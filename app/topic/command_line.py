@@ -12,7 +12,8 @@ from typing import TypeAlias
 from streaming_lab import settings
 from streaming_lab.cli import VERSION, positive, whole
 from streaming_lab.client import topics
-from streaming_lab.client.connection import Connection, connection_for
+from streaming_lab.client.client_properties import connection_named
+from streaming_lab.client.connection import Connection
 from streaming_lab.client.topics import Partition, TopicDescription
 from streaming_lab.cluster import cli
 from streaming_lab.cluster.base import describe_brokers
@@ -45,7 +46,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=VERSION)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--cluster", metavar="HOST:PORT", help=f"default: {SERVERS}, else the lab's running cluster")
+    common.add_argument(
+        "--cluster", metavar="HOST:PORT|FILE", help=f"default: {SERVERS}, else the lab's running cluster"
+    )
     one = argparse.ArgumentParser(add_help=False, parents=[common])
     one.add_argument("name", help="the topic")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -127,9 +130,9 @@ def setting(text: str) -> tuple[str, str]:
 
 
 def find_connection(servers: str | None) -> Connection:
-    """The connection of `host:port`, of `KAFKA_BOOTSTRAP_SERVERS`, or of the lab's running cluster, the first given."""
+    """The connection of `--cluster` (host:port, or a file), of `KAFKA_BOOTSTRAP_SERVERS`, or of the running cluster."""
     servers = servers or os.environ.get(SERVERS)
-    return connection_for(servers) if servers else {"bootstrap_servers": cli.running_cluster().servers}
+    return connection_named(servers or cli.running_cluster().locator)
 
 
 def create(connection: Connection, options: argparse.Namespace) -> int:

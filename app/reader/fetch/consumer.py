@@ -13,7 +13,7 @@ from kafka.consumer.fetcher import Fetcher as KafkaFetcher
 from kafka.record.default_records import DefaultRecordBatch
 
 from streaming_lab.client import preflight, topics
-from streaming_lab.client.admin import ADMIN_TIMEOUT
+from streaming_lab.client.admin import ADMIN_TIMEOUT, denied
 from streaming_lab.client.connection import Connection, addresses, kafka_python_settings
 from streaming_lab.client.errors import AccessDenied, BrokerUnavailable, OffsetOutOfRange, ReadTimeout
 from streaming_lab.client.metadata import EARLIEST, LATEST
@@ -93,6 +93,7 @@ class ConsumerSource:
         except LabError:
             raise
         except Exception as error:  # time-outs, and whatever kafka-python raises on bytes that are no answer
+            preflight.raise_if_misled(connection)
             raise BrokerUnavailable(
                 f"no broker answers at {addresses(connection)}: {error}", "Start one, or correct the address."
             ) from error
@@ -108,8 +109,7 @@ class ConsumerSource:
         """The topic's partitions; raises `UnknownTopic`."""
         with self._translating_errors():
             timeout = request_timeout(self._deadline - time.monotonic())
-            described = topics.describe_topic(self._connection, self.topic, timeout)
-        return sorted(partition.id for partition in described.partitions)
+            return sorted(topics.end_offsets(self._connection, self.topic, timeout))
 
     def offsets(self, when: int, partitions: list[int] | None = None) -> dict[int, int]:
         """As `Fetcher.offsets`."""
@@ -168,7 +168,9 @@ class ConsumerSource:
                 f"topic {self.topic!r}: no answer from {addresses(self._connection)}: {error}",
                 "See whether the brokers are well, or give the read a longer `timeout`.",
             ) from error
-        except (kafka_errors.AuthorizationError, kafka_errors.SaslAuthenticationFailedError) as error:
+        except kafka_errors.AuthorizationError as error:
+            raise denied(self._connection, error, f"topic {self.topic!r}") from error
+        except kafka_errors.SaslAuthenticationFailedError as error:
             raise AccessDenied(f"topic {self.topic!r}: KafkaConsumer gave up: {error}", _CURE) from error
         except LabError:
             raise

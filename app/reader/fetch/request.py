@@ -171,6 +171,7 @@ class RecordSource:
             return source, self._request.resolve_offsets(source)
         except BrokerUnavailable:
             preflight.raise_if_denied(self._request.connection)  # the port may want TLS or SASL
+            preflight.raise_if_misled(self._request.connection)
             raise
 
     def _open_consumer(self, reason: str) -> ConsumerSource:
