@@ -288,9 +288,11 @@ def test_it_runs_before_there_is_an_environment(tmp_path: Path) -> None:
 def test_an_error_of_a_start_points_to_the_doctor() -> None:
     """A cluster that can't be had is a third line; a mistyped option is not the machine's fault."""
     imports = "from streaming_lab.cli import run; from streaming_lab.cluster import attach"
-    program = f"{imports}; run(lambda: attach('127.0.0.1:9'))"
+    program = f"{imports}; run(lambda: attach('127.0.0.1:9')); run(lambda: attach('embeded'))"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PROJECT, timeout=60)
-    assert ran.stderr.splitlines()[-1].endswith("python3 scripts/doctor.py")
+    assert [line.endswith("python3 scripts/doctor.py") for line in ran.stderr.splitlines()] == [False] * 2 + [True] + [
+        False
+    ] * 2
 
 
 def test_the_checks_have_their_sources() -> None:

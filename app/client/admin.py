@@ -64,7 +64,7 @@ def admin_client(connection: Connection, timeout: float) -> Iterator[KafkaAdminC
     A broker that refuses the connection raises `AccessDenied`.
     """
     started = time.monotonic()
-    admin = None
+    admin, server = None, ""
     try:
         server = preflight.find_accepting_server(connection, started + timeout)
         patience = max(1, int((started + timeout - time.monotonic()) * 1000))
@@ -74,7 +74,8 @@ def admin_client(connection: Connection, timeout: float) -> Iterator[KafkaAdminC
     except kafka_errors.AuthorizationError as error:
         raise denied(connection, error) from error
     except _SILENT as error:
-        preflight.raise_if_misled(connection)
+        if server:  # it answered just now
+            preflight.raise_if_misled({**connection, "bootstrap_servers": [server]})
         waited = time.monotonic() - started
         raise BrokerUnavailable(
             f"no broker answers at {addresses(connection)} (waited {waited:.1f} s)",

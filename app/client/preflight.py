@@ -88,17 +88,20 @@ def find_accepting_server(connection: Connection, deadline: float, grace: float 
     return wait_until(first_open, deadline - RETRY_INTERVAL - time.monotonic(), nobody, RETRY_INTERVAL)
 
 
-def raise_if_denied(connection: Connection) -> None:
-    """Raise `AccessDenied` when a refusal is the reason that a client got no answer."""
+def raise_if_refused(connection: Connection) -> None:
+    """Raise the reason that a client got no answer, where a broker does answer: `AccessDenied`, or `BrokerUnavailable`
+    with the advertised address that can't be reached. A silent server costs half a second.
+    """
     with suppress(kafka_errors.KafkaConnectionError):
-        find_accepting_server(connection, time.monotonic() + _DIAGNOSIS_TIMEOUT, grace=0.0)
+        server = find_accepting_server(connection, time.monotonic() + _DIAGNOSIS_TIMEOUT, grace=0.0)
+        raise_if_misled({**connection, "bootstrap_servers": [server]})
 
 
 def diagnose(connection: Connection) -> str:
     """The preflight's result now, in one sentence, for logs; half a second, or as long as advertised addresses take."""
     try:
         server = find_accepting_server(connection, time.monotonic() + _DIAGNOSIS_TIMEOUT, grace=0.0)
-        raise_if_misled(connection)
+        raise_if_misled({**connection, "bootstrap_servers": [server]})
         return f"{server} answers"
     except (AccessDenied, BrokerUnavailable) as error:
         return f"{error.problem}. {error.cure}"

@@ -53,7 +53,9 @@ def check_cluster_name(name: str) -> None:
         near = difflib.get_close_matches(name, ["embedded", *COMPOSE], n=1, cutoff=0.6)
         guess = f": did you mean {near[0]}?" if near else ""
         known = f"Use embedded, {', '.join(COMPOSE)}, host:port[,host:port], or a properties file."
-        raise ClusterError(f"there is no cluster {name!r}{guess}", known)
+        unknown = ClusterError(f"there is no cluster {name!r}{guess}", known)
+        unknown.at_start = False  # a slip of the pen, which no doctor finds
+        raise unknown
     connection_for(name)
 
 

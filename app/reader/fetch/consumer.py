@@ -93,7 +93,7 @@ class ConsumerSource:
         except LabError:
             raise
         except Exception as error:  # time-outs, and whatever kafka-python raises on bytes that are no answer
-            preflight.raise_if_misled(connection)
+            preflight.raise_if_refused(connection)
             raise BrokerUnavailable(
                 f"no broker answers at {addresses(connection)}: {error}", "Start one, or correct the address."
             ) from error
