@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -61,23 +61,20 @@ def send(connection: Connection, options: argparse.Namespace, records: Iterator[
 
     written, failures = 0, dict[str, int]()
     headers = [(name, value.encode()) for name, value in options.header]
-    with KafkaProducer(
+    producer = KafkaProducer(
         **kafka_python_settings(connection),
         acks="all",
         linger_ms=5,
         delivery_timeout_ms=_TIMEOUT_MS,
         request_timeout_ms=_TIMEOUT_MS // 2,
         max_block_ms=_TIMEOUT_MS // 2,
-    ) as producer:
+    )
+    try:
         while batch := list(islice(records, _BATCH)):
             sent = []
-            for record in batch:
+            for key, value in batch:
                 try:
-                    sent.append(
-                        producer.send(
-                            options.name, record.value, record.key, headers=headers, partition=options.partition
-                        )
-                    )
+                    sent.append(producer.send(options.name, value, key, headers=headers, partition=options.partition))
                 except (KafkaError, ValueError) as error:  # larger than a request, or no metadata in time
                     failures[_reason(error)] = failures.get(_reason(error), 0) + 1
             for future in sent:
@@ -86,6 +83,9 @@ def send(connection: Connection, options: argparse.Namespace, records: Iterator[
                     written += 1
                 except KafkaError as error:
                     failures[_reason(error)] = failures.get(_reason(error), 0) + 1
+    finally:
+        with suppress(KafkaError):  # every outcome is known; a broker that is away can't be told good-bye
+            producer.close(timeout=5)
     return written, failures
 
 
