@@ -39,7 +39,7 @@ def make_security(folder: Path, names: tuple[str, ...] = ("127.0.0.1", "localhos
     except ImportError as error:
         raise ClusterError(
             "start --secure makes certificates with the package cryptography, which is not installed",
-            "Install it: .venv/bin/python -m pip install cryptography",
+            "Add it with the tools of the checks, from their lock: python3 scripts/test.py --help",
         ) from error
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key, authority = _issue("the lab's authority", None, _DAYS)
