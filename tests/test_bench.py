@@ -63,7 +63,9 @@ def test_an_outage_stays_within_the_memory_that_was_stated(tmp_path: Path) -> No
     assert {name: one["result"] for name, one in result["reads"].items()} == reads
     fits = (4 << 20) // (OVERHEAD + memory.SIZE)
     answers = {way: (one["accepted"], one["unknown"], one["refused"]) for way, one in found.items()}
-    accepted, unknown, refused = answers.pop("outbox")  # unknown: a disk that took longer than the patience of a request
+    accepted, unknown, refused = answers.pop(
+        "outbox"
+    )  # unknown: a disk that took longer than the patience of a request
     assert (accepted + unknown, refused) == (10_000, 0)
     assert answers == {
         "fire-and-forget": (fits, 0, 10_000 - fits),

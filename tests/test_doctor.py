@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from streaming_lab.doctor.symptom import Symptom, run_check
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
 
-Plant = Callable[[Path, pytest.MonkeyPatch], None]
+Plant = Callable[[Path, pytest.MonkeyPatch], socket.socket | None]  # a socket is closed when the test ends
 OLD_COURSE = "services:\n  kafka:\n    image: 'confluentinc/cp-kafka:latest' # as ever\n"
 
 
@@ -128,10 +129,10 @@ def docker(said: str, code: int = 0) -> Plant:
     return plant
 
 
-def taken_port(folder: Path, patch: pytest.MonkeyPatch) -> None:
+def taken_port(folder: Path, patch: pytest.MonkeyPatch) -> socket.socket:
     held = socket.create_server(("127.0.0.1", 0))
     patch.setattr(network, "USUAL_PORTS", (held.getsockname()[1],))
-    patch.setattr(network, "_held_by_the_test", held, raising=False)
+    return held
 
 
 def answers(**names: object) -> Plant:
@@ -208,8 +209,9 @@ FAULTS: dict[str, tuple[str, Plant, str]] = {
 def test_a_planted_fault_is_found(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its own check, with a reason and a cure, and no login of a proxy in it."""
     name, plant, said = FAULTS[fault]
-    plant(tmp_path, monkeypatch)
-    found = run_check(name, checks()[name])
+    held = plant(tmp_path, monkeypatch)
+    with held or nullcontext():
+        found = run_check(name, checks()[name])
     assert [one for one in found if said in one.what] != [], found
     assert [one for one in found if not (one.check == name and one.why and one.cure) or "word" in str(one)] == []
 

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         sys.stdout.write(json.dumps([symptom.to_json() for symptom in symptoms], indent=1) + "\n")
     else:
-        sys.stdout.write("".join(f"{printable(line)}\n" for line in lines(found)))
+        sys.stdout.write("".join(f"{printable(line)}\n" for line in report_lines(found)))
     return max((EXIT_CODES[symptom.severity] for symptom in symptoms), default=0)
 
 
@@ -44,7 +44,7 @@ def checks(cluster: str = "", files: Sequence[str] = ()) -> Mapping[str, Check]:
     return asked | {
         "python": machine.check_python,
         "environment": installation.check_environment,
-        "settings": machine.check_settings,
+        "settings": machine.check_variables,
         "disk": machine.check_disk,
         "memory": machine.check_memory,
         "limits": machine.check_limits,
@@ -61,7 +61,7 @@ def checks(cluster: str = "", files: Sequence[str] = ()) -> Mapping[str, Check]:
     }
 
 
-def lines(found: Mapping[str, Sequence[Symptom]]) -> list[str]:
+def report_lines(found: Mapping[str, Sequence[Symptom]]) -> list[str]:
     """The report for a person: the findings with their cures, then what is well."""
     said = []
     for symptoms in found.values():

@@ -55,7 +55,7 @@ def check_python() -> Iterator[Symptom]:
         yield Symptom("python", "stands in the way", what, "the first run makes an environment with it", cure)
 
 
-def check_settings() -> Iterator[Symptom]:
+def check_variables() -> Iterator[Symptom]:
     """The LAB_ variables; `LabError` names a wrong one."""
     for setting in settings.SETTINGS:
         setting.get()

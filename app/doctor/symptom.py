@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from streaming_lab.errors import LabError
 
-CHECK_TIMEOUT = 12.0  # seconds for one check; a name server that is silent must not hold the doctor
+SYMPTOM_TIMEOUT = 12.0  # seconds for one check; a name server that is silent must not hold the doctor
 
 Severity: TypeAlias = Literal["warning", "stands in the way"]
 
@@ -31,7 +31,7 @@ class Symptom:
 Check: TypeAlias = Callable[[], Iterable[Symptom]]
 
 
-def run_check(name: str, check: Check, timeout: float = CHECK_TIMEOUT) -> list[Symptom]:
+def run_check(name: str, check: Check, timeout: float = SYMPTOM_TIMEOUT) -> list[Symptom]:
     """The symptoms of one check; one that fails or is late is a symptom itself."""
     answers: queue.Queue[list[Symptom] | Exception] = queue.Queue()
 
