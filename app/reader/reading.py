@@ -1,4 +1,4 @@
-"""Reading a topic into frames: `read_topic`, and `read_text` for its lines.
+"""Reading a topic into frames: `read_topic`.
 
 A read takes a range of offsets per partition, by default from the beginning to the end at the start of the read. A read
 needs no consumer group and commits nothing; it reads the whole range, or raises an error that names what is missing.
@@ -13,7 +13,6 @@ from streaming_lab.client.connection import Connection
 from streaming_lab.client.topics import Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.reader.advice import is_text
-from streaming_lab.reader.decode.codecs import INFLATED_LIMIT
 from streaming_lab.reader.decode.schema import Schema
 from streaming_lab.reader.fetch.request import ReadRequest, RecordSource, Response
 from streaming_lab.reader.frames import FoundHeaders, TopicFrame, build_frames
@@ -139,28 +138,6 @@ class _Options:
             (*source.notes, *notes),
             found,
         )
-
-
-def read_text(
-    connection: Connection,
-    topic: str,
-    *,
-    ranges: Ranges | None = None,
-    timeout: float = 60.0,
-    batch_limit: int = INFLATED_LIMIT,
-) -> list[str]:
-    """The values as lines of text, by partition and offset, as kcat prints them; bytes that are not UTF-8 as \\xNN.
-
-    A record batch that inflates to more than `batch_limit` bytes is the error `BatchTooLarge`.
-    """
-    lines: dict[int, list[str]] = {}
-    with RecordSource(ReadRequest(connection, topic, ranges, timeout=timeout, batch_limit=batch_limit)) as source:
-        for response in source.responses(source.ranges):
-            for partition, indexed in response.indexed():
-                values = indexed.records.values(len(indexed.records))
-                lines.setdefault(partition, []).extend(value.decode(errors="backslashreplace") for value in values)
-            response.done()
-    return [line for partition in sorted(lines) for line in lines[partition]]
 
 
 @dataclass
