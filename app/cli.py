@@ -15,6 +15,7 @@ from streaming_lab.paths import DISK_FULL_ERRNOS
 VERSION = f"streaming-lab {__version__}"
 DISK_ERRORS = (*DISK_FULL_ERRNOS, errno.EROFS)
 DISK_CURE = "Free some space there, or set LAB_HOME, LAB_BUILD and LAB_CACHE to folders on another disk."
+DOCTOR = "What else may stand in the way on this machine: python3 scripts/doctor.py"
 LONGEST = 1e9  # seconds, thirty years; Python's locks do not wait longer than 292
 
 
@@ -36,6 +37,8 @@ def run(main: Callable[[], int]) -> int:
         return main()
     except LabError as error:
         write_error(str(error))
+        if error.at_start:
+            write_error(DOCTOR)
         return 2
     except OSError as error:
         if error.errno not in DISK_ERRORS:

@@ -7,6 +7,8 @@ class LabError(Exception):
     Scripts print the two as two plain lines and exit with 2; any other exception is a bug and shows its traceback.
     """
 
+    at_start = False  # whether the machine may be the cause: then scripts point to the doctor
+
     def __init__(self, problem: str, cure: str = "") -> None:
         super().__init__(problem, cure)
         self.problem = problem

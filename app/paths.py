@@ -51,7 +51,7 @@ def folder_error(folder: Path, error: Exception) -> LabError:
 
 def describe_missing_space(folder: Path) -> str:
     """The space on a folder's disk, if too little is left for a broker; otherwise nothing."""
-    free, size = _space(folder)
+    free, size = space_of(folder)
     return (
         f"the disk of {folder} is full: {free / 1e6:.1f} MB of {size / 1e6:.1f} MB are free"
         if free < BROKER_SPACE
@@ -59,7 +59,7 @@ def describe_missing_space(folder: Path) -> str:
     )
 
 
-def _space(folder: Path) -> tuple[float, float]:
+def space_of(folder: Path) -> tuple[float, float]:
     """Free and total bytes of the disk on which a folder is, or would be made."""
     for place in (folder, *folder.absolute().parents):
         try:

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from streaming_lab.errors import LabError
 
@@ -79,13 +80,21 @@ def find_holder(port: int | str) -> str:
     """Name and pid of the process that listens at a port, as far as the system shows it."""
     import psutil  # only when something is in the way
 
+    with contextlib.suppress(psutil.Error):  # all at once is quick; on macOS that is root's alone
+        pids = {one.pid for one in psutil.net_connections("tcp") if _listens(one, port)}
+        for pid in filter(None, pids):
+            return f"{psutil.Process(pid).name()} (pid {pid})"
     with contextlib.suppress(psutil.Error):
         for process in psutil.process_iter(["name"]):
             with contextlib.suppress(psutil.Error):
                 for one in process.net_connections(kind="tcp"):
-                    if one.status == psutil.CONN_LISTEN and one.laddr and str(one.laddr.port) == str(port):
+                    if _listens(one, port):
                         return f"{process.info['name']} (pid {process.pid})"
     return "a process that the system does not show (another user's?)"
+
+
+def _listens(one: Any, port: int | str) -> bool:
+    return one.status == "LISTEN" and bool(one.laddr) and str(one.laddr.port) == str(port)
 
 
 def holds_port(pid: int, port: int) -> bool:

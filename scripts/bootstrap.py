@@ -22,6 +22,6 @@ if any(path != source for path in paths) and "LAB_SAID" not in os.environ:
         "PYTHONPATH is not used here, since a file there could hide a library: %s\n" % os.pathsep.join(hidden)
     )
 
-from environment import PROJECT, bare, enter
+from environment import PROJECT, bare, enter, enter_if_there
 
-__all__ = ["PROJECT", "bare", "enter"]
+__all__ = ["PROJECT", "bare", "enter", "enter_if_there"]

@@ -55,6 +55,14 @@ def enter(checks=False):
     return run_with(set_up.python())
 
 
+def enter_if_there():
+    """Return inside the project's environment if that works, else in this Python: nothing is made or downloaded."""
+    bare()
+    ours = os.path.realpath(sys.prefix) == os.path.realpath(VENV)
+    if not ours and os.path.isdir(VENV) and set_up.works():
+        run_with(set_up.python())
+
+
 def renew(checks):
     """Make what is missing of `.venv`; each stamp is written last, so that an interrupted set-up starts again.
 

@@ -23,11 +23,11 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(PROJECT, ".venv")
 REPORT_INTERVAL = 3.0  # seconds between two lines of progress in a log
 RUN_SIZES = "200 MB to download, 0.6 GB on disk"  # measured on Linux x86-64; docs/settings.md says how
-CHECK_SIZES = "85 MB to download, 0.3 GB on disk"
+CHECK_SIZES = "90 MB to download, 0.3 GB on disk"
 
 CURE = (
     "Check the network (a proxy: HTTPS_PROXY; another index: PIP_INDEX_URL) and the room on the disk, and run the same "
-    "command again."
+    "command again; python3 scripts/doctor.py tells what stands in the way."
 )
 NETWORK = re.compile(  # the settings of pip and uv that stay: the way to an index, not where packages go
     r"(PIP|UV)_(.*INDEX.*|FIND_LINKS|OFFLINE|CERT|CLIENT_CERT|PROXY|TRUSTED_HOST|INSECURE_HOST|TIMEOUT|DEFAULT_TIMEOUT"

@@ -364,9 +364,9 @@ def test_of_a_names_addresses_the_one_with_kafka_is_taken(
 def test_a_broker_that_advertises_an_unknown_name_is_explained() -> None:
     """Connected to X, told to go to Y, Y does not resolve; or Y is there and nothing listens."""
     with pytest.raises(BrokerUnavailable, match=r"connected to 127.0.0.1:1, .*kafka.invalid:29092.*does not resolve"):
-        preflight.check_advertised(preflight.ReachedBroker("127.0.0.1:1", (("kafka.invalid", 29092),)))
+        preflight.check_advertised(preflight.ReachedBroker("127.0.0.1:1", (("kafka.invalid", 29092),)), {})
     with pytest.raises(BrokerUnavailable, match=r"clients to 127.0.0.1:9, and nothing accepts"):
-        preflight.check_advertised(preflight.ReachedBroker("127.0.0.1:1", (("127.0.0.1", 9),)))
+        preflight.check_advertised(preflight.ReachedBroker("127.0.0.1:1", (("127.0.0.1", 9),)), {})
 
 
 class _server:

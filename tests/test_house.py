@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "reader": {"client"},
     "cluster": {"client"},
     "cluster.cli": {"client", "cluster", "reader.decode.native"},  # `status` says which decoder reads here
+    "topic": {"client", "reader", "cluster"},
     "game": {"client", "delivery", "reader", "cluster"},
     "game.rules": {"game.events"},
     "game.events": set(),
@@ -44,6 +45,7 @@ MAY_IMPORT = {
     "seed": {"client", "cluster", "analysis"},
     "faults": {"client", "delivery", "reader", "cluster", "game", "analysis"},
     "own_game": {"client", "reader", "cluster", "game", "analysis", "faults"},
+    "doctor": {"client", "cluster"},
     "report": {"client", "delivery", "reader", "cluster", "game", "analysis", "own_game"},
 }
 

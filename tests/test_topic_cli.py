@@ -14,9 +14,10 @@ from test_places import read, write
 
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, addresses
-from streaming_lab.cluster import ClusterError, cli, topic_cli
+from streaming_lab.cluster import ClusterError, cli
 from streaming_lab.cluster.embedded import state
 from streaming_lab.cluster.embedded.start_stop import stop_cluster
+from streaming_lab.topic import command_line as topic_cli
 
 
 @pytest.fixture

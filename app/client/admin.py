@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient, errors as kafka_errors
 
 from streaming_lab.client import preflight
 from streaming_lab.client.connection import Connection, addresses, kafka_python_settings
-from streaming_lab.client.errors import BrokerUnavailable
+from streaming_lab.client.errors import AccessDenied, BrokerUnavailable
 from streaming_lab.client.preflight import RETRY_INTERVAL
 
 ADMIN_TIMEOUT = 4.0  # seconds until a silent broker is an error; a person waits less than five
@@ -46,6 +46,17 @@ def _no_kafka(connection: Connection, error: Exception) -> BrokerUnavailable:
     )
 
 
+def denied(connection: Connection, error: Exception, what: str = "") -> AccessDenied:
+    """The error for a request that the brokers' access lists forbid; `what` is named where kafka-python does not."""
+    user = connection.get("sasl_plain_username")
+    whom = f"user {user!r}" if user else "this client, which names no user,"
+    about = what or (str(error.args[0]) if error.args else "this cluster")
+    return AccessDenied(
+        f"{whom} has no right to do this on {about} ({type(error).__name__})",
+        "Let whoever runs the brokers add an access list entry (kafka-acls), or take another user.",
+    )
+
+
 @contextmanager
 def admin_client(connection: Connection, timeout: float) -> Iterator[KafkaAdminClient]:
     """kafka-python's admin client for a few requests; no answer within `timeout` seconds raises `BrokerUnavailable`.
@@ -53,7 +64,7 @@ def admin_client(connection: Connection, timeout: float) -> Iterator[KafkaAdminC
     A broker that refuses the connection raises `AccessDenied`.
     """
     started = time.monotonic()
-    admin = None
+    admin, server = None, ""
     try:
         server = preflight.find_accepting_server(connection, started + timeout)
         patience = max(1, int((started + timeout - time.monotonic()) * 1000))
@@ -62,7 +73,11 @@ def admin_client(connection: Connection, timeout: float) -> Iterator[KafkaAdminC
         setup = {f"socket_connection_setup_timeout_{which}": patience for which in ("ms", "max_ms")}
         admin._manager.config.update(setup)  # to a paused broker its default of 10 s would outlive the call
         yield admin
+    except kafka_errors.AuthorizationError as error:
+        raise denied(connection, error) from error
     except _SILENT as error:
+        if server:  # it answered just now
+            preflight.raise_if_misled({**connection, "bootstrap_servers": [server]})
         waited = time.monotonic() - started
         raise BrokerUnavailable(
             f"no broker answers at {addresses(connection)} (waited {waited:.1f} s)",

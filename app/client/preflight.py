@@ -88,17 +88,22 @@ def find_accepting_server(connection: Connection, deadline: float, grace: float 
     return wait_until(first_open, deadline - RETRY_INTERVAL - time.monotonic(), nobody, RETRY_INTERVAL)
 
 
-def raise_if_denied(connection: Connection) -> None:
-    """Raise `AccessDenied` when a refusal is the reason that a client got no answer."""
+def raise_if_refused(connection: Connection) -> None:
+    """Raise the reason that a client got no answer, where a broker does answer: `AccessDenied`, or `BrokerUnavailable`
+    with the advertised address that can't be reached. A silent server costs half a second.
+    """
     with suppress(kafka_errors.KafkaConnectionError):
-        find_accepting_server(connection, time.monotonic() + _DIAGNOSIS_TIMEOUT, grace=0.0)
+        server = find_accepting_server(connection, time.monotonic() + _DIAGNOSIS_TIMEOUT, grace=0.0)
+        raise_if_misled({**connection, "bootstrap_servers": [server]})
 
 
 def diagnose(connection: Connection) -> str:
-    """The preflight's result now, in one sentence, for logs; takes half a second at most."""
+    """The preflight's result now, in one sentence, for logs; half a second, or as long as advertised addresses take."""
     try:
-        return f"{find_accepting_server(connection, time.monotonic() + _DIAGNOSIS_TIMEOUT, grace=0.0)} answers"
-    except AccessDenied as error:
+        server = find_accepting_server(connection, time.monotonic() + _DIAGNOSIS_TIMEOUT, grace=0.0)
+        raise_if_misled({**connection, "bootstrap_servers": [server]})
+        return f"{server} answers"
+    except (AccessDenied, BrokerUnavailable) as error:
         return f"{error.problem}. {error.cure}"
     except kafka_errors.KafkaConnectionError as error:
         return f"no broker answers: {error}"
@@ -126,7 +131,7 @@ def reach_any_address(connection: Connection) -> ReachedBroker:
                 continue
             try:
                 with _PreflightConnection(
-                    address, connection, tls_context(connection), min(now + _ADDRESS_TIMEOUT, deadline)
+                    address, connection, tls_context(connection), min(now + _ADDRESS_TIMEOUT, deadline), host
                 ) as preflight:
                     answer = preflight.ask_brokers()
                 return ReachedBroker(
@@ -140,9 +145,18 @@ def reach_any_address(connection: Connection) -> ReachedBroker:
     )
 
 
-def check_advertised(found: ReachedBroker) -> None:
-    """Raise `BrokerUnavailable` when an advertised address can't be reached, naming the address."""
-    deadline = time.monotonic() + _REACH_TIMEOUT
+def raise_if_misled(connection: Connection) -> None:
+    """Raise `BrokerUnavailable` when a broker answers and sends its clients where none can be reached."""
+    try:
+        found = reach_any_address(connection)
+    except (BrokerUnavailable, AccessDenied):
+        return  # that no broker answers, or lets us in, is said elsewhere
+    check_advertised(found, connection)
+
+
+def check_advertised(found: ReachedBroker, connection: Connection) -> None:
+    """Raise `BrokerUnavailable` when an advertised address can't be reached, and `AccessDenied` for its certificate."""
+    deadline, tls = time.monotonic() + _REACH_TIMEOUT, tls_context(connection)
     for host, port in found.advertised:
         failures: list[str] = []
         context = f"connected to {found.server}, which sends its clients to {host}:{port}"
@@ -154,10 +168,14 @@ def check_advertised(found: ReachedBroker) -> None:
             )
         for address in numeric:
             try:
-                socket.create_connection(
-                    address, timeout=max(0.1, min(_ADDRESS_TIMEOUT, deadline - time.monotonic()))
-                ).close()
+                left = max(0.1, min(_ADDRESS_TIMEOUT, deadline - time.monotonic()))
+                if tls is None:
+                    socket.create_connection(address, timeout=left).close()
+                else:
+                    _PreflightConnection(address, connection, tls, time.monotonic() + left, host).close()
                 break
+            except (ConnectionBroken, Unsupported) as error:
+                failures.append(f"{format_address(address)}: {_reason(error, address)}")
             except OSError as error:
                 failures.append(f"{format_address(address)}: {_os_reason(error)}")
         else:
@@ -194,8 +212,11 @@ def _os_reason(error: OSError) -> str:
 class _PreflightConnection(BrokerConnection):
     """A broker connection with the connection's TLS and SASL, for one request."""
 
-    def __init__(self, address: Address, connection: Connection, tls: ssl.SSLContext | None, deadline: float) -> None:
+    def __init__(
+        self, address: Address, connection: Connection, tls: ssl.SSLContext | None, deadline: float, name: str = ""
+    ) -> None:
         self._connection, self._tls = connection, tls
+        self._name = name or address[0]  # that the broker's certificate must have
         super().__init__(address, deadline)
 
     def ask_brokers(self) -> Any:
@@ -220,11 +241,11 @@ class _PreflightConnection(BrokerConnection):
     def _api_versions(self) -> dict[int, tuple[int, int]]:
         if self._tls is not None:
             try:
-                self._socket = self._tls.wrap_socket(self._socket, server_hostname=self.address[0])
+                self._socket = self._tls.wrap_socket(self._socket, server_hostname=self._name)
             except ssl.SSLCertVerificationError as error:
                 raise self._refused(
                     f"its certificate is not trusted ({error.verify_message})",
-                    "Name the authority's file as ssl_cafile, and the broker as its certificate does.",
+                    _certificate_cure(error.verify_message),
                 ) from error
             except OSError as error:
                 raise ConnectionBroken(f"{self}: {error}") from error
@@ -239,7 +260,7 @@ class _PreflightConnection(BrokerConnection):
         if mechanism in _WITH_USER and not (user and self._connection.get("sasl_plain_password")):
             raise self._refused(f"{mechanism} needs a user and a password", _CHECK_USER)
         try:
-            self._exchange(SASL_MECHANISMS[mechanism](host=self.address[0], **self._connection), mechanism)
+            self._exchange(SASL_MECHANISMS[mechanism](host=self._name, **self._connection), mechanism)
         except (LabError, ConnectionBroken, Unsupported):
             raise
         except Exception as error:  # from a mechanism's library, a token provider, a server that can't prove itself
@@ -257,6 +278,14 @@ class _PreflightConnection(BrokerConnection):
 
     def _refused(self, why: str, cure: str) -> AccessDenied:
         return AccessDenied(f"the broker at {self} does not let us in: {why}", cure)
+
+
+def _certificate_cure(message: str) -> str:
+    if "expired" in message or "not yet valid" in message:
+        return "Its certificate has to be renewed where the broker runs; or is this machine's clock wrong (see `date`)?"
+    if "match" in message or "valid for" in message:
+        return "Name the broker in bootstrap.servers as its certificate does."
+    return "Name the file of the authority that signed it as ssl_cafile (ssl.ca.location)."
 
 
 def _try_deadline(deadline: float) -> float:

@@ -79,6 +79,8 @@ def create_topic(
         if answer["error_code"] == kafka_errors.TopicAlreadyExistsError.errno:
             _same_shape(admin, name, partitions, replication_factor, asked)
             return False
+        if answer["error_code"] in _FORBIDDEN:
+            raise kafka_errors.TopicAuthorizationFailedError(f"topic {name!r}")
         if answer["error_code"]:
             raise LabError(
                 f"topic {name!r} was refused: {answer['error_message']}", "Change the name, the numbers or the config."
@@ -191,6 +193,8 @@ def topic_names(connection: Connection, timeout: float = ADMIN_TIMEOUT) -> list[
     return ask_admin(connection, timeout, _names)
 
 
+_FORBIDDEN = (kafka_errors.TopicAuthorizationFailedError.errno, kafka_errors.ClusterAuthorizationFailedError.errno)
+
 # A new leader does not know the end of its log yet; an old one is no longer the leader.
 _TRANSIENT = (
     kafka_errors.OffsetNotAvailableError,
@@ -204,6 +208,8 @@ def _partitions(admin: KafkaAdminClient, name: str) -> list[dict[str, Any]]:
     if len(described) != 1:
         raise kafka_errors.KafkaProtocolError(f"an answer about {len(described)} topics, where one was asked about")
     topic = described[0]
+    if topic["error_code"] == kafka_errors.TopicAuthorizationFailedError.errno:
+        raise kafka_errors.TopicAuthorizationFailedError(f"topic {name!r}")
     if topic["error_code"]:
         raise _unknown_topic(name, _names(admin))
     return sorted(topic["partitions"], key=lambda partition: int(partition["partition_index"]))

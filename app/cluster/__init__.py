@@ -1,8 +1,10 @@
 """A Kafka to talk to: the lab's own, someone else's, or one in containers."""
 
 import difflib
+from pathlib import Path
 
 from streaming_lab import settings
+from streaming_lab.client.client_properties import connection_from_file, is_properties_file, refuse_inline_secret
 from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.cluster.base import Broker, Cluster, ClusterError, Description
 
@@ -14,7 +16,8 @@ COMPOSE = ("compose", "compose:trio", "compose:2019")
 def attach(
     name: str = "embedded", *, brokers: int = 1, user: str = "", throughput: bool = False, instance: str = ""
 ) -> Cluster:
-    """The cluster called `name`: "embedded", "host:port[,host:port]", "compose", "compose:trio" or "compose:2019".
+    """The cluster called `name`: "embedded", "host:port[,host:port]", "compose", "compose:trio", "compose:2019", or the
+    path of a client properties file.
 
     A running embedded cluster is attached to; without one, a cluster is started. This process is one of its users until
     `close()` or its own end. Another number of brokers, `throughput` (a full JIT and a larger heap, for benchmarks) or
@@ -42,12 +45,23 @@ def check_cluster_name(name: str) -> None:
     """Raise a `LabError` for a name that no cluster can have; starts and asks nothing."""
     if name in ("embedded", *COMPOSE):
         return
+    refuse_inline_secret(name)
+    if is_properties_file(name):
+        connection_from_file(name)
+        return
     if ":" not in name or name.startswith("compose:"):
         near = difflib.get_close_matches(name, ["embedded", *COMPOSE], n=1, cutoff=0.6)
         guess = f": did you mean {near[0]}?" if near else ""
-        known = f"Use embedded, {', '.join(COMPOSE)}, or host:port[,host:port]."
-        raise ClusterError(f"there is no cluster {name!r}{guess}", known)
+        known = f"Use embedded, {', '.join(COMPOSE)}, host:port[,host:port], or a properties file."
+        unknown = ClusterError(f"there is no cluster {name!r}{guess}", known)
+        unknown.at_start = False  # a slip of the pen, which no doctor finds
+        raise unknown
     connection_for(name)
+
+
+def resolve_cluster_name(name: str) -> str:
+    """The same cluster's name for a process in another folder: a file's path becomes absolute."""
+    return str(Path(name).expanduser().resolve()) if is_properties_file(name) else name
 
 
 def running() -> Connection | None:
@@ -57,4 +71,4 @@ def running() -> Connection | None:
     found = state.read_state(state.state_file())
     if found is None or found.status != "running" or not found.runs:
         return None
-    return {"bootstrap_servers": found.servers}
+    return connection_for(found.locator)

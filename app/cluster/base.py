@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Self, get_args
 
-from streaming_lab.client.connection import Connection, addresses
+from streaming_lab.client.connection import Connection, addresses, kafka_python_settings
 from streaming_lab.errors import LabError
 
 # The faults of one broker. A cluster that the lab owns implements them in `command`.
@@ -15,6 +15,8 @@ BROKER_VERBS: tuple[BrokerVerb, ...] = get_args(BrokerVerb)
 
 class ClusterError(LabError):
     """A cluster that cannot be started, reached or stopped."""
+
+    at_start = True
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class Cluster(ABC):
         self.name = name
         self.connection = connection
         self.ready_seconds = ready_seconds  # first exec to last open port; None if it ran already
+
+    @property
+    def locator(self) -> str:
+        """What another process of this machine is told: `host:port[,host:port]`, or a client properties file."""
+        return addresses(self.connection)
 
     @abstractmethod
     def describe(self) -> Description:
@@ -105,7 +112,9 @@ def describe_brokers(connection: Connection, role: str = "broker") -> Descriptio
     from kafka.errors import KafkaError
 
     try:
-        with KafkaAdminClient(**connection, bootstrap_timeout_ms=int(DESCRIBE_TIMEOUT * 1000)) as admin:
+        with KafkaAdminClient(
+            **kafka_python_settings(connection), bootstrap_timeout_ms=int(DESCRIBE_TIMEOUT * 1000)
+        ) as admin:
             found = admin.describe_cluster()
             known = admin._manager.broker_version  # from the API versions: no broker tells its release
     except KafkaError as error:

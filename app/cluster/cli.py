@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start.add_argument("--brokers", type=whole(1, 9), default=1, metavar="N", help="1..9, default 1")
     start.add_argument("--auto-create", action="store_true", help="make each topic at its first use")
     start.add_argument("--keep", action="store_true", help="the data outlive stop; the next start --keep finds them")
+    start.add_argument("--secure", action="store_true", help="TLS, users and access lists; a client file for each user")
     start.add_argument(
         "--throughput", action="store_true", help="the whole JIT and a 1 GB heap: slower to start, faster to run"
     )
@@ -63,13 +65,15 @@ def _start(options: argparse.Namespace) -> int:
         hold=True,
         auto_create=options.auto_create,
         keep=options.keep,
+        secure=options.secure,
     )
     ready = f"ready in {cluster.ready_seconds:.1f} s" if cluster.ready_seconds else "it ran already"
-    _say(f"Kafka {cluster.version() or ''} at {','.join(cluster.connection['bootstrap_servers'])} ({ready})")
     one = cluster.state
+    _say(f"Kafka {cluster.version() or ''} at {','.join(one.servers)} ({ready})")
     for line in rules(one):
         _say(line)
-    kept = client.kept_folder(state.state_file(client.instance_name(options.brokers, options.throughput)))
+    instance = client.instance_name(options.brokers, options.throughput, "secure" if options.secure else "")
+    kept = client.kept_folder(state.state_file(instance))
     if not one.kept and kept.is_dir():
         _say(f"              (earlier data, in {kept}, are not read: start --keep reads them)")
     _say("It runs until: python3 scripts/cluster.py stop")
@@ -83,7 +87,9 @@ def rules(one: State) -> list[str]:
         "made at their first use" if one.auto_create else f"made on purpose, with: {create} (or start --auto-create)"
     )
     data = f"kept in {one.kept}" if one.kept else "gone at stop (start --keep keeps them)"
-    return [f"  topics      {topics}", f"  data        {data}"]
+    users = "admin, player (reads and writes), reader (reads), stranger (may nothing)"
+    security = [f"  users       {users}", f"  way in      -p cluster {one.secured}/player.properties"]
+    return [f"  topics      {topics}", f"  data        {data}", *(security if one.secured else [])]
 
 
 def running_cluster() -> State:
@@ -108,9 +114,10 @@ def _living() -> list[State]:
 def _address(options: argparse.Namespace) -> int:
     one = running_cluster()
     if options.json:
-        _say(json.dumps({"bootstrap_servers": one.servers, "cluster_id": one.cluster_id}))
+        found = {"bootstrap_servers": one.servers, "cluster_id": one.cluster_id}
+        _say(json.dumps(found | ({"client_properties": one.locator} if one.secured else {})))
     else:
-        _say(f"{'export KAFKA_BOOTSTRAP_SERVERS=' if options.shell else ''}{','.join(one.servers)}")
+        _say(f"{'export KAFKA_BOOTSTRAP_SERVERS=' if options.shell else ''}{shlex.quote(one.locator)}")
     return 0
 
 

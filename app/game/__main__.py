@@ -25,7 +25,8 @@ from flask import Flask
 
 from streaming_lab.cli import positive, run, whole
 from streaming_lab.client import topics
-from streaming_lab.client.connection import Connection, connection_for
+from streaming_lab.client.client_properties import connection_named
+from streaming_lab.client.connection import Connection
 from streaming_lab.client.errors import BrokerUnavailable, ReadTimeout
 from streaming_lab.delivery.event_log import EventLog
 from streaming_lab.delivery.ways import DELIVERING, WAYS, log_class, open_log
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.container:
         return serve_container()
     if options.bootstrap:
-        return _serve(options, connection_for(options.bootstrap))
+        return _serve(options, connection_named(options.bootstrap))
     from streaming_lab.cluster import attach
 
     with attach(options.cluster) as cluster:
@@ -151,9 +152,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m streaming_lab.game", description="The lab's game in a process of its own."
     )
-    parser.add_argument("--cluster", default="embedded", help="embedded, compose, or host:port[,host:port]")
     parser.add_argument(
-        "--bootstrap", metavar="HOST:PORT", help="brokers that run already, without asking what they are"
+        "--cluster", default="embedded", help="embedded, compose, host:port[,host:port], or a properties file"
+    )
+    parser.add_argument(
+        "--bootstrap", metavar="HOST:PORT|FILE", help="brokers that run already, without asking what they are"
     )
     parser.add_argument("--topic", default="events", help="must exist (default: %(default)s)")
     parser.add_argument(
@@ -193,7 +196,7 @@ def serve_container() -> int:
     servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if not servers:
         raise LabError("KAFKA_BOOTSTRAP_SERVERS is not set", "Set it to host:port of a broker.")
-    topics.create_topic(connection_for(servers), CONTAINER_TOPIC)
+    topics.create_topic(connection_named(servers), CONTAINER_TOPIC)
     # Every address of the container; the compose file publishes it on the host's loopback only.
     return main(["--bootstrap", servers, "--topic", CONTAINER_TOPIC, "--host", "0.0.0.0", "--port", "5000"])  # noqa: S104
 

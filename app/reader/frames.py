@@ -1,27 +1,24 @@
-"""Topic to DataFrame: `read_topic` and its result `TopicFrame`; pandas is imported here alone.
-
-A read takes a range of offsets per partition, by default from the beginning to the end at the start of the read. A read
-needs no consumer group and commits nothing; it reads the whole range, or raises an error that names what is missing.
-"""
+"""The frames of a read: `TopicFrame`, of rows, rejects and tombstones; pandas is imported here alone."""
 
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from streaming_lab.client.connection import Connection
 from streaming_lab.client.topics import Ranges
+from streaming_lab.reader.advice import advise, advise_on_nesting
 from streaming_lab.reader.causes import group_by_cause
 from streaming_lab.reader.decode import infer
 from streaming_lab.reader.decode.batches import Reject
-from streaming_lab.reader.decode.schema import TEXT, Plan, Schema
-from streaming_lab.reader.fetch.request import ReadRequest, RecordSource
-from streaming_lab.reader.pipeline import Part, Pipeline, Planner, ResultBuilder, select_columns, select_decoder
+from streaming_lab.reader.decode.headers import Headers
+from streaming_lab.reader.decode.schema import TEXT, Plan
+from streaming_lab.reader.pipeline import ResultBuilder, select_columns
+
+FoundHeaders: TypeAlias = dict[tuple[int, int], Headers]  # (partition, offset) -> headers, where there are some
 
 # Missing integers and booleans stay what they are; text is backed by Arrow: quick, and without a copy.
 _PANDAS: Mapping[pa.DataType, Any] = {
@@ -47,7 +44,8 @@ class TopicFrame:
     A batch that inflates beyond `batch_limit` is one reject at its first offset, without bytes.
     `tombstones`: partition, offset, key. `mixed`: column -> kind of JSON value -> count, where there are several kinds.
     `decoder` names the decoder (native, python or consumer) and the reason for it. `notes` are sentences about what the
-    frames do not show: a partition that begins above offset 0, when the read began at the beginning.
+    frames do not show, and the option that does: a partition that begins above offset 0, when the read began at the
+    beginning; a topic of text; values that are nearly JSON; columns of objects.
     """
 
     events: pd.DataFrame
@@ -80,14 +78,16 @@ def build_frames(
     decoder: str,
     columns: Iterable[str] | None,
     notes: tuple[str, ...] = (),
+    headers: FoundHeaders | None = None,
 ) -> TopicFrame:
     """The frames of a finished read; `gathered` is empty afterwards."""
-    table = gathered.table(plan)
+    rows = gathered.table(plan)
     gathered.parts.clear()
-    table = select_columns(table, plan, columns)
+    table = select_columns(rows, plan, columns)
     anything = [c.label for c in plan.columns if c.type == "json" and c.label in table.schema.names]
     counts = {name: infer.count_kinds(table[name]) for name in anything}
-    return TopicFrame(
+    advice = advise(gathered.rejects, len(rows), plan.values)
+    frames = TopicFrame(
         _events(table, set(anything)),
         _rejects(gathered.rejects),
         _tombstones(gathered.tombstones),
@@ -95,8 +95,19 @@ def build_frames(
         {name: kinds for name, kinds in counts.items() if len(kinds.keys() - {"missing"}) > 1},
         gathered.aborted,
         decoder,
-        notes,
+        (*notes, *advice, *advise_on_nesting({} if plan.flat else counts)),
     )
+    if headers is not None:
+        _put_headers(frames.events, rows["partition"].to_pylist(), rows["offset"].to_pylist(), headers)
+        for frame in (frames.rejects, frames.tombstones):
+            _put_headers(frame, frame["partition"], frame["offset"], headers)
+    return frames
+
+
+def _put_headers(frame: pd.DataFrame, partitions: Iterable[int], offsets: Iterable[int], found: FoundHeaders) -> None:
+    """Add the column `headers`, or `record_headers` where the payload has one of that name."""
+    cells = [found.get(place, []) for place in zip(partitions, offsets, strict=True)]
+    frame["record_headers" if "headers" in frame else "headers"] = pd.Series(cells, dtype=object, index=frame.index)
 
 
 def _events(table: pa.Table, anything: set[str]) -> pd.DataFrame:
@@ -149,85 +160,3 @@ def _tombstones(found: list[tuple[int, int, bytes | None]]) -> pd.DataFrame:
             "key": _keys(pa.chunked_array([[key for _, _, key in found]], pa.binary())),
         }
     )
-
-
-_LIMITED = 256 << 10  # bytes of one fetch when only the first rows are wanted
-
-
-def read_topic(
-    connection: Connection,
-    topic: str,
-    schema: Schema | None = None,
-    *,
-    columns: Iterable[str] | None = None,
-    limit: int | None = None,
-    decoder: str = "auto",
-    **wanted: Any,
-) -> TopicFrame:
-    """The topic's records as a `TopicFrame`: `events`, `rejects`, `tombstones` and the `ranges` that they cover.
-
-    `schema` gives columns and types; without one they are inferred (see `infer`). `columns` narrows what is decoded:
-    only these and the required ones are judged. `limit` ends the read, and its ranges, at that many events, partition
-    by partition. `ranges` (partition -> [start, end)) says what to read, or `start` and `end`: an offset, one per
-    partition, or an aware datetime. `isolation` is read_uncommitted or read_committed, `timeout` the seconds for all of
-    it (60). `decoder` is auto, native or python. A record batch that inflates to more than `batch_limit` bytes (256 MB)
-    is the error `BatchTooLarge`, or with oversized="reject" one reject for the whole batch.
-
-    Raises `UnknownTopic`, `BrokerUnavailable`, `AccessDenied`, `ReadTimeout`, `OffsetOutOfRange` or `CorruptBatch`,
-    each with what is missing.
-    """
-    columns = None if columns is None else list(columns)
-    chosen = select_decoder(decoder)
-    with RecordSource(ReadRequest(connection, topic, **wanted)) as source:
-        pipeline = Pipeline(Planner.of(schema, columns), chosen.decode)
-        gathered, ranges = ResultBuilder(), source.ranges
-        if limit is None:
-            for part in pipeline.parts(source.responses(ranges, answer=chosen.answer)):
-                gathered.add(part)
-        else:
-            ranges = _LimitedRead(source, pipeline, gathered, limit).read()
-        return build_frames(
-            gathered, pipeline.planner.plan, ranges, source.decoder or chosen.name, columns, source.notes
-        )
-
-
-@dataclass
-class _LimitedRead:
-    """A read that ends with the last of the `missing` events."""
-
-    source: RecordSource
-    pipeline: Pipeline
-    gathered: ResultBuilder
-    missing: int
-
-    def read(self) -> Ranges:
-        """Read one partition after another; the ranges that were covered."""
-        covered = {}
-        for partition, (start, end) in self.source.ranges.items():
-            at = max(start, min(end, start + self.missing))  # far enough where every offset is an event
-            self._all(partition, start, at)
-            covered[partition] = start, self._further(partition, at, end) if self.missing > 0 else at
-        return covered
-
-    def _further(self, partition: int, at: int, end: int) -> int:
-        """Search on for the last missing event; the offset behind that event, or `end` if there are too few."""
-        responses = self.source.responses({partition: (at, end)}, answer=_LIMITED)
-        with closing(responses), closing(self.pipeline.parts(responses)) as parts:
-            for part in parts:
-                if part.decoded.table.num_rows >= self.missing:
-                    end = part.decoded.table["offset"][self.missing - 1].as_py() + 1
-                    break
-                self._add(part)
-                at = part.decoded.next_offset
-            else:
-                return end
-        self._all(partition, at, end)  # that chunk once more, without the records behind the last event
-        return end
-
-    def _all(self, partition: int, start: int, end: int) -> None:
-        for part in self.pipeline.parts(self.source.responses({partition: (start, end)}, answer=_LIMITED)):
-            self._add(part)
-
-    def _add(self, part: Part) -> None:
-        self.gathered.add(part)
-        self.missing -= part.decoded.table.num_rows

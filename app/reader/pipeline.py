@@ -15,7 +15,7 @@ from streaming_lab.errors import LabError
 from streaming_lab.reader.decode import infer, native, python
 from streaming_lab.reader.decode.batches import Decode, Decoded, Reject
 from streaming_lab.reader.decode.records import index_values
-from streaming_lab.reader.decode.schema import META_NAMES, Plan, Schema, compile_plan, table_schema
+from streaming_lab.reader.decode.schema import META_NAMES, Column, Plan, Schema, compile_plan, table_schema
 from streaming_lab.reader.fetch.fetcher import ANSWER_BYTES
 from streaming_lab.reader.fetch.request import Response
 
@@ -30,10 +30,17 @@ class Decoder(NamedTuple):
     answer: int  # bytes of one fetch
 
 
-def select_decoder(name: str) -> Decoder:
-    """The decoder for auto, native or python; another name, or native without a native core, raises a `LabError`."""
+def select_decoder(name: str, only_python: str = "") -> Decoder:
+    """The decoder for auto, native or python; another name, or native without a native core, raises a `LabError`.
+
+    `only_python` is a reason for which "auto" is the pure-Python one, and "native" an error.
+    """
     if name not in ("auto", "native", "python"):
         raise LabError(f"decoder {name!r} is unknown", "Use auto, native or python.")
+    if only_python and name == "native":
+        raise LabError(f"the native decoder does not read {only_python}", "Use decoder='auto'.")
+    if only_python:
+        return Decoder(python.decode_pieces, f"python: {only_python}", _PURE)
     if name != "python" and native.core_available():
         return Decoder(native.decode_pieces_native, "native", ANSWER_BYTES)
     if name == "native":
@@ -46,6 +53,9 @@ SAMPLE = 200  # values of each chunk of the first answer with values, to infer a
 _THREADS = min(2, os.cpu_count() or 1)  # pyarrow and the C core work without Python's lock
 _AHEAD = _THREADS + 1  # answers that wait for a decoder
 
+VALUE_KINDS = ("json", "nearly", "stream", "text")  # how values are read
+TEXT_PLAN = Plan((Column("value", "value", "string"),), values="text")
+
 
 @dataclass
 class Planner:
@@ -55,11 +65,18 @@ class Planner:
     sampled: bool = True
 
     @classmethod
-    def of(cls, schema: Schema | None, columns: list[str] | None) -> "Planner":
+    def of(
+        cls, schema: Schema | None, columns: list[str] | None, values: str = "json", flat: bool = False
+    ) -> "Planner":
+        """The planner for a declared schema, or for one to be inferred; `values` and `flat` as in `Plan`."""
+        if values not in VALUE_KINDS:
+            raise LabError(f"values {values!r} is unknown", f"Use one of: {', '.join(VALUE_KINDS)}.")
+        if values == "text":
+            return cls(TEXT_PLAN)
         if schema is not None:
-            return cls(compile_plan(schema, columns))
+            return cls(replace(compile_plan(schema, columns), values=values, flat=flat))
         keys = None if columns is None else [name for name in columns if name not in META_NAMES]
-        return cls(infer.empty_plan(keys), sampled=False)
+        return cls(replace(infer.empty_plan(keys), values=values, flat=flat), sampled=False)
 
     def sample(self, response: Response) -> None:
         """Learn from the first values, until a response had a column: tombstones and rejects have none."""

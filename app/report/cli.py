@@ -54,9 +54,10 @@ def main(arguments: Sequence[str] | None = None, folder: Path | None = None) -> 
     elsewhere = {name: chapter_ for chapter_, names in others.items() for name in names if name not in here}
     given = parameters.check_parameters(options.parameters, here, elsewhere)
     if isinstance(cluster := given.get("cluster"), str):
-        from streaming_lab.cluster import check_cluster_name
+        from streaming_lab.cluster import check_cluster_name, resolve_cluster_name
 
         check_cluster_name(cluster)
+        given["cluster"] = resolve_cluster_name(cluster)  # chapters run in another folder
     if "game" in given:
         from streaming_lab.own_game.choices import absolute_choices
 

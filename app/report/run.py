@@ -17,6 +17,7 @@ from typing import Any
 from jupyter_core.utils import run_sync
 
 from streaming_lab import settings
+from streaming_lab.cli import DOCTOR
 from streaming_lab.errors import LabError
 from streaming_lab.paths import DISK_FULL_ERRNOS, cache_folder
 from streaming_lab.report import provenance, record
@@ -205,7 +206,9 @@ def attach_cluster(state: RunState) -> Any:
         cluster = attach(name)
     except LabError as error:
         state.progress.end("failed")
-        state.stopped = record.Failure("set-up", f"there is no cluster: {error}")  # problem and cure, all lines
+        state.stopped = record.Failure(
+            "set-up", f"there is no cluster: {error}\n{DOCTOR}"
+        )  # problem and cure, all lines
         return None
     state.progress.end()
     return cluster

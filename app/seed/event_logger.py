@@ -12,7 +12,8 @@ from flask import Flask
 from kafka.errors import KafkaError
 
 from streaming_lab.client import topics
-from streaming_lab.client.connection import Connection, connection_for
+from streaming_lab.client.client_properties import connection_named
+from streaming_lab.client.connection import Connection, kafka_python_settings
 from streaming_lab.errors import LabError
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class EventLogger:
             if self._made is None or self._pid != os.getpid():
                 connection = self._connection()
                 topics.describe_topic(connection, topic)  # names a missing topic, where `send` would only time out
-                self._made = self._make(**connection, max_block_ms=int(SEND_TIMEOUT * 1000))
+                self._made = self._make(**kafka_python_settings(connection), max_block_ms=int(SEND_TIMEOUT * 1000))
                 self._pid = os.getpid()
             return self._made
 
@@ -102,11 +103,11 @@ def _abandon(producer: Any) -> None:
 
 
 def broker() -> Connection:
-    """`KAFKA_BOOTSTRAP_SERVERS`, otherwise the lab's running cluster; LabError without both."""
+    """`KAFKA_BOOTSTRAP_SERVERS` (host:port, or a file), otherwise the lab's running cluster; LabError without both."""
     from streaming_lab.cluster import running
 
     if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-        return connection_for(servers)
+        return connection_named(servers)
     if connection := running():
         return connection
     cure = "Start one with `python3 scripts/cluster.py start`, or set KAFKA_BOOTSTRAP_SERVERS=host:port."

@@ -4,13 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from streaming_lab.client.connection import addresses
+from streaming_lab.client.connection import addresses, librdkafka_settings, security_protocol_of
 from streaming_lab.cluster.base import Cluster
 from streaming_lab.cluster.compose.cluster import ComposeCluster
 from streaming_lab.cluster.embedded.broker import is_listening
@@ -52,7 +53,7 @@ class HostShell:
     """The steps on this machine, against any cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._servers = addresses(cluster.connection)
+        self._cluster, self._servers = cluster, addresses(cluster.connection)
         self._ports: set[int] = set()
 
     @contextmanager
@@ -67,7 +68,7 @@ class HostShell:
         self._ports.add(port)
         module = ".".join(["streaming_lab", *Path(program).with_suffix("").parts[1:]])
         arguments = ["--app", module, "run", "--port", str(port)]
-        environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self._servers, "KAFKA_TOPIC": topic}
+        environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self._cluster.locator, "KAFKA_TOPIC": topic}
         with _process([sys.executable, "-P", "-m", "flask", *arguments], environment, SOURCE) as process:
             line, url = f"flask {' '.join(arguments)}", f"http://127.0.0.1:{port}"
             game = FlaskProcess(line, url, process, lambda: is_listening(port))
@@ -92,7 +93,13 @@ class HostShell:
             return CommandResult(
                 " ".join(line), "there is no kcat on this machine (apt or brew install kcat)", ran=False
             )
-        return run_command(line, " ".join(line))
+        if security_protocol_of(self._cluster.connection) == "PLAINTEXT":
+            return run_command(line, " ".join(line))
+        with tempfile.TemporaryDirectory(prefix="lab-kcat-") as folder:  # its owner's alone, as mkdtemp makes folders
+            config = Path(folder, "kcat.conf")
+            settings = librdkafka_settings(self._cluster.connection)
+            config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+            return run_command(["kcat", "-F", str(config), *line[1:]], " ".join(["kcat -F kcat.conf", *line[1:]]))
 
 
 class ToolsContainer:

@@ -65,10 +65,10 @@ _RULES: tuple[tuple[str, str, str, str], ...] = (
         "Set KAFKA_NODE_ID instead.",
     ),
     (
-        r"-\s*[\"']?\d+:\d+[\"']?\s*$",
+        r"-\s*(?:0\.0\.0\.0:|\[?::\]?:)?[\d-]+:[\d-]+(?:/(?:tcp|udp))?\s*$",
         "always",
-        "a port published without an address is open to the whole network",
-        'Write "127.0.0.1:" before it.',
+        "a port published without an address, or at 0.0.0.0, is open to the whole network",
+        'Write "127.0.0.1:" before the ports.',
     ),
 )
 
@@ -80,20 +80,46 @@ _LOST = (
 
 
 def explain_compose_file(text: str) -> list[Finding]:
-    """The findings in a compose file's text, in line order; none for a current file.
+    """The findings in a compose file's text, in line order; none for a current file; `LabError` for another file.
 
     Reads lines instead of YAML: the assignment's file lost its indentation, where a parser stops.
     """
     lines = text.splitlines()
+    if not any(_COMPOSE.match(part) for line in lines for part in _parts(line)):
+        raise LabError("this is no compose file: it has no services and no image", "Name a docker-compose.yml.")
     found = [*_lost_indentation(lines), *_by_rule(lines)]
     return sorted(found, key=lambda finding: finding.line)
 
 
+_COMPOSE = re.compile(r"(?:services|image|build)\s*:")
+_DEFAULT = re.compile(r"\$\{\w+:?-([^}]*)\}")
+_COMMENT = re.compile(r"""^((?:[^"'#]|"[^"]*"|'[^']*'|(?<=\S)#)*?)(?:^|\s)#.*$""")
+
+
+def _plain(line: str) -> str:
+    """The line without its comment and its quotes, and with the default of each `${NAME:-default}`."""
+    without = found[1] if (found := _COMMENT.match(line)) else line
+    return _DEFAULT.sub(r"\1", without).replace('"', "").replace("'", "").strip()
+
+
+def _parts(line: str) -> list[str]:
+    """The plain line, and the parts of its flow style: `{image: x, ports: [1:1]}` is three lines in one."""
+    plain = _plain(line)
+    if not re.search(r"[\[{]", plain):
+        return [plain]
+    in_ports, parts = False, []
+    for part in filter(None, map(str.strip, re.split(r"\$\{\w+\}|[\[\]{},]", plain))):
+        in_ports = part == "ports:" or (in_ports and bool(re.match(r"[\d.]", part)))
+        parts.append(f"- {part}" if in_ports and part != "ports:" else part)
+    return [plain, *parts]
+
+
 def _by_rule(lines: list[str]) -> Iterator[Finding]:
-    pinned = any(re.search(r"cp-kafka:[3-7]\.", line) for line in lines)  # there ZooKeeper's settings are right
+    pinned = any(re.search(r"cp-kafka:[3-7]\.", _plain(line)) for line in lines)  # there ZooKeeper's settings are right
     for number, line in enumerate(lines, start=1):
+        parts = _parts(line)
         for pattern, since, problem, cure in _RULES:
-            if re.match(pattern, line.strip()) and not (pinned and "Kafka 4.0 (March" in since):
+            if any(re.match(pattern, part) for part in parts) and not (pinned and "Kafka 4.0 (March" in since):
                 yield Finding(number, line.strip(), since, problem, cure)
 
 
@@ -107,15 +133,20 @@ def _lost_indentation(lines: list[str]) -> Iterator[Finding]:
 
 def main() -> int:
     """Explain the file named on the command line; returns 1 with findings, 0 without."""
-    try:
-        text = Path(sys.argv[1]).read_text(encoding="utf8")
-    except (IndexError, OSError, UnicodeDecodeError) as error:
-        raise LabError(
-            f"no compose file to read: {error}", "Name one: python3 -m streaming_lab.cluster.compose.explain FILE"
-        ) from error
-    found = explain_compose_file(text)
+    found = explain_file(sys.argv[1] if len(sys.argv) > 1 else "")
     sys.stdout.write("\n".join(map(str, found)) + "\n" if found else "nothing in this file is out of date\n")
     return 1 if found else 0
+
+
+def explain_file(name: str) -> list[Finding]:
+    """The findings in the file `name`; `LabError` for a file that can't be read or is no compose file."""
+    cure = "Name one: python3 -m streaming_lab.cluster.compose.explain FILE"
+    try:
+        return explain_compose_file(Path(name).read_text(encoding="utf8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"no compose file to read: {error}", cure) from error
+    except LabError as error:
+        raise LabError(f"{name}: {error.problem}", cure) from error
 
 
 if __name__ == "__main__":

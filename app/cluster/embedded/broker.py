@@ -33,16 +33,24 @@ DATA = "data"  # below the broker's folder, in which its JVM runs: `log.dirs` is
 
 
 def server_properties(
-    ports: BrokerPorts, quorum: tuple[BrokerPorts, ...], auto_create: bool = False
+    ports: BrokerPorts, quorum: tuple[BrokerPorts, ...], auto_create: bool = False, secured: str = ""
 ) -> dict[str, object]:
-    """The broker's configuration: KRaft, broker and controller in one process, small and quick to recover."""
+    """The broker's configuration: KRaft, broker and controller in one process, small and quick to recover.
+
+    `secured` is the folder of a secured cluster's certificates and passwords; without one every listener is plain text.
+    """
+    protocol, security = "PLAINTEXT", dict[str, object]()
+    if secured:
+        from streaming_lab.cluster.embedded.security import secured_properties
+
+        protocol, security = "SASL_SSL", secured_properties(Path(secured))
     copies, in_sync = min(3, len(quorum)), min(2, len(quorum))
     return {
         "process.roles": "broker,controller",
         "node.id": ports.id,
         "controller.quorum.voters": ",".join(f"{one.id}@127.0.0.1:{one.controller_port}" for one in quorum),
-        "listeners": f"PLAINTEXT://127.0.0.1:{ports.port},CONTROLLER://127.0.0.1:{ports.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.port}",
+        "listeners": f"{protocol}://127.0.0.1:{ports.port},CONTROLLER://127.0.0.1:{ports.controller_port}",
+        "advertised.listeners": f"{protocol}://127.0.0.1:{ports.port}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": DATA,
@@ -69,6 +77,7 @@ def server_properties(
         "controller.quorum.fetch.timeout.ms": 1000,
         "log.cleaner.dedupe.buffer.size": 16 << 20,  # bytes; the default of 128 MB does not fit into a small heap
         "num.network.threads": 2,
+        **security,
     }
 
 
@@ -88,6 +97,7 @@ class BrokerProcess:
         *,
         kept: Path | None = None,
         auto_create: bool = False,
+        secured: str = "",
     ) -> None:
         self.jvm, self.ports, self.folder = jvm, ports, folder
         self.log = folder / "kafka.log"
@@ -99,7 +109,8 @@ class BrokerProcess:
         if kept is not None:
             kept.mkdir(parents=True, exist_ok=True)
             self.data.symlink_to(kept)  # the data outlive the folder
-        self.config.write_text(properties_text(server_properties(ports, quorum, auto_create)))
+        self.config.touch(mode=0o600)  # a secured broker's has passwords
+        self.config.write_text(properties_text(server_properties(ports, quorum, auto_create, secured)))
         (folder / HOSTS).write_text(f"127.0.0.1 localhost {socket.gethostname()}\n", "utf-8", "replace")
 
     def format(self, cluster_id: str, *more: str) -> None:

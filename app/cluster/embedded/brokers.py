@@ -113,6 +113,7 @@ class Brokers:
                 folder / f"broker-{one.id}",
                 kept=self._kept(one.id),
                 auto_create=self.request.auto_create,
+                secured=self.request.secured,
             )
             for one in ports
         ]

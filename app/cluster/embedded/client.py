@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from shutil import disk_usage
 
+from streaming_lab.client.client_properties import connection_named
 from streaming_lab.cluster.base import BrokerVerb, Cluster, ClusterError, Description
 from streaming_lab.cluster.embedded import state
 from streaming_lab.cluster.embedded.rpc import Reply, call, raise_problem
@@ -35,9 +36,14 @@ class EmbeddedCluster(Cluster):
     kind = "embedded"
 
     def __init__(self, found: State, file: Path, user: str, pid: int | None, ready_seconds: float | None) -> None:
-        super().__init__("embedded", {"bootstrap_servers": found.servers}, ready_seconds)
+        super().__init__("embedded", connection_named(found.locator), ready_seconds)
         self._found, self._file, self._user, self._pid = found, file, user, pid
         atexit.register(self.close)
+
+    @property
+    def locator(self) -> str:
+        """The address, or a secured cluster's file of the admin."""
+        return self._found.locator
 
     @property
     def state(self) -> State:
@@ -100,14 +106,16 @@ def attach_embedded(
     hold: bool = False,
     auto_create: bool = False,
     keep: bool = False,
+    secure: bool = False,
 ) -> EmbeddedCluster:
     """Becomes a user of the embedded cluster, and starts one where none runs. See `streaming_lab.cluster.attach`.
 
     `hold` keeps the cluster until `stop`, without any user; `port` is the first broker's (the others take the next).
     `auto_create` makes topics at their first use; with `keep` the data outlive the cluster, for the next `keep`.
+    A `secure` cluster speaks TLS to users with passwords and access lists; it is an instance of its own.
     Raises `ClusterError` when a running cluster differs in what was asked.
     """
-    file = state.state_file(instance_name(brokers, throughput, instance))
+    file = state.state_file(instance_name(brokers, throughput, "secure" if secure else instance))
     user, pid = user or Path(sys.argv[0] or "python").name, None if hold else os.getpid()
     with one_at_a_time(file.with_suffix(".lock"), SETTLE_TIMEOUT):
         ready = None
@@ -123,12 +131,32 @@ def attach_embedded(
                     make_start_request(file, brokers, throughput, port, user, pid),
                     auto_create=auto_create,
                     kept=str(kept_folder(file)) if keep else "",
+                    secured=str(_secure(file)) if secure else "",
                 )
             )
+            if secure:
+                _open_to_users(found)
             ready = found.ready_seconds
         if not hold:
             _lease_to_jupyter(found)
     return EmbeddedCluster(found, file, user, pid, ready)
+
+
+def _secure(file: Path) -> Path:
+    """The folder of a secured cluster's certificates and passwords, made at its first start."""
+    from streaming_lab.cluster.embedded.security import make_security
+
+    folder = file.parent.resolve() / "secured" / file.stem
+    make_security(folder)
+    return folder
+
+
+def _open_to_users(found: State) -> None:
+    """Write each user's client file for the cluster's address, and the users' rights."""
+    from streaming_lab.cluster.embedded.security import grant_rights, write_client_files
+
+    write_client_files(Path(found.secured), found.servers)
+    grant_rights(connection_named(found.locator))
 
 
 def _lease_to_jupyter(found: State) -> None:

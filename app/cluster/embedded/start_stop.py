@@ -51,6 +51,7 @@ class StartRequest:
     keep: bool
     auto_create: bool = False
     kept: str = ""  # the folder of data that outlive the cluster, if they do
+    secured: str = ""  # the folder of certificates, passwords and client files, if it is secured
     digest: str = ""  # SHA-256 of the start-up cache, where there is one
 
     def to_json(self) -> dict[str, Any]:

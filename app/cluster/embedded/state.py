@@ -61,11 +61,17 @@ class State:
     users: tuple[Lease, ...]
     auto_create: bool = False
     kept: str = ""  # the folder of data that outlive the cluster, if they do
+    secured: str = ""  # the folder of certificates, passwords and client files, if it is secured
 
     @property
     def servers(self) -> list[str]:
         """The bootstrap servers, always as 127.0.0.1: a name could resolve to another address."""
         return [f"127.0.0.1:{broker.port}" for broker in self.brokers]
+
+    @property
+    def locator(self) -> str:
+        """`host:port[,host:port]`, or a secured cluster's client properties file, its admin's."""
+        return f"{self.secured}/admin.properties" if self.secured else ",".join(self.servers)
 
     @property
     def runs(self) -> bool:

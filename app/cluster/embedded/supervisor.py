@@ -106,6 +106,7 @@ class Supervisor:
             users=(),
             auto_create=request.auto_create,
             kept=request.kept,
+            secured=request.secured,
         )
 
     def start(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming_lab.reader.decode.rows import check_cells, load_object
+from streaming_lab.reader.decode.rows import check_cells, load_row
 from streaming_lab.reader.decode.schema import ARROW, TEXT, Plan, key_of, table_schema
 from streaming_lab.reader.decode.values import EXACT_INTEGERS, RowRejected, canonical_by_value
 
@@ -41,7 +41,7 @@ def widen_plan(plan: Plan, values: Iterable[bytes]) -> Plan:
     before = dict(types)
     for value in values:
         try:
-            found = load_object(value)
+            found = load_row(plan, value)
             check_cells(plan, found)
         except RowRejected:
             continue

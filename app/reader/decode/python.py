@@ -15,7 +15,7 @@ import pyarrow.json as pj
 from streaming_lab.reader.decode.batches import Chunk, Decoded
 from streaming_lab.reader.decode.records import Flags, IndexedRecords, Ints, RecordIndex, index_pieces, index_records
 from streaming_lab.reader.decode.rows import patch_rows, rows_to_recheck
-from streaming_lab.reader.decode.schema import Plan, table_schema
+from streaming_lab.reader.decode.schema import TEXT, Plan, table_schema
 from streaming_lab.reader.decode.values import DEEPEST_NESTING
 
 _FEW = 16  # rows that are not worth another try of pyarrow
@@ -47,6 +47,11 @@ def decode_records(plan: Plan, partition: int, records: RecordIndex, next_offset
     dead = records.where(records.lengths < 0)
     tombstones = list(zip(dead.offsets.tolist(), dead.keys().to_pylist(), strict=True))
     records = records.where(records.lengths >= 0)
+    if plan.values == "text":
+        lines = [value.decode(errors="backslashreplace") for value in records.values(len(records))]
+        columns = [*records.meta(), pa.array(lines, TEXT)]
+        table = pa.Table.from_arrays(columns, schema=table_schema(plan))
+        return Decoded(table, next_offset, [], tombstones, [], aborted)
     payload, odd = _payload(plan, records)
     table = pa.Table.from_arrays([*records.meta(), *payload.columns], schema=table_schema(plan))
     if not len(odd):
@@ -85,7 +90,7 @@ def _looks_plain(records: RecordIndex) -> Flags:
 
 def _parsed(plan: Plan, records: RecordIndex) -> Iterator[tuple[Ints, pa.Table]]:
     """(rows, their columns) for the runs of rows that pyarrow and json.loads understand alike."""
-    rows = np.flatnonzero(_looks_plain(records)) if not plan.has_json else _NONE
+    rows = np.flatnonzero(_looks_plain(records)) if not plan.has_json and not plan.flat else _NONE
     if not len(rows):
         return
     text, starts, stops = _blanked(records, rows)

@@ -196,10 +196,10 @@ def _fields(data: bytes, segments: list[Segment], at: Ints) -> RecordIndex:
     ends = np.append(at[1:], 0)  # no record reaches past the place where the next one's fields begin
     if len(segments):
         ends[np.cumsum(counts) - 1] = [segment.stop for segment in segments]
-    times, at = _varints(view, at + 1)
-    deltas, at = _varints(view, at)
-    key_lengths, key_starts = _varints(view, at)
-    lengths, starts = _varints(view, key_starts + np.maximum(key_lengths, 0))
+    times, at = read_varints(view, at + 1)
+    deltas, at = read_varints(view, at)
+    key_lengths, key_starts = read_varints(view, at)
+    lengths, starts = read_varints(view, key_starts + np.maximum(key_lengths, 0))
     if (key_lengths < -1).any() or (lengths < -1).any() or (starts + np.maximum(lengths, 0) >= ends).any():
         raise ValueError("a key or value reaches out of its record")
     base = np.array([segment.base_offset for segment in segments], np.int64)
@@ -221,7 +221,7 @@ def _times(segments: list[Segment], counts: Ints, deltas: Ints) -> Ints:
     return times
 
 
-def _varints(view: npt.NDArray[np.uint8], at: Ints) -> tuple[Ints, Ints]:
+def read_varints(view: npt.NDArray[np.uint8], at: Ints) -> tuple[Ints, Ints]:
     """The zigzag varint at each position, and the positions after them."""
     if not len(at):
         return at, at

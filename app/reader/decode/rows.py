@@ -1,7 +1,7 @@
 """Rows that a decoder's fast path does not take: read with json.loads or rejected, alike for both decoders."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streaming_lab.reader.decode.batches import Reject, WideRow
+from streaming_lab.reader.decode.nearly import mend
 from streaming_lab.reader.decode.schema import ARROW, TEXT, Column, Plan
 from streaming_lab.reader.decode.values import (
     EXACT_INTEGERS,
@@ -24,6 +25,7 @@ from streaming_lab.reader.decode.values import (
 )
 
 _DIGITS = 4000  # Python refuses to read longer integers; they are beyond any column, float64 included
+_FLAT_LEVELS = 20  # of nested objects that become columns; what is deeper stays one JSON value
 
 
 @cache
@@ -49,12 +51,32 @@ def load_object(value: bytes) -> dict[str, Any]:
     return found
 
 
+def load_row(plan: Plan, value: bytes) -> dict[str, Any]:
+    """The value's object as the plan reads values: nearly JSON mended, nested objects flattened to dotted keys."""
+    try:
+        found = load_object(value)
+    except RowRejected:
+        mended = mend(value) if plan.values == "nearly" else None
+        if mended is None:
+            raise
+        found = load_object(mended)
+    return dict(_flattened(found)) if plan.flat else found
+
+
+def _flattened(found: Mapping[str, Any], prefix: str = "", levels: int = _FLAT_LEVELS) -> Iterator[tuple[str, Any]]:
+    for name, cell in found.items():
+        if isinstance(cell, dict) and cell and levels:
+            yield from _flattened(cell, f"{prefix}{name}.", levels - 1)
+        else:
+            yield prefix + name, cell
+
+
 def parse_row(plan: Plan, value: bytes) -> dict[str, Any]:
     """The row's cells by label (None where missing): text, int, float, bool, aware datetime, or canonical JSON text.
 
     Raises `RowRejected` with the reason, or `NeedsWiderPlan` when an inferred plan would have to widen for it.
     """
-    found = load_object(value)
+    found = load_row(plan, value)
     try:
         return _cells(plan, found)
     except RowRejected:

@@ -66,11 +66,15 @@ class Plan:
     """A compiled schema. `inferred`: types may still widen; `all_keys`: a new key widens the plan.
 
     A decoder's table has offset, timestamp and key, then one Arrow column per `columns`, in this order, named by label.
+    `values` is how a value is read: as "json", as "nearly" JSON, or as "text" (one column). `flat`: the fields of a
+    nested object are columns of their own, with dotted names.
     """
 
     columns: tuple[Column, ...]
     inferred: bool = False
     all_keys: bool = False
+    values: str = "json"
+    flat: bool = False
 
     @cached_property
     def payload(self) -> pa.Schema:

@@ -14,7 +14,7 @@ from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.legacy_records import LegacyRecordBatch
 
 from streaming_lab.client import preflight, topics
-from streaming_lab.client.admin import ADMIN_TIMEOUT
+from streaming_lab.client.admin import ADMIN_TIMEOUT, denied
 from streaming_lab.client.connection import Connection, addresses, kafka_python_settings
 from streaming_lab.client.errors import AccessDenied, BrokerUnavailable, OffsetOutOfRange, ReadTimeout
 from streaming_lab.client.metadata import EARLIEST, LATEST
@@ -22,6 +22,7 @@ from streaming_lab.client.topics import Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.reader.decode.batches import BatchTooLarge, CorruptBatch, Decode, Decoded, Reject, Segment
 from streaming_lab.reader.decode.codecs import NO_PIECES, NOT_INFLATED, Bounds, InflatesTooFar, format_bytes, inflate
+from streaming_lab.reader.decode.headers import Headers
 from streaming_lab.reader.decode.python import decode_records
 from streaming_lab.reader.decode.records import IndexedRecords, RecordIndex, index_values
 from streaming_lab.reader.decode.schema import Plan
@@ -42,6 +43,11 @@ class PolledBatch:
     records: RecordIndex
     next_offset: int
     rejects: list[Reject] = field(default_factory=list)  # batches that inflate too far
+    found_headers: list[tuple[int, Headers]] = field(default_factory=list)  # offset and headers, where there are some
+
+    def headers(self) -> Iterator[tuple[int, int, Headers]]:
+        """Partition, offset and headers of each record that has some."""
+        return ((self.partition, *found) for found in self.found_headers)
 
     def indexed(self) -> list[tuple[int, IndexedRecords]]:
         """The partition and its records."""
@@ -88,6 +94,7 @@ class ConsumerSource:
         except LabError:
             raise
         except Exception as error:  # time-outs, and whatever kafka-python raises on bytes that are no answer
+            preflight.raise_if_refused(connection)
             raise BrokerUnavailable(
                 f"no broker answers at {addresses(connection)}: {error}", "Start one, or correct the address."
             ) from error
@@ -103,8 +110,7 @@ class ConsumerSource:
         """The topic's partitions; raises `UnknownTopic`."""
         with self._translating_errors():
             timeout = request_timeout(self._deadline - time.monotonic())
-            described = topics.describe_topic(self._connection, self.topic, timeout)
-        return sorted(partition.id for partition in described.partitions)
+            return sorted(topics.end_offsets(self._connection, self.topic, timeout))
 
     def offsets(self, when: int, partitions: list[int] | None = None) -> dict[int, int]:
         """As `Fetcher.offsets`."""
@@ -163,7 +169,9 @@ class ConsumerSource:
                 f"topic {self.topic!r}: no answer from {addresses(self._connection)}: {error}",
                 "See whether the brokers are well, or give the read a longer `timeout`.",
             ) from error
-        except (kafka_errors.AuthorizationError, kafka_errors.SaslAuthenticationFailedError) as error:
+        except kafka_errors.AuthorizationError as error:
+            raise denied(self._connection, error, f"topic {self.topic!r}") from error
+        except kafka_errors.SaslAuthenticationFailedError as error:
             raise AccessDenied(f"topic {self.topic!r}: KafkaConsumer gave up: {error}", _CURE) from error
         except LabError:
             raise
@@ -188,7 +196,8 @@ class ConsumerSource:
 def _polled_batch(partition: int, records: list[Any], end: int) -> PolledBatch:
     wanted = [record for record in records if record.offset < end]
     columns = [[getattr(record, name) for record in wanted] for name in ("offset", "timestamp", "key", "value")]
-    return PolledBatch(partition, index_values(*columns), records[-1].offset + 1)
+    headers = [(record.offset, list(record.headers)) for record in wanted if record.headers]
+    return PolledBatch(partition, index_values(*columns), records[-1].offset + 1, found_headers=headers)
 
 
 # kafka-python inflates without a bound: its batches are opened by `Segment.inflated` instead.

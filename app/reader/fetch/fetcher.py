@@ -36,6 +36,7 @@ from streaming_lab.reader.decode.batches import (
     first_batches,
 )
 from streaming_lab.reader.decode.codecs import NO_PIECES, Bounds
+from streaming_lab.reader.decode.headers import Headers, read_headers
 from streaming_lab.reader.decode.records import IndexedRecords, index_pieces, index_records
 from streaming_lab.reader.decode.schema import Plan
 from streaming_lab.reader.fetch.leaders import LeaderConnections
@@ -105,6 +106,11 @@ class FetchedChunks:
     def indexed(self) -> list[tuple[int, IndexedRecords]]:
         """(partition, its records) for each chunk, not decoded."""
         return [(chunk.partition, index_records(chunk)) for chunk in self.chunks]
+
+    def headers(self) -> Iterator[tuple[int, int, Headers]]:
+        """Partition, offset and headers of each record that has some."""
+        for partition, indexed in self.indexed():
+            yield from ((partition, *found) for found in read_headers(partition, indexed.records))
 
     def sample(self, most: int) -> list[bytes]:
         """The first values of each chunk; no more batches are read than necessary."""

@@ -170,7 +170,7 @@ class RecordSource:
             source = self._open_consumer(str(reason))
             return source, self._request.resolve_offsets(source)
         except BrokerUnavailable:
-            preflight.raise_if_denied(self._request.connection)  # the port may want TLS or SASL
+            preflight.raise_if_refused(self._request.connection)  # the port may want TLS or SASL, or lead elsewhere
             raise
 
     def _open_consumer(self, reason: str) -> ConsumerSource:
