@@ -3,17 +3,22 @@
 A session is one worker of pytest-xdist, or the only one: each has a home, a Kafka and ports of its own.
 """
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import Cluster
+
+if TYPE_CHECKING:
+    from book import Report
 
 BROKERS = {"kafka", "breakable", "trio", "doors", "compacted", "engine"}  # fixtures that start a JVM
 
@@ -94,6 +99,22 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.environ["LAB_HOME"] = str(home)
     yield home
     os.environ.pop("LAB_HOME") if before is None else os.environ.update(LAB_HOME=before)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> "Report":
+    """A report of all chapters with little to do: one for all workers, which nobody changes."""
+    from book import SMALL, Report, project_report
+
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "small"
+    place.mkdir(exist_ok=True)
+    with FileLock(place / "lock"):
+        if not (place / "done.json").exists():
+            options = [word for name, value in SMALL.items() for word in ("-p", name, str(value))]
+            ran = project_report(place / "build", *options)
+            (place / "done.json").write_text(json.dumps([ran.exit_code, ran.out, ran.err]))
+    return Report(*json.loads((place / "done.json").read_text()), place / "build")
 
 
 @pytest.fixture(scope="session")

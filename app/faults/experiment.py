@@ -15,7 +15,7 @@ from streaming_lab.analysis.deliveries import Mark
 from streaming_lab.analysis.ledger import Ledger, close_ledger
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection
-from streaming_lab.cluster import Cluster
+from streaming_lab.cluster import Cluster, run_topics
 from streaming_lab.delivery.ways import arguments, open_log
 from streaming_lab.faults.game_process import ExitReport, GameProcess, PlayerSnapshot, snapshot_players
 from streaming_lab.faults.injector import FaultInjector
@@ -58,6 +58,7 @@ class Experiment:
     began: datetime
     fault_events: tuple[Mark, ...]
     results: tuple[Result, ...]
+    run: str = ""  # the run of its crowds' request ids, before the variant's name
 
     def of(self, name: str) -> Result:
         """The result of one variant."""
@@ -100,14 +101,15 @@ def run_experiment_in(
         for one, topic in zip(variants, wanted, strict=True)
     ]
     # The injector ends first: a crowd that waits for a paused game has its answer when that is gone.
-    with Crowds(load, name) as crowds, FaultInjector(kafka, games, fault.drain) as injector:
+    run = f"{run_topics.run_id()}/{name}"
+    with Crowds(load, run) as crowds, FaultInjector(kafka, games, fault.drain) as injector:
         injector.apply_action("start games")
         began = datetime.now(UTC)
         asked = _played(injector, crowds, fault, variants, load)
         seen = [_look(*each) for each in zip(variants, games, asked, strict=True)]
         injector.apply_action("stop games")
     results = tuple(_result(kafka.connection, *each) for each in zip(variants, wanted, games, asked, seen, strict=True))
-    return Experiment(fault, began, tuple(injector.fault_events[1:-1]), results)
+    return Experiment(fault, began, tuple(injector.fault_events[1:-1]), results, run)
 
 
 def repeat_experiment(
