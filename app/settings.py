@@ -99,7 +99,9 @@ COMPOSE_PROJECT = Setting(
     project_name,
 )
 
-CLASS_KEY = Setting("LAB_CLASS_KEY", "", "", "a class's key: with it -p student gives seeds of that class alone", str)
+CLASS_KEY = Setting(
+    "LAB_CLASS_KEY", "", "none", "a class's key: with it -p student gives seeds of that class alone", str
+)
 
 SETTINGS: tuple[Setting[Path | None] | Setting[str] | Setting[float] | Setting[bool], ...] = (
     HOME,

@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "seed": {"client", "cluster", "analysis"},
     "faults": {"client", "delivery", "reader", "cluster", "game", "analysis"},
     "report": {"client", "delivery", "reader", "cluster", "game", "analysis"},
+    "handin": {"client", "delivery", "reader", "cluster", "game", "analysis", "faults", "report"},
 }
 
 

@@ -105,7 +105,8 @@ def test_a_new_chapter_reads_what_chapter_03_kept(tmp_path: Path) -> None:
     keep = (
         "import pandas as pd\nfrom streaming_lab.report.record import save_result\n"
         "rows = {'event_id': ['a'], 'event_type': ['default'], 'player': ['player-1'], 'partition': [0]}\n"
-        "save_result('events', pd.DataFrame({**rows, 'offset': [0], 'timestamp': pd.to_datetime(['2026-01-01'], utc=True)}))\n"
+        "rows |= {'offset': [0], 'timestamp': pd.to_datetime(['2026-01-01'], utc=True)}\n"
+        "save_result('events', pd.DataFrame(rows))\n"
         "save_result('requests', pd.DataFrame({'player': ['player-1', 'player-1']}))"
     )
     write(folder, "03-keep", prose("# Keep"), code(keep, "keep"))

@@ -87,8 +87,8 @@ class KeptRun:
 
     def frame(self, name: str) -> pd.DataFrame:
         """A kept frame with the types that it had in its chapter; raises `Missing`."""
-        if name in self.hand_in.unreadable:
-            raise Missing(f"{name}.parquet can't be read: {self.hand_in.unreadable[name]}")
+        if why := self.hand_in.unreadable.get(f"{name}.parquet"):
+            raise Missing(f"{name}.parquet can't be read: {why}")
         if name not in self.hand_in.frames:
             raise Missing(f"there is no {name}.parquet")
         frame = self.hand_in.frames[name]

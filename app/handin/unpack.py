@@ -139,7 +139,7 @@ def check_count(count: int) -> None:
 def check_name(name: str) -> None:
     """Raise `BadHandIn` for an entry that leads out of its folder."""
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0:1] or "\0" in name:
+    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]) or "\0" in name:
         raise BadHandIn(f"{name[:100]!r} leads out of the hand-in")
 
 

@@ -77,7 +77,7 @@ def row_values(row: Examined) -> dict[str, Any]:
     about = [row.author, row.student and f"student {row.student}", row.version and f"lab {row.version}"]
     line = ". " + ", ".join([text for text in about if text] + [f"{row.seconds:.1f} s"])
     if row.left_out:
-        line += f". Not looked at: {', '.join(map(visible, row.left_out))}"
+        line += f". Not looked at: {', '.join(row.left_out)}"
     findings = [(check.name, one.place, one.there, one.again) for check in row.checks for one in check.findings]
     columns = (
         TableColumn("check"),
@@ -89,7 +89,7 @@ def row_values(row: Examined) -> dict[str, Any]:
         "name": visible(row.name),
         "word": "Could not look" if row.broken else row.word.capitalize(),
         "contradicts": row.word == "contradicts" or bool(row.broken),
-        "line": f". {visible(row.broken)}" if row.broken else line,
+        "line": visible(f". {row.broken}" if row.broken else line),
         "checks": checks_table(row.checks)._repr_html_() if row.checks else "",
         "findings": Table("Contradictions", columns, tuple(findings), "both values")._repr_html_() if findings else "",
     }

@@ -44,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shared = classroom.find_shared(rows, earlier) if len(rows) > 1 or earlier else []
     if len(rows) > 1 or earlier:
         rows = classroom.with_shared(rows, shared)
+    if options.rerun:
+        from streaming_lab.handin.rerun import rerun_all
+
+        rows = rerun_all(rows, hand_ins)
     write_outputs(rows, shared, options)
     if options.register:
         write_register(options.register, earlier, rows)
@@ -67,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out", type=Path, default=PROJECT / "verdict", help="the folder of the verdict (default: verdict)"
     )
+    made.add_argument("--rerun", action="store_true", help="run the recorded parameters again, too, and compare")
     made.add_argument("--csv", type=Path, metavar="FILE", help="write one row a hand-in as CSV, too")
     made.add_argument("--gradescope", type=Path, metavar="FILE", help="write Gradescope's results.json of one hand-in")
     made.add_argument(
@@ -118,7 +123,8 @@ def examine_with_bar(hand_ins: Sequence[tuple[str, Path]], options: argparse.Nam
 
 def write_outputs(rows: Sequence[Examined], shared: Sequence[tuple[str, ...]], options: argparse.Namespace) -> None:
     """Write the page, and what else was asked for."""
-    page = verdict_page.render_verdict(rows, shared, "as handed in", datetime.now(UTC))
+    how = "as handed in, and run again" if options.rerun else "as handed in"
+    page = verdict_page.render_verdict(rows, shared, how, datetime.now(UTC))
     write_text(options.out / "verdict.html", page)
     if options.csv:
         write_text(options.csv, verdict_page.class_csv(rows))

@@ -27,7 +27,15 @@ from streaming_lab.errors import LabError
 KEPT_RUNS = 3
 # The frames that chapters save as parquet files.
 FRAMES = ("requests", "events", "rejects", "batches", "deliveries", "asked", "appended", "refused")
-RESULTS = ("report.html", "report.pdf", "run.json", "kernel.log", "kept", *(f"{frame}.parquet" for frame in FRAMES))
+RESULTS = (
+    "report.html",
+    "report.pdf",
+    "run.json",
+    "submission.zip",
+    "kernel.log",
+    "kept",
+    *(f"{frame}.parquet" for frame in FRAMES),
+)
 RUN_NAME = re.compile(r"\d{8}T\d{6}Z(-[\w-]+)?")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
