@@ -131,6 +131,26 @@ def test_a_report_is_packed(build: Path) -> None:
     assert "kernel.log" not in names
 
 
+def test_a_submission_is_a_process_run_crate(build: Path, tmp_path: Path) -> None:
+    """The profile's REQUIRED rules pass, without network; a key that is none fails."""
+    with zipfile.ZipFile(pack(build)) as archive:
+        archive.extractall(tmp_path)
+    folder = tmp_path / "submission"
+    assert validated(folder) == [True, []]
+    metadata = folder / "ro-crate-metadata.json"
+    metadata.write_text(metadata.read_text().replace('"instrument":', '"instrumentum":'))
+    assert validated(folder)[0] is False
+
+
+def validated(folder: Path) -> Any:
+    """Whether a crate passes, and what does not."""
+    here = Path(__file__).parent
+    command = [sys.executable, here / "validate_crate.py", folder, here / "crate_context.json"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -141,7 +161,7 @@ def test_a_report_is_packed(build: Path) -> None:
     ],
 )
 def test_what_is_not_fit_is_refused(build: Path, change: dict[str, Any], why: str) -> None:
-    """Failed, partial, dirty: refused with the reason; with --anyway the page says so, and still is what its record gives."""
+    """Failed, partial, dirty: refused with the reason; with --anyway the page says so."""
     run = replace(Run.from_json((build / "run.json").read_text()), **change)
     (build / "run.json").write_text(run.to_json())
     assert why in "; ".join(unfit(run, build))
