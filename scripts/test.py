@@ -82,6 +82,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--minutes", type=positive, default=MINUTES, help="for each of the long runs (default: %(default)g)"
     )
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of some hundred processes would compile what it imports
     own, options = parser.parse_known_args(argv[1:] if tier else argv)
     more = [f"--minutes={own.minutes}"] if tier == "long" else []
     alone = bool(options) and not tier

@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import Cluster
+from streaming_lab.skipped_imports import iri_grammar_skipped
+
+with iri_grammar_skipped():
+    import jsonschema  # noqa: F401 - for all tests, without the second that its grammar of web addresses takes
 
 if TYPE_CHECKING:
     from book import Report
@@ -23,8 +28,16 @@ if TYPE_CHECKING:
 BROKERS = {"kafka", "breakable", "trio", "doors", "compacted", "engine"}  # fixtures that start a JVM
 
 
-def pytest_configure() -> None:
-    """Restore Ctrl-C under nohup or in a script's background: what the tests start would ignore it, too."""
+settings.register_profile("same", derandomize=True)
+settings.register_profile("any", derandomize=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Restore Ctrl-C under nohup or in a script's background: what the tests start would ignore it, too.
+
+    Generated values are the same in each run, and other ones in each long run.
+    """
+    settings.load_profile("any" if config.getoption("--minutes") else "same")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from peers import needs
 from waiting import eventually
 
 from streaming_lab.client.connection import Connection, addresses
@@ -72,6 +73,7 @@ def test_an_outage_stays_within_the_memory_that_was_stated(tmp_path: Path) -> No
 
 def test_a_stopped_benchmark_leaves_nothing(kafka: Connection, tmp_path: Path) -> None:
     """Its games, its load and its files go with it."""
+    needs("wrk")
     command = [sys.executable, "scripts/bench.py", "request", "--cluster", addresses(kafka)]
     command += ["--only", "none", "confirmed", "--folder", str(tmp_path)]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -305,10 +305,10 @@ def test_a_variable_that_holds_no_port_is_named(value: str, monkeypatch: pytest.
 
 def config(file: str) -> dict[str, Any]:
     """The services of a compose file with all profiles, as docker compose reads it; no engine is needed."""
-    command = [needs("docker"), "compose", "--profile", "*", "--file", file, "config", "--format", "json"]
+    if subprocess.run([needs("docker"), "compose", "version"], capture_output=True, timeout=60, check=False).returncode:
+        missing("docker compose")  # an engine's command without the plug-in
+    command = ["docker", "compose", "--profile", "*", "--file", file, "config", "--format", "json"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
-    if "is not a docker command" in done.stderr:
-        missing("docker compose")
     assert done.returncode == 0, done.stderr
     services: dict[str, Any] = json.loads(done.stdout)["services"]
     return services

@@ -16,6 +16,7 @@ from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.client.errors import AccessDenied, BrokerUnavailable
 from streaming_lab.client.preflight import reach_any_address
+from streaming_lab.delivery import relay
 from streaming_lab.delivery.outcome import Refused
 from streaming_lab.delivery.ways import open_log
 
@@ -100,8 +101,11 @@ def test_a_lie_is_a_promised_error(lie: str) -> None:
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_an_outbox_outlives_a_lie(lie: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outbox_outlives_a_lie(
+    lie: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It takes and keeps the event and says why; librdkafka, which may abort the process on a lie, is not asked."""
+    monkeypatch.setattr(relay, "WARN_AFTER", 0.3)
     with liar(LIES[lie]) as connection, open_log("outbox", connection, "t", path=tmp_path / "o.sqlite") as log:
         log.append("ann", b"{}", "e1")
         assert eventually(lambda: "no row was acknowledged" in caplog.text)

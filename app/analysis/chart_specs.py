@@ -8,7 +8,7 @@ import pandas as pd
 
 from streaming_lab.analysis.answer_kinds import ANSWER_KINDS
 from streaming_lab.analysis.counts import curve, rows_by_type, stack_counts
-from streaming_lab.analysis.theme import EVENT_COLOURS, OTHER, TOKENS
+from streaming_lab.analysis.theme import EVENT_COLOURS, OTHER, TOKENS, short_label
 from streaming_lab.skipped_imports import iri_grammar_skipped
 from streaming_lab.wording import counted, rounded, visible
 
@@ -29,7 +29,8 @@ def coloured(types: list[str], *, legend: bool = True, columns: int = 4) -> Any:
     alt = altair()
 
     scale = alt.Scale(domain=types, range=[EVENT_COLOURS.get(name, OTHER) for name in types])
-    return alt.Color("type:N", scale=scale, legend=alt.Legend(columns=columns) if legend else None)
+    shown = alt.Legend(columns=columns, labelExpr=short_label())
+    return alt.Color("type:N", scale=scale, legend=shown if legend else None)
 
 
 def label_side(value: float, most: float) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def by_player_spec(counts: pd.DataFrame, median: float, narrow: bool) -> Any:
     short = f"replace(datum.value, {json.dumps(prefix)}, '')" if prefix and not narrow else "datum.value"
     player_axis = alt.Axis(
         title=None if narrow else f"player{f' ({prefix}…)' if prefix else ''}",
-        labelExpr=short,
+        labelExpr=short_label(short),
         labelAngle=0,
         labelFontSize=12 if narrow or len(names) <= 30 else 9.5,
     )

@@ -263,7 +263,8 @@ def duration_bars(took: Mapping[str, float], narrow: bool) -> Any:
 
     frame = pd.DataFrame({"way": list(took), "ms": list(took.values())})
     side = 130 if narrow else 170
-    way = alt.Y("way:N", sort=list(took), title=None, axis=alt.Axis(labelColor=TOKENS["ink"], labelLimit=side))
+    axis = alt.Axis(labelColor=TOKENS["ink"], labelExpr="datum.label", labelLimit=side)  # our own words
+    way = alt.Y("way:N", sort=list(took), title=None, axis=axis)
     span = alt.X("ms:Q", title="milliseconds", axis=alt.Axis(grid=True, tickCount=4))
     width = (NARROW if narrow else WIDE) - side - 60
     base = alt.Chart(records(frame), width=width, height=34 * len(took))

@@ -56,12 +56,21 @@ CSS = """
 TEXT_CLASSES = {TOKENS["ink-2"]: "tick", TOKENS["accent"]: "marktext", TOKENS["ink"]: "halo"}
 
 
+def short_label(expression: str = "datum.label") -> str:
+    """The Vega expression of a label with at most 24 characters.
+
+    Vega's own limit cuts between the two halves of a character such as an emoji, and its drawing ends there.
+    """
+    return rf"replace({expression}, /^((?:[\ud800-\udbff][\udc00-\udfff]|[^\ud800-\udfff]){{24}})[^]+$/, '$1…')"
+
+
 def config() -> dict[str, Any]:
     """Vega-Lite's `config`: hairlines, small labels, no box; sizes in pixels."""
     text = {
         "labelFont": FONT,
         "titleFont": FONT,
         "labelFontSize": 12,
+        "labelLimit": 0,
         "titleFontSize": 12.5,
         "titleFontWeight": "normal",
     }
@@ -74,13 +83,14 @@ def config() -> dict[str, Any]:
         "axis": {
             **text,
             **colours,
+            "labelExpr": short_label(),
             "gridColor": TOKENS["line"],
             "domainColor": TOKENS["ink-2"],
             "tickColor": TOKENS["ink-2"],
         },
         "axisY": {"domain": False, "ticks": False, "labelPadding": 7, "titlePadding": 10},
         "axisX": {"grid": False, "titlePadding": 8},
-        "header": {**text, **colours},
+        "header": {**text, **colours, "labelExpr": short_label()},
         "legend": {
             **text,
             **colours,

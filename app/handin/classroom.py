@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ from streaming_lab import settings
 from streaming_lab.errors import LabError
 from streaming_lab.handin.check import Check, conclude, found
 from streaming_lab.handin.examine import Examined, examine
-from streaming_lab.handin.unpack import is_hand_in
+from streaming_lab.handin.unpack import MOST_FILES, is_hand_in
 from streaming_lab.report.code_state import tree_hashes
 from streaming_lab.report.record import write_text
 
@@ -48,7 +49,9 @@ def find_hand_ins(places: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[
         raise LabError(
             f"no hand-in in {', '.join(map(str, places))}", "A hand-in is a zip or a folder with a run.json."
         )
-    return found_places, lines
+    names = [name for name, _ in found_places]
+    unique = [(name if names.count(name) == 1 else str(place), place) for name, place in found_places]
+    return list(dict(unique).items()), lines
 
 
 @dataclass
@@ -132,10 +135,9 @@ def row_of(one: _Running, limit: float) -> Examined:
     with suppress(EOFError, OSError):
         if one.pipe.poll():
             row = Examined.from_json(json.loads(one.pipe.recv_bytes(64 << 20)))
-    late = row is None and one.process.is_alive()
-    if one.process.is_alive():
-        one.process.join(0 if late else 5)
-        one.process.kill()
+    late = row is None and is_late(one)
+    one.process.join(0 if late else 5)
+    one.process.kill()
     one.process.join(5)
     one.pipe.close()
     if row is not None:
@@ -155,9 +157,9 @@ def examine_to(pipe: Connection, name: str, place: str, work: str, limit: float)
 
 def key_of(name: str, place: Path) -> str:
     """The identity of a hand-in and of the code that checks it: names, sizes and times of its files."""
-    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if not path.is_symlink())
+    files = [place] if place.is_file() else sorted(islice(place.rglob("*"), MOST_FILES))
     parts = [name, str(place.resolve()), settings.CLASS_KEY.get(), json.dumps(tree_hashes())]
-    for path in files[:5000]:
+    for path in files:
         stat = path.lstat()
         parts.append(f"{path} {stat.st_size} {stat.st_mtime_ns}")
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
 import nbformat
 import pandas as pd
 import pyarrow as pa
@@ -19,6 +18,10 @@ from streaming_lab import __version__
 from streaming_lab.game.events import COLUMNS
 from streaming_lab.handin.unpack import BadHandIn, Unpacked
 from streaming_lab.report.record import FORMAT, SCHEMA, Run
+from streaming_lab.skipped_imports import iri_grammar_skipped
+
+with iri_grammar_skipped():
+    import jsonschema  # type: ignore[import-untyped]
 
 LARGEST_JSON = 48 << 20  # bytes; a notebook with many drawings has a few MB
 DEEPEST_JSON = 60

@@ -30,9 +30,9 @@ def read_batches(
 ) -> Iterator[pa.Table]:
     """The rows of `read_topic` as Arrow tables, one after another, for a topic that is larger than memory.
 
-    Everything in flight takes about `memory` bytes, unless a single record batch is larger: answers that inflate
-    further than expected are decoded and handed out in pieces. Through the consumer (TLS, SASL) kafka-python's own
-    buffers add up to 50 MB.
+    Everything in flight takes about `memory` bytes, unless a single record batch inflates to more than a twelfth of
+    it: answers that inflate further than expected are decoded and handed out in pieces. Through the consumer (TLS,
+    SASL) kafka-python's own buffers add up to 50 MB.
 
     Tables come in each partition's order, with the partition as first column; without a schema, later tables may have
     more or wider columns. `on_rejected(partition, decoded)` gets the rejects and tombstones as they come; without

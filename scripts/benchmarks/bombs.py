@@ -25,7 +25,7 @@ ROOM = 32 * MB  # the allocator's slack, thread stacks, and the first use of eac
 LOOK = 0.005  # seconds between two looks at the memory
 LIMIT = 64  # MB that a batch may inflate to
 BUDGET = 64  # MB of `read_batches`
-LARGE, SMALL, COUNT = 300, 8, 40  # MB of the one large batch; MB and number of the small ones
+LARGE, SMALL, COUNT = 300, 4, 80  # MB of the one large batch; MB and number of the small ones
 
 
 def _limited(connection: Connection, topic: str) -> str:
