@@ -86,9 +86,9 @@ def test_a_hand_in_that_takes_too_long_is_a_row(small: Report, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("rows", "code"),
     [
-        ([Examined("a", marks={})], 0),
-        ([Examined("a", broken="no zip", marks={})], 2),
-        ([Examined("a", broken="no zip", marks={}), Examined("b", checks=(), marks={})], 2),
+        ([Examined("a")], 0),
+        ([Examined("a", broken="no zip")], 2),
+        ([Examined("a", broken="no zip"), Examined("b")], 2),
     ],
 )
 def test_the_exit_code_tells(rows: list[Examined], code: int) -> None:

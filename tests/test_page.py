@@ -16,7 +16,7 @@ from pypdf import PdfReader
 
 from streaming_lab.analysis.display import FIGURE, Figure, Table, TableColumn, number
 from streaming_lab.analysis.ledger import Gap, Ledger, RequestThread
-from streaming_lab.handin.check import Check, Finding
+from streaming_lab.handin.check import Check, Contradiction
 from streaming_lab.handin.crowd_checks import CROWD_CHECKS
 from streaming_lab.handin.examine import Examined
 from streaming_lab.handin.record_checks import RECORD_CHECKS
@@ -210,7 +210,7 @@ def test_everyone_can_read_the_page(
 
 def verdict() -> str:
     """The verdict on a class: one that agrees, one with a contradiction of everything evil, one that is broken."""
-    finding = Finding("requests.parquet, row 3", EVIL, EVIL)
+    finding = Contradiction("requests.parquet, row 3", EVIL, EVIL)
     checks = tuple(Check(name, "agrees", "400 requests") for name in (*RECORD_CHECKS, *CROWD_CHECKS, "outputs 03"))
     odd = (*checks[:-1], Check("outputs 03", "contradicts", EVIL, (finding,), 7), Check("origin", "cannot tell", "no"))
     rows = [

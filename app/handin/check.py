@@ -9,11 +9,11 @@ from streaming_lab.wording import visible
 Word = Literal["agrees", "contradicts", "cannot tell"]
 WORDS: tuple[Word, ...] = ("agrees", "contradicts", "cannot tell")
 MOST_FINDINGS = 5  # of one check that are shown; the others are counted
-LONGEST_VALUE = 160  # characters of a value that is shown
+LONGEST_SHOWN = 160  # characters of a value that is shown
 
 
 @dataclass(frozen=True)
-class Finding:
+class Contradiction:
     """One contradiction: its place (a file and a row, or a cell), the value there, and the value made again."""
 
     place: str
@@ -28,23 +28,23 @@ class Check:
     name: str
     word: Word
     said: str
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Contradiction, ...] = ()
     more: int = 0
     seconds: float = field(default=0.0, compare=False)
 
 
-def found(place: str, there: Any, again: Any) -> Finding:
+def found(place: str, there: Any, again: Any) -> Contradiction:
     """A finding with its values as short text, control characters made visible."""
-    return Finding(visible(place)[:LONGEST_VALUE], shorten_value(there), shorten_value(again))
+    return Contradiction(visible(place)[:LONGEST_SHOWN], shown_value(there), shown_value(again))
 
 
-def shorten_value(value: Any) -> str:
+def shown_value(value: Any) -> str:
     """A value as text of bounded length."""
     text = visible(value if isinstance(value, str) else repr(value))
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text):,} characters)"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}… ({len(text):,} characters)"
 
 
-def conclude(name: str, said: str, findings: Sequence[Finding], *, doubt: str = "") -> Check:
+def conclude(name: str, said: str, findings: Sequence[Contradiction], *, doubt: str = "") -> Check:
     """The check of these findings: none of them agrees; a `doubt` says why they can't tell all the same."""
     shown, more = tuple(findings[:MOST_FINDINGS]), max(0, len(findings) - MOST_FINDINGS)
     if not findings:

@@ -25,7 +25,7 @@ from streaming_lab.report.record import write_text
 
 ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 HAND_IN_LIMIT = 120.0  # seconds for one hand-in
-PRELOAD = ["streaming_lab.handin.examine", "streaming_lab.report.render.page", "streaming_lab.analysis.charts"]
+FORK_PRELOAD = ["streaming_lab.handin.examine", "streaming_lab.report.render.page", "streaming_lab.analysis.charts"]
 
 
 def find_hand_ins(places: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[str]]:
@@ -81,7 +81,7 @@ def examine_class(
     rows: dict[str, Examined] = {}
     open_places = []
     for name, place in hand_ins:
-        key = key_of(name, place)
+        key = row_key(name, place)
         if row := stored_row(kept, key):
             rows[name] = row
             done(row)
@@ -100,7 +100,7 @@ def examine_open(
 ) -> Iterator[tuple[str, Examined]]:
     """(key, row) of each hand-in as it is done."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    context.set_forkserver_preload(FORK_PRELOAD)
     waiting, running = list(reversed(places)), list[_Running]()
     try:
         while waiting or running:
@@ -143,7 +143,7 @@ def row_of(one: _Running, limit: float) -> Examined:
     if row is not None:
         return row
     why = f"it took longer than {limit:g} s" if late else f"its check died (exit code {one.process.exitcode})"
-    return Examined(one.name, broken=why, marks={})
+    return Examined(one.name, broken=why)
 
 
 def examine_to(pipe: Connection, name: str, place: str, work: str, limit: float) -> None:
@@ -155,7 +155,7 @@ def examine_to(pipe: Connection, name: str, place: str, work: str, limit: float)
     pipe.close()
 
 
-def key_of(name: str, place: Path) -> str:
+def row_key(name: str, place: Path) -> str:
     """The identity of a hand-in and of the code that checks it: names, sizes and times of its files."""
     files = [place] if place.is_file() else sorted(islice(place.rglob("*"), MOST_FILES))
     parts = [name, str(place.resolve()), settings.CLASS_KEY.get(), json.dumps(tree_hashes())]

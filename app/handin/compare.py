@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from streaming_lab.analysis.measured import comparable_cell
-from streaming_lab.handin.check import Check, Finding, cannot_tell, conclude, found
+from streaming_lab.handin.check import Check, Contradiction, cannot_tell, conclude, found
 from streaming_lab.handin.remake import first_difference, normalized
 from streaming_lab.report.chapter import Chapter
 from streaming_lab.wording import counted
@@ -27,8 +27,8 @@ class Comparison:
 
     identical: int = 0
     within: int = 0
-    different: list[Finding] = field(default_factory=list)
-    missing: list[Finding] = field(default_factory=list)
+    different: list[Contradiction] = field(default_factory=list)
+    missing: list[Contradiction] = field(default_factory=list)
 
     def __str__(self) -> str:
         return (

@@ -12,7 +12,7 @@ from streaming_lab.delivery.ways import log_class
 from streaming_lab.game.events import ACTIONS
 from streaming_lab.game.players import USER_AGENT
 from streaming_lab.game.schema import EVENTS
-from streaming_lab.handin.check import Check, Finding, cannot_tell, conclude, found
+from streaming_lab.handin.check import Check, Contradiction, cannot_tell, conclude, found
 from streaming_lab.handin.kept_run import KeptRun
 from streaming_lab.reader.kept import decode_record_batches, describe_batches
 from streaming_lab.wording import counted
@@ -38,7 +38,7 @@ def check_moves(kept: KeptRun) -> Check:
     return conclude("moves", said, findings)
 
 
-def odd_requests(requests: pd.DataFrame, expected: Mapping[str, Any]) -> Iterator[Finding]:
+def odd_requests(requests: pd.DataFrame, expected: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Requests that are missing, too many, or other than expected."""
     columns = ["request_id", "player", "sequence", "action"]
     for row, *there in requests[columns].itertuples(index=True, name=None):
@@ -72,7 +72,7 @@ def plain_answer(status: Any, answer: Any) -> Any:
 def check_events(kept: KeptRun) -> Check:
     """Every event is of an accepted request, and says what its request asked for; every accepted request has one."""
     requests, events = kept.frame("requests"), kept.frame("events")
-    moves, findings = {move.request_id: move for move in kept.moves}, list[Finding]()
+    moves, findings = {move.request_id: move for move in kept.moves}, list[Contradiction]()
     names = ["event_id", "event_type", "player", "key", "guild", "user_agent"]
     for row, event_id, *says in events[names].itertuples(index=True, name=None):
         move = moves.get(event_id)
@@ -99,7 +99,7 @@ def check_events(kept: KeptRun) -> Check:
 def check_offsets(kept: KeptRun) -> Check:
     """A player's partition is the hash of the name; offsets are dense in the ranges; players keep their order."""
     events, rejects, ranges = kept.frame("events"), kept.frame("rejects"), kept.ranges
-    partitions, findings = int(kept.parameter("partitions")), list[Finding]()
+    partitions, findings = int(kept.parameter("partitions")), list[Contradiction]()
     hashed = {player: murmur2(player.encode()) % 2**31 % partitions for player in set(events["player"].dropna())}
     for row, player, partition in events[["player", "partition"]].itertuples(index=True, name=None):
         if hashed.get(player, partition) != partition:
@@ -117,7 +117,7 @@ def check_offsets(kept: KeptRun) -> Check:
     return conclude("offsets", f"{counted(len(places), 'offset')} on {counted(len(ranges), 'partition')}", findings)
 
 
-def disorder_of(kept: KeptRun, events: pd.DataFrame) -> Iterator[Finding]:
+def disorder_of(kept: KeptRun, events: pd.DataFrame) -> Iterator[Contradiction]:
     """Events of a player that are not in the order of the requests."""
     sequence = {move.request_id: move.sequence for move in kept.moves}
     latest: dict[str, int] = {}
@@ -159,7 +159,7 @@ def check_times(kept: KeptRun) -> Check:
     return conclude("times", said, findings)
 
 
-def outside(kept: KeptRun, sent: "pd.Series[Any]", answered: "pd.Series[Any]") -> Iterator[Finding]:
+def outside(kept: KeptRun, sent: "pd.Series[Any]", answered: "pd.Series[Any]") -> Iterator[Contradiction]:
     """Findings for requests outside the run, and outside the cell that made them."""
     if not len(sent):
         return
@@ -182,7 +182,7 @@ def play_window(kept: KeptRun) -> tuple[datetime, datetime] | None:
     return None
 
 
-def overlapping(requests: pd.DataFrame, concurrency: int) -> Iterator[Finding]:
+def overlapping(requests: pd.DataFrame, concurrency: int) -> Iterator[Contradiction]:
     """Findings for workers of the crowd with two requests under way at once."""
     worker = requests["player"].str.rpartition("-")[2].astype("int64") % concurrency
     for _, mine in requests.assign(worker=worker).sort_values("sent_at", kind="stable").groupby("worker"):
@@ -197,7 +197,7 @@ def check_batches(kept: KeptRun) -> Check:
     batches = kept.frame("batches")
     if not len(batches):
         return cannot_tell("batches", "no record batches were kept: the topic was read through kafka-python's consumer")
-    findings: list[Finding] = []
+    findings: list[Contradiction] = []
     for decoder in ("auto", "python"):
         topic = decode_record_batches(batches, EVENTS, kept.ranges, decoder)
         for name, again in {"events": topic.events, "rejects": topic.rejects}.items():
@@ -211,7 +211,7 @@ def check_batches(kept: KeptRun) -> Check:
     return conclude("batches", f"{counted(len(batches), 'record batch', 'record batches')} decoded again", findings)
 
 
-def different_rows(name: str, there: pd.DataFrame, again: pd.DataFrame) -> Iterator[Finding]:
+def different_rows(name: str, there: pd.DataFrame, again: pd.DataFrame) -> Iterator[Contradiction]:
     """A finding for each row in which a kept frame differs from the one made again."""
     there, again = (frame.reset_index(drop=True) for frame in (there, again))
     if len(there) != len(again):

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from streaming_lab.errors import LabError
-from streaming_lab.handin.check import Check, Finding, Word, cannot_tell, count_words
+from streaming_lab.handin.check import Check, Contradiction, Word, cannot_tell, count_words
 from streaming_lab.handin.crowd_checks import CROWD_CHECKS
 from streaming_lab.handin.faults_check import check_faults
 from streaming_lab.handin.kept_run import KeptRun
@@ -17,7 +17,7 @@ from streaming_lab.handin.record_checks import RECORD_CHECKS, UNTOLD, check_verd
 from streaming_lab.handin.remake import compare_chapter, reference_chapters
 from streaming_lab.handin.unpack import BadHandIn, unpacked
 
-SAMPLE = 40  # event ids of a hand-in that are compared with those of others
+MARKED_IDS = 40  # event ids of a hand-in that are compared with those of others
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Examined:
     status: str = ""
     checks: tuple[Check, ...] = ()
     broken: str = ""
-    marks: Mapping[str, tuple[str, ...]] = ()  # type: ignore[assignment]
+    marks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -45,13 +45,14 @@ class Examined:
 
     def to_json(self) -> dict[str, Any]:
         """This row as plain JSON."""
-        return {**asdict(self), "marks": {name: list(values) for name, values in dict(self.marks).items()}}
+        return {**asdict(self), "marks": {name: list(values) for name, values in self.marks.items()}}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "Examined":
         """The row that `to_json` gave."""
         checks = tuple(
-            Check(**{**one, "findings": tuple(Finding(**each) for each in one["findings"])}) for one in raw["checks"]
+            Check(**{**one, "findings": tuple(Contradiction(**each) for each in one["findings"])})
+            for one in raw["checks"]
         )
         marks = {name: tuple(values) for name, values in raw["marks"].items()}
         return cls(**{**raw, "checks": checks, "marks": marks, "left_out": tuple(raw["left_out"])})
@@ -77,7 +78,7 @@ def examine(place: Path, name: str = "", work: Path | None = None) -> Examined:
                 seconds=round(time.monotonic() - began, 3),
             )
     except BadHandIn as error:
-        return Examined(name, broken=error.problem, marks={}, seconds=round(time.monotonic() - began, 3))
+        return Examined(name, broken=error.problem, seconds=round(time.monotonic() - began, 3))
 
 
 def run_checks(kept: KeptRun, only: Collection[str] = ()) -> Iterator[Check]:
@@ -127,7 +128,7 @@ def marks_of(kept: KeptRun) -> dict[str, tuple[str, ...]]:
     embedded = str(kept.run.parameters.get("cluster", "")).startswith("embedded")
     found["cluster id"] = (cluster,) if cluster and embedded else ()
     if "events" in hand_in.frames:
-        found["event ids"] = tuple(sorted(map(str, hand_in.frames["events"]["event_id"]))[:SAMPLE])
+        found["event ids"] = tuple(sorted(map(str, hand_in.frames["events"]["event_id"]))[:MARKED_IDS])
     if "requests" in hand_in.frames and len(hand_in.frames["requests"]):
         requests = hand_in.frames["requests"]
         found["times"] = (f"{requests['sent_at'].iloc[0]} {requests['latency_ms'].sum():.6f}",)

@@ -9,7 +9,7 @@ import pandas as pd
 from streaming_lab.faults.experiment import Experiment
 from streaming_lab.faults.load import Load
 from streaming_lab.game.players import seeded_moves
-from streaming_lab.handin.check import Check, Finding, cannot_tell, conclude, found
+from streaming_lab.handin.check import Check, Contradiction, cannot_tell, conclude, found
 from streaming_lab.handin.kept_run import KeptRun
 from streaming_lab.wording import counted
 
@@ -39,7 +39,7 @@ def check_faults(kept: KeptRun, results: Mapping[str, Any]) -> Check:
     )
 
 
-def odd_crowds(kept: KeptRun, experiment: Experiment) -> list[Finding]:
+def odd_crowds(kept: KeptRun, experiment: Experiment) -> list[Contradiction]:
     """Findings for crowds whose requests are not those of the seed and the experiment's run."""
     load = Load(requests=int(kept.parameter("each")), seed=int(kept.parameter("seed")))
     findings = []

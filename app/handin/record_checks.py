@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from streaming_lab import settings
-from streaming_lab.handin.check import Check, Finding, cannot_tell, conclude, found
+from streaming_lab.handin.check import Check, Contradiction, cannot_tell, conclude, found
 from streaming_lab.handin.kept_run import KeptRun
 from streaming_lab.handin.remake import excerpts, reference_chapters
 from streaming_lab.paths import PROJECT
@@ -17,7 +17,6 @@ from streaming_lab.report.chapter import INJECTED, cell_tags, chapter_numbers
 from streaming_lab.report.code_state import given_cells, tree_hashes
 from streaming_lab.report.own import OWN_PARAMETERS, challenged_id, student_seed
 from streaming_lab.report.provenance import run_verdict, sha256
-from streaming_lab.report.run_folder import FRAMES
 from streaming_lab.wording import counted
 
 LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
@@ -86,9 +85,9 @@ def check_page(kept: KeptRun) -> Check:
     return conclude("page", f"{len(again):,} characters rendered again, equal", findings, doubt=doubt)
 
 
-def check_cells(kept: KeptRun) -> Check:
+def check_given_cells(kept: KeptRun) -> Check:
     """The given cells are the reference's, all there and in order; a student's own cells are only named."""
-    reference, own, findings, same = reference_chapters(), [], list[Finding](), 0
+    reference, own, findings, same = reference_chapters(), [], list[Contradiction](), 0
     for name, notebook in kept.hand_in.notebooks.items():
         cells = [one for one in given_cells(notebook) if INJECTED not in one[3]]
         if name not in reference:
@@ -114,7 +113,7 @@ def check_cells(kept: KeptRun) -> Check:
 
 def check_execution(kept: KeptRun) -> Check:
     """Each chapter ran from top to bottom, once, and the record says of its cells what the notebook shows."""
-    findings, count = list[Finding](), 0
+    findings, count = list[Contradiction](), 0
     for chapter in kept.run.chapters:
         notebook = kept.hand_in.notebooks.get(chapter.name)
         if notebook is None:
@@ -124,7 +123,7 @@ def check_execution(kept: KeptRun) -> Check:
     return conclude("execution", f"{counted(count, 'chapter')} run from top to bottom", findings)
 
 
-def odd_execution(chapter: Any, notebook: Any) -> Iterator[Finding]:
+def odd_execution(chapter: Any, notebook: Any) -> Iterator[Contradiction]:
     """Findings for cells that ran out of order, twice or not at all, or that failed where the record says passed."""
     name, counts, moment = f"{chapter.name}.ipynb", 0, ""
     recorded = {cell.id: cell for cell in chapter.cells}
@@ -159,9 +158,9 @@ def odd_execution(chapter: Any, notebook: Any) -> Iterator[Finding]:
         yield found(f"run.json, {chapter.name}", "passed", f"cells that failed or did not run: {failed or 'pending'}")
 
 
-def check_parameters(kept: KeptRun) -> Check:
+def check_run_parameters(kept: KeptRun) -> Check:
     """The record's parameters are the notebooks'; student and challenge give the seed and the run id that are there."""
-    findings, values = list[Finding](), kept.run.parameters
+    findings, values = list[Contradiction](), kept.run.parameters
     for name, notebook in kept.hand_in.notebooks.items():
         for cell in notebook["cells"]:
             if INJECTED in cell_tags(cell):
@@ -202,7 +201,7 @@ def assigned_values(source: str) -> dict[str, Any]:
 
 def check_verdict(kept: KeptRun, results: Mapping[str, Any]) -> Check:
     """Ledger, losses, status, reason and exit code are what frames and chapters give again."""
-    run, findings, said = kept.run, list[Finding](), []
+    run, findings, said = kept.run, list[Contradiction](), []
     if "ledger" in results:
         again = json.loads(results["ledger"].to_json())
         there = dict(run.ledger or {})
@@ -233,9 +232,8 @@ RECORD_CHECKS: Mapping[str, Callable[[KeptRun], Check]] = {
     "code": check_code,
     "versions": check_versions,
     "page": check_page,
-    "cells": check_cells,
+    "cells": check_given_cells,
     "execution": check_execution,
-    "parameters": check_parameters,
+    "parameters": check_run_parameters,
 }
 UNTOLD = "that a broker ran, whose machine it was, and whose help: nothing in a hand-in can tell"
-KEPT_FILES = tuple(f"{name}.parquet" for name in FRAMES)

@@ -17,7 +17,7 @@ from IPython.core.formatters import DisplayFormatter
 
 from streaming_lab.analysis.measured import comparable_output, merge_spans
 from streaming_lab.errors import LabError
-from streaming_lab.handin.check import Check, Finding, cannot_tell, conclude, found
+from streaming_lab.handin.check import Check, Contradiction, cannot_tell, conclude, found
 from streaming_lab.handin.kept_run import KeptRun
 from streaming_lab.handin.stand_ins import NotKept, StandIns
 from streaming_lab.paths import PROJECT
@@ -113,7 +113,7 @@ def compare_chapter(kept: KeptRun, name: str, chapter: Chapter) -> tuple[Check, 
         if not cell["outputs"] and not again.outputs and not again.error:
             continue
         difference = compare_cell(f"{name}.ipynb, cell {cell['id']}", cell, again)
-        if isinstance(difference, Finding):
+        if isinstance(difference, Contradiction):
             findings.append(difference)
         elif difference:
             untold[cell["id"]] = difference
@@ -128,7 +128,7 @@ def compare_chapter(kept: KeptRun, name: str, chapter: Chapter) -> tuple[Check, 
     return conclude(title, said, findings, doubt=doubt), results
 
 
-def compare_cell(place: str, cell: Mapping[str, Any], again: Remade) -> Finding | str:
+def compare_cell(place: str, cell: Mapping[str, Any], again: Remade) -> Contradiction | str:
     """A finding, or why nothing can be told; empty if the outputs are equal."""
     if again.untold:
         return again.untold

@@ -66,7 +66,7 @@ def take_zip(place: Path, folder: Path) -> list[str]:
         entries = archive.infolist()
         check_count(len(entries))
         for entry in entries:
-            check_name(entry.filename)
+            check_entry_name(entry.filename)
             if stat.S_ISLNK(entry.external_attr >> 16):
                 raise BadHandIn(f"{entry.filename[:100]!r} is a link")
         files = [entry for entry in entries if not entry.is_dir()]
@@ -136,7 +136,7 @@ def check_count(count: int) -> None:
         raise BadHandIn(f"it has {count:,} entries; {MOST_FILES:,} are looked at")
 
 
-def check_name(name: str) -> None:
+def check_entry_name(name: str) -> None:
     """Raise `BadHandIn` for an entry that leads out of its folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]) or "\0" in name:

@@ -28,7 +28,7 @@ NEWEST = "the last run"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Examine the hand-ins, write the verdict, print the table; the exit code is 0, 1 or 2."""
-    options = parser().parse_args(arguments)
+    options = verify_parser().parse_args(arguments)
     places = [Path(what) for what in options.what] or [last_run()]
     hand_ins, others = classroom.find_hand_ins(places)
     refuse_inside(options.out.resolve(), [place for _, place in hand_ins])
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(rows)
 
 
-def parser() -> argparse.ArgumentParser:
+def verify_parser() -> argparse.ArgumentParser:
     """The options."""
     made = argparse.ArgumentParser(
         prog="python3 scripts/verify.py",
