@@ -42,7 +42,7 @@ TIERS = {  # the tests that each tier chooses, as pytest options
 }
 MINUTES = 5.0  # for each of the long runs
 WORKERS = min(4, 2 * (os.cpu_count() or 1))  # tests mostly wait; each worker has up to four brokers of 350 MB
-QUICK_WORKERS = min(4, os.cpu_count() or 1)  # tests of the quick tier mostly compute
+QUICK_WORKERS = min(4, 1 + (os.cpu_count() or 1))  # tests of the quick tier mostly compute
 FEW = 5  # failures beside others that are worth a second try alone; more of them are no accident
 PARALLEL = ["--dist=loadscope", "--no-loadscope-reorder", "--quiet"]
 

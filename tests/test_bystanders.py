@@ -228,6 +228,7 @@ def test_an_open_folder_is_not_trusted_with_the_socket(tmp_path: Path, monkeypat
         assert rpc.call(server.address, "token", "hello") == {"command": "hello"}
 
 
+@pytest.mark.slow
 def test_a_flood_of_strangers_costs_no_threads_and_no_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two hundred silent connections to the port: few threads wait for them, and a caller is answered soon."""
     monkeypatch.setattr(rpc, "CALL_TIMEOUT", 0.3)

@@ -403,6 +403,7 @@ def test_what_is_forgotten_is_no_longer_counted() -> None:
     assert answers.bytes == 2 * answer_size("c", ("ann", "default", None), Answer(200, ""))
 
 
+@pytest.mark.slow
 def test_a_real_browser_plays_for_no_other_page(log: FakeLog, tmp_path: Path) -> None:
     """Chromium on a page with an image and a form that want to play: two refusals; its address line plays."""
     chromium = [needs("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000"]
