@@ -5,7 +5,6 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from book import Report
+from book import Report, renew
 
 from streaming_lab.handin import classroom, unpack, verdict_page, verify_cli
 from streaming_lab.handin.check import Check
@@ -24,9 +23,6 @@ from streaming_lab.handin.kept_run import KeptRun
 from streaming_lab.handin.load import load
 from streaming_lab.handin.unpack import BadHandIn, unpacked
 from streaming_lab.report.own import new_run_id, student_seed
-from streaming_lab.report.provenance import with_outputs
-from streaming_lab.report.record import Run
-from streaming_lab.report.render.page import render_page
 
 pytestmark = pytest.mark.slow
 FRAMES_OF_03 = ("moves", "events", "offsets", "times", "batches")
@@ -70,15 +66,6 @@ def edit_cell(folder: Path, name: str, cell: str, change: Callable[[Any], None])
     notebook = nbformat.read(path, 4)
     change(next(one for one in notebook.cells if one.id == cell))
     nbformat.write(notebook, path)
-
-
-def renew(folder: Path) -> None:
-    """What a careful forger does last: the page rendered again, and all hashes renewed."""
-    run = Run.from_json((folder / "run.json").read_text())
-    run = replace(run, hashes={name: one for name, one in run.hashes.items() if not name.startswith("build/")})
-    notebooks = {path.stem: nbformat.read(path, 4) for path in folder.glob("*.ipynb")}
-    (folder / "report.html").write_text(render_page(run, notebooks))
-    (folder / "run.json").write_text(with_outputs(run, folder).to_json())
 
 
 def test_an_honest_run_agrees(small: Report) -> None:
@@ -420,8 +407,8 @@ def test_kind_27_html_in_names_is_inert() -> None:
 def test_kind_28_a_verdict_of_the_hand_ins_own(copy: Path, tmp_path: Path) -> None:
     """results.json and verdict.html that were handed in are not looked at, and ours is never written there."""
     (copy / "results.json").write_text('{"score": 100}')
-    found = examine(copy)
-    assert "results.json" in found.left_out
+    with unpacked(copy) as found:
+        assert "results.json" in found.left_out
     with pytest.raises(Exception, match="would be written into the hand-in"):
         verify_cli.main([str(copy), "--out", str(copy / "verdict")])
 
