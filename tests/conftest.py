@@ -61,7 +61,8 @@ def _rank(item: pytest.Item) -> int:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Distribute single tests; the tests of a file with a module-scoped fixture stay on one worker.
+    """Distribute single tests; those of a file with a module-scoped fixture stay on one worker, and so do all that look
+    at the small report: nobody waits for it twice.
 
     (xdist's own `--dist=loadgroup` writes groups into names, which pytest 9.2 no longer permits.)
     """
@@ -70,14 +71,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFixture(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return file if _shares(config.rootpath / file) else nodeid
+            text = _text(config.rootpath / file)
+            return "small" if "small: Report" in text else file if 'scope="module"' in text else nodeid
 
     return ByFixture(config, log)
 
 
 @cache
-def _shares(file: Path) -> bool:
-    return 'scope="module"' in file.read_text(encoding="utf8")
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf8")
 
 
 @pytest.fixture(scope="session")
