@@ -162,7 +162,7 @@ EDITS: Mapping[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame], set[str]]
         {"events", "batches"},
     ),
     "11 partitions": ("events", lambda f: f.assign(partition=(f["partition"] + 1) % 3), {"offsets", "batches"}),
-    "13 latencies halved": ("requests", lambda f: f.assign(latency_ms=f["latency_ms"] / 20), {"times"}),
+    "13 latencies, a twentieth": ("requests", lambda f: f.assign(latency_ms=f["latency_ms"] / 20), {"times"}),
     "14 a stamp": (
         "events",
         lambda f: first(f, "timestamp", f["timestamp"].iloc[0] - pd.Timedelta("1s")),
