@@ -62,11 +62,13 @@ def test_an_outage_stays_within_the_memory_that_was_stated(tmp_path: Path) -> No
     reads = {"read_topic": "0 rows, 1 reject", "read_batches": f"{bombs.SMALL * bombs.COUNT} rows"}
     assert {name: one["result"] for name, one in result["reads"].items()} == reads
     fits = (4 << 20) // (OVERHEAD + memory.SIZE)
-    assert {way: (one["accepted"], one["unknown"], one["refused"]) for way, one in found.items()} == {
+    answers = {way: (one["accepted"], one["unknown"], one["refused"]) for way, one in found.items()}
+    accepted, unknown, refused = answers.pop("outbox")  # unknown: a disk that took longer than the patience of a request
+    assert (accepted + unknown, refused) == (10_000, 0)
+    assert answers == {
         "fire-and-forget": (fits, 0, 10_000 - fits),
         "buffered": (fits, 0, 10_000 - fits),
         "confirmed": (0, fits, 10_000 - fits),
-        "outbox": (10_000, 0, 0),
     }
     assert all(one["grown"] > 0 for one in found.values())
 
