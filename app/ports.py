@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import itertools
 import os
+import random
 import socket
 import sys
 from collections.abc import Iterator
@@ -30,6 +32,36 @@ def check_free(port: int, cure: str) -> None:
                     f"port {port} can't be opened by this user: {error.strerror}", "Use a port above 1023."
                 ) from error
             raise PortTaken(port, cure) from error
+
+
+BELOW_CONNECTIONS = range(21_000, 32_768)  # ports that neither Linux nor macOS gives to a connection by default
+_ENOUGH = 1000
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of 127.0.0.1 on which no process listens, and that the system gives to no connection.
+
+    A program that binds such a port later, or again after its restart, finds it as free as it was: any outgoing
+    connection takes a port of the system's own range, also one that tries to reach the program while it is away.
+    """
+    ports = range(BELOW_CONNECTIONS.start, min(BELOW_CONNECTIONS.stop, _first_of_connections()))
+    found: set[int] = set()
+    if len(ports) >= _ENOUGH:
+        candidates = random.SystemRandom().sample(ports, len(ports))
+        found.update(itertools.islice((port for port in candidates if not is_taken(port)), count))
+    with contextlib.ExitStack() as sockets:
+        while len(found) < count:  # the system's range begins lower here: as good as it gets
+            one = sockets.enter_context(socket.socket())
+            one.bind(("127.0.0.1", 0))
+            found.add(one.getsockname()[1])
+    return list(found)
+
+
+def _first_of_connections() -> int:
+    try:  # ip(7); macOS begins at 49152
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return BELOW_CONNECTIONS.stop
 
 
 def is_taken(port: int) -> bool:

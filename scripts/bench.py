@@ -4,6 +4,7 @@ python3 scripts/bench.py read       a topic to a DataFrame
 python3 scripts/bench.py request    one request through the game and its log
 python3 scripts/bench.py lag        from the log to a consumer
 python3 scripts/bench.py start      from nothing to the first acknowledged record
+python3 scripts/bench.py report     the phases of a whole report
 python3 scripts/bench.py memory     what each way keeps while the broker is down, against what it states
 
 Each has its own options: python3 scripts/bench.py read --help
@@ -19,7 +20,7 @@ import sys
 from streaming_lab.cli import run
 from streaming_lab.errors import LabError
 
-KINDS = ("read", "request", "lag", "start", "memory")
+KINDS = ("read", "request", "lag", "start", "report", "memory")
 
 
 def main() -> int:

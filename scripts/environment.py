@@ -8,6 +8,7 @@ source renews it. An unsupported Python looks for a supported one, and runs the 
 
 import contextlib
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -27,6 +28,11 @@ PACKAGES_FROM = ("requirements.txt", "scripts/set_up.py")  # what decides on the
 BUILT_FROM = (*PACKAGES_FROM, "pyproject.toml", "setup.py", NATIVE_SOURCE)  # and what decides on the project there
 CHECKS_FROM = ("requirements.txt", "requirements-check.txt")
 PRODUCTS = (".pyc", ".so", ".pyd", ".sha256")
+KERNEL = (  # a file of one's own in the folder where papermill is typed hides no library: that folder comes last
+    *("python", "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"),
+    "--IPKernelApp.exec_lines=__import__('sys').path.append('')",
+    "--InteractiveShellApp.ignore_cwd=True",
+)
 READ_ONLY = "Copy the project to a folder of your own, or let its owner type there: python3 scripts/report.py --help"
 
 
@@ -64,12 +70,24 @@ def renew(checks):
             else:
                 write(CHECK_STAMP, "") if checks and os.path.isdir(VENV) else remove(CHECK_STAMP)
                 set_up.make()
+                isolate_kernel()
             write(STAMP, f"{packages}\n{fingerprint(BUILT_FROM)}\n")
         if not complete(checks):
             set_up.add_checks()
             write(CHECK_STAMP, fingerprint(CHECKS_FROM))
     except OSError as error:
         stop(f"Could not set up the environment: {error}", set_up.CURE)
+
+
+def isolate_kernel():
+    """Write the command of the environment's kernel, which papermill runs when it is called without a script."""
+    path = os.path.join(VENV, "share", "jupyter", "kernels", "python3", "kernel.json")
+    with contextlib.suppress(OSError, ValueError):
+        with open(path, encoding="utf8") as file:
+            kernel = json.load(file)
+        kernel["argv"] = KERNEL
+        with open(path, "w", encoding="utf8") as file:
+            json.dump(kernel, file, indent=1)
 
 
 def bare():

@@ -43,6 +43,7 @@ FOR_UV = {
     "cert": "SSL_CERT_FILE",
     "proxy": "ALL_PROXY",
 }
+RENAMED = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "allow-insecure-host": "UV_INSECURE_HOST"}
 
 UNUSED = (  # files of the packages that no run reads, below site-packages: 200 MB
     "pyarrow/*_flight*",  # Arrow's network protocol
@@ -156,8 +157,11 @@ def pip_settings(program=None):
 
 
 def uv_environment():
-    """Return the environment for uv: pip's indexes as uv's variables (a variable that is set wins), and a cache."""
+    """Return the environment for uv: its and pip's indexes as variables (one that is set wins), and a cache."""
     environment, settings = quiet_environment(), pip_settings()
+    for name, value in uv_settings().items():
+        environment.setdefault(name, value)
+    environment["UV_NO_CONFIG"] = "1"
     for name, variable in FOR_UV.items():
         value = (places if name == "find-links" else str.strip)(settings.get(name, ""))
         if value:
@@ -166,6 +170,29 @@ def uv_environment():
         cache = os.environ.get("LAB_CACHE") or os.path.join(PROJECT, ".lab", "cache")
         environment["UV_CACHE_DIR"] = os.path.join(cache, "uv")
     return environment
+
+
+def uv_settings():
+    """Return the way to an index that a person's uv.toml names, as uv's variables; the rest of it is not used."""
+    import tomllib  # not there before Python 3.11, which runs the set-up
+
+    found = {}
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    for folder in ("/etc/uv", "/etc/xdg/uv", os.path.join(home, "uv")):
+        try:
+            with open(os.path.join(folder, "uv.toml"), "rb") as file:
+                data = tomllib.load(file)
+        except (OSError, ValueError):
+            continue
+        data = {**data.pop("pip", {}), **data}
+        for one in data.pop("index", ()):
+            data["index-url" if one.get("default") else "extra-index-url"] = one.get("url")
+        for name, value in data.items():
+            variable = RENAMED.get(name, "UV_" + name.upper().replace("-", "_"))
+            if NETWORK.match(variable) and value is not False:
+                values = value if isinstance(value, list) else [int(value) if value is True else value]
+                found[variable] = ("," if name == "find-links" else " ").join(map(str, values))
+    return found
 
 
 def places(text):
@@ -199,7 +226,8 @@ def remove_unused():
 
 
 def step(what, command, environment, shown=False):
-    """Run one step of the set-up, with its progress if `shown`; on failure stop with its last lines and the cure."""
+    """Name and run one step of the set-up, with its progress if `shown`; on failure stop with its last lines."""
+    say("  " + what)
     terminal = shown and sys.stderr.isatty()
     with subprocess.Popen(
         command,

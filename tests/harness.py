@@ -1,9 +1,9 @@
-"""A judge of the delivery guarantees that uses none of the lab's own judges: no reader, no delivery code, no faults.
+"""A judge of the delivery guarantees that uses none of the lab's own judges: no reader, no delivery code, no injector.
 
 Players send requests through http.client and note each answer; broker and game are killed, paused and restarted at
-random moments; kafka-python's stock consumer reads the topic; the rules are written down here a second time. What must
-hold: every answer of 200 is in the topic, once after de-duplication, in its player's order, and a game that starts on
-the topic holds what a fold of the topic gives.
+random moments, the game's clock is set, its disk is full, its power is cut; kafka-python's stock consumer reads the
+topic; the rules are written down here a second time. What must hold: every answer of 200 is in the topic, once after
+de-duplication, in its player's order, and a game that starts on the topic holds what a fold of the topic gives.
 """
 
 import http.client
@@ -26,6 +26,7 @@ from waiting import eventually
 
 from streaming_lab.client import topics
 from streaming_lab.cluster import Cluster
+from streaming_lab.faults.machine import Machine
 from streaming_lab.paths import SOURCE
 
 PARTITIONS = 3
@@ -43,7 +44,12 @@ FAULTS: dict[str, tuple[str, str]] = {
     "game paused": ("game STOP", "game CONT"),
     "both killed": ("both KILL", "both start"),
     "disk full": ("disk fill", "disk free"),
+    "clock set back": ("clock -300", "clock 0"),
+    "clock set ahead": ("clock 300", "clock 0"),
+    "broker away while the clock is set back": ("broker kill clock -300", "broker restart"),
+    "power cut": ("power cut", "game start"),
 }
+ON_A_MACHINE = ("clock", "power")
 
 
 @dataclass(frozen=True)
@@ -107,14 +113,17 @@ class Player(threading.Thread):
 class Game:
     """`python -m streaming_lab.game` on one topic: started, signalled, and started again at the same port."""
 
-    def __init__(self, servers: str, topic: str, way: str, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, servers: str, topic: str, way: str, folder: Path, disk: Path | None = None, machines: Path | None = None
+    ) -> None:
         self.way, self.folder = way, folder
         self.address = ("127.0.0.1", 0)
-        self._environment = environment
+        outbox = (disk or folder) / f"{topic}.sqlite"
+        self.machine = Machine(machines, outbox, folder / topic) if machines else None
         self._command = [sys.executable, "-m", "streaming_lab.game", "--exit-with-parent", "--bootstrap", servers]
         self._command += ["--topic", topic, "--way", way, "--drain", "20"]
         if way == "outbox":
-            self._command += ["--outbox", str(folder / "outbox.sqlite")]
+            self._command += ["--outbox", str(outbox)]
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, seconds: float = PATIENCE) -> None:
@@ -126,7 +135,7 @@ class Game:
                 self.process = subprocess.Popen(
                     [*self._command, *port],
                     cwd=SOURCE,
-                    env=self._environment,
+                    env=self.machine.environment if self.machine else None,
                     text=True,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -177,16 +186,26 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
 
 
-def play(seed: int, way: str, kafka: Cluster, folder: Path, *, disk: Path | None = None) -> Verdict:
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """The figures of many schedules in a line."""
+    kinds = Counter(fault.partition(" at ")[0] for one in verdicts for fault in one.faults)
+    total = {name: sum(getattr(one, name) for one in verdicts) for name in ("answers", "lost", "duplicates")}
+    return f"{len(verdicts)} schedules, {kinds.total()} faults {dict(kinds)}, {total}\n"
+
+
+def play(
+    seed: int, way: str, kafka: Cluster, folder: Path, *, disk: Path | None = None, machines: Path | None = None
+) -> Verdict:
     """One seeded schedule on a topic of its own: the players play, the faults happen, the judge reads."""
     dice = random.Random(f"{seed} {way}")
     possible = [name for name in FAULTS if name != "disk full" or disk is not None]
+    possible = [name for name in possible if machines or not any(word in name for word in ON_A_MACHINE)]
     moments = [dice.uniform(0.2, BUSY) for _ in range(dice.randint(3, 7))]
     plan = [(at, dice.choice(possible), dice.uniform(0.2, 1.5)) for at in sorted(moments)]
     verdict = Verdict(seed, [f"{name} at {at:.2f} s for {long:.2f} s" for at, name, long in plan])
     topic = f"harness-{seed}-{way}-{os.getpid()}"
     topics.create_topic(kafka.connection, topic, partitions=PARTITIONS)
-    game = Game(",".join(kafka.connection["bootstrap_servers"]), topic, way, disk or folder, dict(os.environ))
+    game = Game(",".join(kafka.connection["bootstrap_servers"]), topic, way, folder, disk, machines)
     game.start()
     over = threading.Event()
     players = [Player(f"p{i}", lambda: game.address, random.Random(f"{seed} {i}"), over) for i in range(PLAYERS)]
@@ -197,9 +216,9 @@ def play(seed: int, way: str, kafka: Cluster, folder: Path, *, disk: Path | None
         for at, name, long in plan:
             time.sleep(max(0.0, began + at - time.monotonic()))
             strike, cure = FAULTS[name]
-            inflict(strike, kafka, game, disk)
+            inflict(strike, kafka, game, disk, dice)
             time.sleep(long)
-            inflict(cure, kafka, game, disk)
+            inflict(cure, kafka, game, disk, dice)
         time.sleep(max(0.0, began + BUSY - time.monotonic()))
         over.set()
         for player in players:
@@ -216,13 +235,23 @@ def play(seed: int, way: str, kafka: Cluster, folder: Path, *, disk: Path | None
     finally:
         over.set()
         game.signal("KILL")
+        for path in (disk or folder).glob(f"{topic}.sqlite*"):
+            path.unlink()
         topics.delete_topics(kafka.connection, [topic])
     return verdict
 
 
-def inflict(what: str, kafka: Cluster, game: Game, disk: Path | None) -> None:
-    """Do one thing to the broker, the game, both, or the disk that the outbox is on."""
-    whom, _, act = what.partition(" ")
+def inflict(what: str, kafka: Cluster, game: Game, disk: Path | None, dice: random.Random) -> None:
+    """Do one thing to the broker, the game, both, or the machine and disk that the game is on; some do a second one."""
+    whom, act, *more = what.split(" ")
+    if more:
+        inflict(f"{whom} {act}", kafka, game, disk, dice)
+        whom, act = more
+    if whom == "clock" and game.machine is not None:
+        game.machine.set_clock(float(act))
+    if whom == "power" and game.machine is not None:
+        game.signal("KILL")
+        game.machine.lose_power(dice)
     if whom == "disk" and disk is not None:
         filling = disk / "filling"
         if act == "fill":

@@ -18,9 +18,10 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from streaming_lab.client.connection import Connection, librdkafka_settings
 from streaming_lab.cluster.embedded import jars
-from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, free_ports, wait_all
+from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, wait_all
 from streaming_lab.cluster.embedded.brokers import Watchdog
 from streaming_lab.cluster.embedded.jvm import FormatCache, Jvm, StartCache, new_cluster_id
+from streaming_lab.ports import free_ports
 
 USER, PASSWORD, KEY_PASSWORD = "ada", "open-sesame-1815", "a-key-in-a-key"
 

@@ -18,7 +18,7 @@ from streaming_lab.reader.decode import native
 
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT / "scripts"))
-from benchmarks import bombs, figures, memory, request  # noqa: E402 - the scripts' own folder is no package of the project
+from benchmarks import bombs, figures, memory, report, request  # noqa: E402 - the scripts' own folder is no package of the project
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -63,7 +63,7 @@ def test_an_outage_stays_within_the_memory_that_was_stated(tmp_path: Path) -> No
     assert {name: one["result"] for name, one in result["reads"].items()} == reads
     fits = (4 << 20) // (OVERHEAD + memory.SIZE)
     answers = {way: (one["accepted"], one["unknown"], one["refused"]) for way, one in found.items()}
-    accepted, unknown, refused = answers.pop("outbox")  # unknown: a disk that took longer than the patience of a request
+    accepted, unknown, refused = answers.pop("outbox")  # unknown: a disk that took longer than a request's patience
     assert (accepted + unknown, refused) == (10_000, 0)
     assert answers == {
         "fire-and-forget": (fits, 0, 10_000 - fits),
@@ -168,3 +168,24 @@ def test_wrong_arguments(arguments: tuple[str, ...], message: str) -> None:
     ran = bench(*arguments)
     assert ran.returncode == 2
     assert message in ran.stderr
+
+
+def test_the_phases_of_a_report_add_up() -> None:
+    """Lines of progress and the record give each phase; what lies between a chapter's cells is its kernel's."""
+    lines = [
+        (1.0, "  the cluster: embedded                         0.9 s  running\n"),
+        (2.5, "  the cluster: embedded                         1.5 s\n"),
+        (9.0, "  the page                                      0.5 s\n"),
+    ]
+    cells = [{"seconds": seconds} for seconds in (0.2, 1.0, 2.0)]
+    found = dict(report.phases(lines, {"chapters": [{"number": 3, "seconds": 5.0, "cells": cells}]}, 9.2))
+    assert {phase: round(seconds, 3) for phase, seconds in found.items()} == {
+        "set-up": 1.0,
+        "cluster": 1.5,
+        "3 kernel": 1.8,
+        "3 imports": 0.2,
+        "3 work": 3.0,
+        "page": 0.5,
+        "end": 0.2,
+        "all": 9.2,
+    }

@@ -13,6 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from streaming_lab.report.jupyterlab import KERNEL
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -366,6 +368,43 @@ def test_the_set_up_has_its_own_settings(
 
 
 @pytest.mark.slow
+def test_of_a_persons_uv_toml_only_the_way_to_an_index_stays(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A target or a date there would change what is installed; a mirror there is the way out."""
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    (tmp_path / "uv").mkdir()
+    (tmp_path / "uv" / "uv.toml").write_text(
+        'exclude-newer = "2020-01-01"\nnative-tls = true\nallow-insecure-host = ["a:1", "b"]\n'
+        '[[index]]\nurl = "https://a/simple"\ndefault = true\n[[index]]\nurl = "https://b/simple"\n'
+        '[pip]\ntarget = "/t"\nfind-links = ["/w", "/x"]\n'
+    )
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(bootstrap.set_up, "pip_settings", dict)
+    found = bootstrap.set_up.uv_environment()
+    assert {name: value for name, value in found.items() if name.startswith("UV_") and name != "UV_CACHE_DIR"} == {
+        "UV_NO_CONFIG": "1",
+        "UV_DEFAULT_INDEX": "https://a/simple",
+        "UV_INDEX": "https://b/simple",
+        "UV_NATIVE_TLS": "1",
+        "UV_INSECURE_HOST": "a:1 b",
+        "UV_FIND_LINKS": "/w,/x",
+    }
+
+
+def test_the_environments_kernel_is_that_of_jupyterlab(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Bare papermill runs it: nothing in the folder where it is typed hides a library."""
+    path = tmp_path / "share" / "jupyter" / "kernels" / "python3" / "kernel.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"argv": ["python", "-m", "ipykernel_launcher"], "language": "python"}')
+    monkeypatch.setattr(bootstrap, "VENV", str(tmp_path))
+    bootstrap.isolate_kernel()
+    assert json.loads(path.read_text()) == {"argv": ["python", *KERNEL["argv"][1:]], "language": "python"}
+
+
 def test_pip_puts_uv_where_the_set_up_wants_it(
     bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -417,11 +456,11 @@ def test_a_read_only_checkout_without_an_environment_is_one_error(
 def test_a_log_says_how_much_of_how_much(
     bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """uv's announcements become a line every few seconds."""
+    """The step's name at once, then uv's announcements as a line every few seconds."""
     monkeypatch.setattr(bootstrap.set_up, "REPORT_INTERVAL", 0.2)
     says = "echo ' Downloading a (10.0MiB)'; echo 'Downloading b (512.0KiB)'; echo ' Downloaded a'; sleep 1; echo end"
     bootstrap.set_up.step("download", ["/bin/sh", "-c", says], dict(os.environ), shown=True)
-    assert re.match(r"(  \d s: asking .*\n)*  \d s: 10 of 10 MB have arrived\.\n", capsys.readouterr().err)
+    assert re.match(r"  download\n(  \d s: asking .*\n)*  \d s: 10 of 10 MB have arrived\.\n", capsys.readouterr().err)
 
 
 def test_files_that_no_run_reads_go(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

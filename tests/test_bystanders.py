@@ -25,11 +25,12 @@ from waiting import eventually
 from streaming_lab import clean, processes
 from streaming_lab.cluster import ClusterError, attach, cli, running
 from streaming_lab.cluster.embedded import rpc, state
-from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, free_ports
+from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess
 from streaming_lab.cluster.embedded.jvm import Jvm
 from streaming_lab.cluster.embedded.start_stop import forget_cluster, stop_cluster
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT, folder_error
+from streaming_lab.ports import free_ports
 from streaming_lab.processes import Place, find_place, identify_process, is_alive, locate
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")

@@ -14,6 +14,7 @@ from streaming_lab.analysis.ledger import Ledger, close_ledger
 from streaming_lab.analysis.sankey import ledger_sankey
 from streaming_lab.analysis.theme import CSS, EVENT_COLOURS, TOKENS, page_svg
 from streaming_lab.game.rules import Player, World
+from streaming_lab.report import kernel_main
 
 START = pd.Timestamp("2019-03-16T05:08:40.000Z")
 
@@ -264,3 +265,11 @@ def test_a_ledger_of_one_request_is_no_plural() -> None:
     html = ledger_sankey(account(1))
     assert "1 request, 1 accepted, – acknowledged, 1 offset, 1 row." in html
     assert ">requests</text>" not in html
+
+
+def test_a_kernel_draws_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chapter that draws, whatever module of the lab it draws by, does not wait for its first chart."""
+    drawn = list[str]()
+    monkeypatch.setattr(charts, "rendered", lambda spec: drawn.append(spec["mark"]))
+    kernel_main.preload(["streaming_lab.analysis.deliveries", "no.such.module"])
+    assert drawn == ["point"]

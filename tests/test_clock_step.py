@@ -1,12 +1,10 @@
 """The wall clock is set back while the broker is away: librdkafka sleeps through the step, delivery goes on."""
 
 import json
-import os
-import shutil
-import struct
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from select import select
 from typing import Any
@@ -15,9 +13,9 @@ import pytest
 
 from streaming_lab.client import topics
 from streaming_lab.client.connection import addresses
+from streaming_lab.faults.machine import Machine, compiled_library
 from streaming_lab.reader import read_text
 
-SOURCE = Path(__file__).with_name("clock.c")
 STEP = -3600.0  # seconds
 ANSWER_TIMEOUT = 60.0  # seconds for an answer of the process
 
@@ -50,32 +48,23 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shim() -> Iterator[Path]:
     """The library that shifts the clock, compiled."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if sys.platform != "linux" or compiler is None:
-        pytest.skip("a shifted clock needs Linux and a C compiler")
-    library = tmp_path_factory.mktemp("clock") / "clock.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SOURCE, "-ldl", "-lpthread", "-lm"], check=True)
-    return library
+    with compiled_library() as library:
+        if library is None:
+            pytest.skip("a shifted clock needs Linux and a C compiler")
+        yield library
 
 
 class Shifted:
     """A process with an event log and a wall clock of its own."""
 
     def __init__(self, shim: Path, folder: Path, *arguments: str) -> None:
-        self.offset = folder / "offset"
-        self.set_clock(0.0)
-        environment = os.environ | {"LD_PRELOAD": str(shim), "CLOCK_OFFSET": str(self.offset)}
+        self.machine = Machine(shim, folder / "nothing", folder / "machine")
         command = [sys.executable, "-c", PROGRAM, *arguments]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.machine.environment, text=True
         )
-
-    def set_clock(self, seconds: float) -> None:
-        """Move the process's wall clock to this many seconds beside the real one."""
-        with self.offset.open("r+b" if self.offset.exists() else "wb") as file:
-            file.write(struct.pack("d", seconds))
 
     def tell(self, word: str, argument: object) -> Any:
         """One command, one answer."""
@@ -100,7 +89,7 @@ def test_delivery_goes_on_after_a_step_back_of_the_clock(breakable: Any, shim: P
         accepted = "Undecided" if way == "confirmed" else "ok"
         assert [game.tell("append", f"e{number}") for number in (2, 3)] == [accepted] * 2
         before = game.tell("time", "-")
-        game.set_clock(STEP)
+        game.machine.set_clock(STEP)
         assert game.tell("time", "-") < before + STEP / 2
         breakable.restart()
         assert game.tell("timeout", 20.0)
@@ -119,7 +108,7 @@ def test_a_log_closes_after_a_step_back_of_the_clock(kafka: Any, shim: Path, tmp
     game = Shifted(shim, tmp_path, "confirmed", addresses(kafka), topic, "-")
     try:
         assert game.tell("append", "e1") == "ok"
-        game.set_clock(STEP)
+        game.machine.set_clock(STEP)
         assert game.tell("close", 5) == [0, 1, 0]
         game.process.communicate(timeout=30)
     finally:

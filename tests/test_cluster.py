@@ -22,7 +22,7 @@ from streaming_lab.client import preflight, topics
 from streaming_lab.client.errors import BrokerUnavailable
 from streaming_lab.cluster import ClusterError, Description, attach, cli
 from streaming_lab.cluster.embedded import jars, state
-from streaming_lab.cluster.embedded.broker import BrokerPorts, free_ports, server_properties
+from streaming_lab.cluster.embedded.broker import BrokerPorts, server_properties
 from streaming_lab.cluster.embedded.jvm import (
     META_FILE,
     SNAPSHOT,
@@ -35,7 +35,7 @@ from streaming_lab.cluster.embedded.jvm import (
 from streaming_lab.cluster.embedded.start_stop import one_at_a_time, stop_cluster
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
-from streaming_lab.ports import PortTaken
+from streaming_lab.ports import PortTaken, free_ports
 
 
 @pytest.fixture
@@ -63,6 +63,7 @@ def test_a_changed_jar_is_noticed_and_fetched_again(tmp_path: Path, monkeypatch:
     folder, fetched = tmp_path / "jars", list[str]()
     monkeypatch.setattr(jars, "_fetch", lambda missing, folder: fetched.extend(jar.file_name for jar in missing))
     assert len(jars.class_path(folder)) == 45
+    assert round(jars.megabytes(folder)) == jars.MEGABYTES
     bad = folder / "slf4j-api-1.7.36.jar"
     bad.unlink()
     bad.write_bytes(b"something else")

@@ -61,6 +61,10 @@ def test_only_promises_are_not_measured() -> None:
     assert lost in html
     n = deliveries.count_formatter(COUNTS)
     assert (f"{n('confirmed', 'lost')}", f"{n('forget', 'lost')}") == ("0", '<span class="measured">4</span>')
+    assert (n("confirmed", "lost", "event"), f"{n('forget', 'lost', 'event')}") == (
+        "0 events",
+        '<span class="measured">4 events</span>',
+    )
 
 
 def test_a_fault_in_which_a_way_took_no_part_is_empty() -> None:

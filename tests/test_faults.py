@@ -24,7 +24,7 @@ from streaming_lab.delivery.ways import DELIVERING
 from streaming_lab.errors import LabError
 from streaming_lab.faults import plan
 from streaming_lab.faults.experiment import Experiment, run_experiment
-from streaming_lab.faults.game_process import GameFailed, GameProcess
+from streaming_lab.faults.game_process import GameFailed, GameProcess, GameTemplate
 from streaming_lab.faults.load import Crowds, Load
 from streaming_lab.faults.plan import Fault, Step, Variant
 from streaming_lab.faults.results import assert_kept, broken_promises, counts, lost_events, timeline
@@ -47,10 +47,10 @@ def topic(kafka: Connection) -> str:
     return name
 
 
-def children() -> list[str]:
-    """Command lines of games that this process has started and that have not ended."""
-    found = [process.cmdline() for process in psutil.Process().children(recursive=True) if process.is_running()]
-    return [" ".join(command) for command in found if "streaming_lab.game" in command]
+def children() -> list[int]:
+    """The games, and their template, that this process has started and that have not ended."""
+    found = [(one.pid, one.cmdline()) for one in psutil.Process().children(recursive=True) if one.is_running()]
+    return [pid for pid, command in found if "streaming_lab.game.template" in command]
 
 
 def ended(pid: int, within: float = 30.0) -> bool:
@@ -185,17 +185,18 @@ def await_game(pid: int, within: float = 60.0) -> int:
     """The pid of the game that this process has started."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
-        for child in psutil.Process(pid).children():
-            if "streaming_lab.game" in child.cmdline():
-                return child.pid
+        for child in psutil.Process(pid).children():  # the supervisor of its cluster, and the template of its games
+            games = child.children() if "streaming_lab.game.template" in child.cmdline() else []
+            if games:
+                return games[0].pid
         time.sleep(0.05)
     raise AssertionError("no game was started")
 
 
 def test_a_game_comes_back_at_its_address(kafka: Connection, topic: str, tmp_path: Path) -> None:
     """Killed and launched again: the same url, and an exit report only of the end that was asked for."""
-    game = GameProcess(kafka, topic, "confirmed", tmp_path)
-    try:
+    with GameTemplate() as template:
+        game = GameProcess(template, kafka, topic, "confirmed", tmp_path)
         game.launch(5.0)
         game.await_ready()
         url = game.url
@@ -205,17 +206,30 @@ def test_a_game_comes_back_at_its_address(kafka: Connection, topic: str, tmp_pat
         game.begin_stop()
         game.await_end()
         assert (game.url, game.running, [(end.code, end.left) for end in game.exit_reports]) == (url, False, [(0, 0)])
-    finally:
-        game.kill()
 
 
 def test_a_game_that_cannot_start_says_why(kafka: Connection, topic: str, tmp_path: Path) -> None:
     """After the deadline the error has what the game said."""
-    game = GameProcess(kafka, topic[:-1], "confirmed", tmp_path)
-    game.launch(1.0)
-    with pytest.raises(GameFailed, match=r"(?s)not ready after 5 s: .*does not exist"):
-        game.await_ready(timeout=5.0)
-    assert not game.running
+    with GameTemplate() as template:
+        game = GameProcess(template, kafka, topic[:-1], "confirmed", tmp_path)
+        game.launch(1.0)
+        with pytest.raises(GameFailed, match=r"(?s)not ready after 5 s: .*does not exist"):
+            game.await_ready(timeout=5.0)
+        assert not game.running
+
+
+def test_a_template_leaves_no_game(kafka: Connection, topic: str, tmp_path: Path) -> None:
+    """The games end with their template, also a paused one; whoever asks afterwards gets one clear error."""
+    with GameTemplate() as template:
+        game = GameProcess(template, kafka, topic, "confirmed", tmp_path)
+        game.launch(5.0)
+        game.await_ready()
+        game.pause()
+        started = children()
+    assert len(started) == 2
+    assert all(map(ended, started))
+    with pytest.raises(GameFailed, match="template"):
+        game.resume()
 
 
 def test_an_action_that_does_not_exist_is_refused() -> None:

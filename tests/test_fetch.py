@@ -5,7 +5,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -21,6 +21,9 @@ from streaming_lab.client.connection import Connection
 from streaming_lab.client.errors import OffsetOutOfRange, ReadTimeout, UnknownTopic
 from streaming_lab.client.metadata import parse_addresses
 from streaming_lab.cluster import Cluster, attach
+from streaming_lab.delivery.outcome import DeliveryFuture
+from streaming_lab.delivery.ways import open_log
+from streaming_lab.errors import LabError
 from streaming_lab.reader import read_topic
 from streaming_lab.reader.decode.batches import CorruptBatch
 from streaming_lab.reader.fetch.fetcher import FetchedChunks, Fetcher
@@ -388,3 +391,35 @@ def seen(cluster: Cluster, broker: int, topic: str) -> tuple[int, set[int]]:
         answer = link.request(MetadataRequest(version=1, topics=[asked]), MetadataResponse)
     partition = answer.topics[0].partitions[0]
     return partition.leader_id, set(partition.isr_nodes)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")  # kafka-python's, to the paused broker
+def test_what_only_the_leader_has_is_no_answer_yet(trio: Cluster) -> None:
+    """No consumer sees an event whose follower is paused: a read-back waits, and does not say that it is lost.
+
+    An event that was sent again then would be in the topic twice when the follower goes on.
+    """
+    topic = new_topic(trio.connection, replication="2", min_insync_replicas="2")
+    first, behind = topics.describe_topic(trio.connection, topic).partitions[0].replicas
+    near = only(trio, first)
+    sent = DeliveryFuture("late", (0,))
+    with open_log("confirmed", near, topic) as log:
+        log.connect()
+        trio.pause(broker=behind)
+        try:
+            with producer(near, acks=1) as writer:
+                writer.produce(topic, b'{"event_id": "late"}')
+                assert writer.flush(20) == 0
+            assert eventually(lambda: asked(topics.log_end_offsets, near, topic) == {0: 1})
+            assert eventually(lambda: asked(topics.end_offsets, near, topic) == {0: 0})
+            found = [log._read_back([sent]) for _ in range(4)]  # type: ignore[attr-defined]
+            assert found == [None] * 4
+        finally:
+            trio.resume(broker=behind)
+        assert eventually(lambda: log._read_back([sent]) == {"late"}, 40)  # type: ignore[attr-defined]
+
+
+def asked(question: Callable[..., Any], *about: Any) -> Any:
+    """The answer, or None: kafka-python may ask the broker that is paused."""
+    with suppress(LabError):
+        return question(*about, 2.0)

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Game, Verdict, play
+from harness import Game, Verdict, play, summary
 from topics_of import new_topic
 
 from streaming_lab.cluster import Cluster
+from streaming_lab.faults.machine import compiled_library
 
 SOME = 2  # schedules of each safe way in every full run; `long` plays as many as there is time for
 
@@ -31,14 +32,22 @@ def small_disk(tmp_path: Path) -> Iterator[Path | None]:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+@pytest.fixture(scope="session")
+def machines() -> Iterator[Path | None]:
+    """The library that gives a game a clock and power of its own, where one can be made."""
+    with compiled_library() as library:
+        yield library
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, SOME + 1))
 @pytest.mark.parametrize("way", ["confirmed", "outbox"])
 def test_nothing_promised_is_lost(
-    breakable: Cluster, small_disk: Path | None, tmp_path: Path, way: str, seed: int
+    breakable: Cluster, small_disk: Path | None, machines: Path | None, tmp_path: Path, way: str, seed: int
 ) -> None:
     """Every 200 is in the topic, once, in its player's order; a restarted game is the fold of the topic."""
-    verdict = play(seed, way, breakable, tmp_path, disk=small_disk if way == "outbox" else None)
+    disk = small_disk if way == "outbox" else None
+    verdict = play(seed, way, breakable, tmp_path, disk=disk, machines=machines)
     assert (verdict.problems, verdict.lost) == ([], 0), verdict.faults
     assert verdict.answers > 10, verdict.faults
 
@@ -55,14 +64,18 @@ def test_the_judge_sees_a_loss(breakable: Cluster, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_many_schedules(breakable: Cluster, small_disk: Path | None, tmp_path: Path, minutes: float) -> None:
+def test_many_schedules(
+    breakable: Cluster, small_disk: Path | None, machines: Path | None, tmp_path: Path, minutes: float
+) -> None:
     """As many new seeds as there is time for, confirmed and outbox in turn; the figures are printed."""
     began, seed, verdicts = time.monotonic(), int(time.time()), list[Verdict]()
     while time.monotonic() - began < 60 * minutes:
         for way in ("confirmed", "outbox"):
             seed += 1
-            verdicts.append(play(seed, way, breakable, tmp_path, disk=small_disk if way == "outbox" else None))
+            disk = small_disk if way == "outbox" else None
+            verdicts.append(play(seed, way, breakable, tmp_path, disk=disk, machines=machines))
             sys.stdout.write(f"seed {seed}, {way}: {verdicts[-1].answers} of 200, {verdicts[-1].problems or 'kept'}\n")
+    sys.stdout.write(summary(verdicts))
     assert [(one.seed, one.problems, one.faults) for one in verdicts if one.problems] == []
 
 
@@ -70,7 +83,7 @@ def test_many_schedules(breakable: Cluster, small_disk: Path | None, tmp_path: P
 def test_a_paused_game_that_is_asked_to_end_ends_when_it_goes_on(breakable: Cluster, tmp_path: Path) -> None:
     """SIGTERM may reach any thread of a process that was stopped; the main thread hears of it all the same."""
     topic = new_topic(breakable.connection)
-    game = Game(",".join(breakable.connection["bootstrap_servers"]), topic, "confirmed", tmp_path, dict(os.environ))
+    game = Game(",".join(breakable.connection["bootstrap_servers"]), topic, "confirmed", tmp_path)
     for _ in range(5):
         game.start()
         assert game.process is not None

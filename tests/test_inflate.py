@@ -1,12 +1,17 @@
 """Decompression within bounds: a batch that inflates too far, and answers that are decoded in pieces."""
 
 import os
+import struct
+import zlib
+from types import SimpleNamespace
 from typing import Any
 
 import cramjam
 import pyarrow as pa
 import pytest
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, TopicPartition
+from kafka.record.legacy_records import LegacyRecordBatchBuilder
+from kafka.record.memory_records import MemoryRecords
 from peers import needs_native
 from recordbatches import CODECS, PLAN, batch, chunk, transactional, with_
 from topics_of import new_topic, producer, write
@@ -18,6 +23,7 @@ from streaming_lab.reader import read_batches, read_text, read_topic
 from streaming_lab.reader.decode import native, python
 from streaming_lab.reader.decode.batches import BatchTooLarge, CorruptBatch
 from streaming_lab.reader.decode.codecs import Bounds, InflatesTooFar, inflate
+from streaming_lab.reader.fetch import consumer
 
 NAMES = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
 MB = 1 << 20
@@ -155,10 +161,47 @@ def test_batches_and_text_of_a_topic_with_a_bomb(kafka: Connection, bombed: str,
         read_text(kafka, bombed, batch_limit=32 * MB)
 
 
+@pytest.mark.parametrize("magic", [0, 1])
+@pytest.mark.parametrize("codec", [1, 2, 3])
+def test_old_formats_are_bounded_too(magic: int, codec: int) -> None:
+    """A message of format v0 or v1 that inflates too far: an error with its offset, or a reject and the next record."""
+
+    def message(offset: int, count: int, kind: int) -> bytes:
+        builder = LegacyRecordBatchBuilder(magic, 0, 1 << 30)
+        for number in range(count):
+            builder.append(number, timestamp=None if magic == 0 else 7, key=None, value=b"a" * MB)
+        inner = bytes(builder.build())
+        if kind == 0:
+            return struct.pack(">q", offset) + inner[8:]
+        squeezed = {1: cramjam.gzip, 2: cramjam.snappy, 3: cramjam.lz4}[kind]
+        packed = bytes(squeezed.compress_raw(inner) if kind == 2 else squeezed.compress(inner))
+        outer = LegacyRecordBatchBuilder(magic, 0, 1 << 30)
+        outer.append(offset, timestamp=None if magic == 0 else 7, key=None, value=packed)
+        made = bytearray(outer.build())
+        struct.pack_into(">q", made, 0, offset)
+        made[17] = kind
+        struct.pack_into(">I", made, 12, zlib.crc32(made[16:]))
+        return bytes(made)
+
+    def rows(**bounds: Any) -> tuple[list[int], list[int], int]:
+        source = SimpleNamespace(inflation=Bounds(**bounds), rejects=[])
+        answer = consumer._BoundedRecords(source, 0, place, MemoryRecords(found))  # type: ignore[arg-type]
+        offsets = [record.offset for record in answer.record_iterator]
+        return offsets, [one.offset for one in source.rejects], answer.next_fetch_offset
+
+    place, found = TopicPartition("old", 0), message(3, 4, codec)
+    with pytest.raises(BatchTooLarge, match=r"partition 0, batch at offset 3: .* inflate to more than 1 MB"):
+        rows(batch=MB)
+    assert rows(batch=MB, skip=True) == ([], [3], 4)
+    found += message(4, 1, 0)
+    assert rows(batch=MB, skip=True) == ([4], [3], 5)
+    assert rows(batch=8 * MB) == ([0, 1, 2, 3, 4], [], 5)
+
+
 def test_kafka_python_still_has_the_place_of_the_bound() -> None:
     """The consumer is bounded at a class that kafka-python looks up on its fetcher."""
-    consumer = KafkaConsumer.__init__.__globals__["Fetcher"]
-    assert isinstance(consumer.PartitionRecords, type)
+    fetcher = KafkaConsumer.__init__.__globals__["Fetcher"]
+    assert isinstance(fetcher.PartitionRecords, type)
 
 
 @pytest.mark.parametrize(("name", "value"), [("oversized", "drop"), ("batch_limit", 0)])

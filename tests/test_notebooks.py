@@ -14,6 +14,7 @@ import nbformat
 import pytest
 
 from streaming_lab.analysis.measured import comparable
+from streaming_lab.report.chapter import Chapter
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -108,6 +109,18 @@ def test_nothing_is_installed_or_asked(notebook: Path) -> None:
     assert not re.search(r"^\s*[!%]|\binput\(", source, re.MULTILINE)
 
 
+@pytest.mark.parametrize("number", ["01", "02"])
+def test_imports_nothing_that_it_does_not_use(number: str) -> None:
+    """A chapter without a frame does not wait for pandas: half of its kernel's start."""
+    (path,) = (one for one in NOTEBOOKS if one.stem.startswith(number))
+    program = "import importlib, sys\nfor name in sys.argv[1:]:\n try: importlib.import_module(name)\n"
+    program += " except ImportError: pass\nprint('pandas' in sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *Chapter(path).imports], capture_output=True, text=True, cwd=PROJECT, check=True
+    )
+    assert ran.stdout == "False\n"
+
+
 def papermill(path: Path, out: Path, *parameters: str) -> dict[str, Any]:
     """Run a chapter with papermill's own command line, outside the report; returns the executed notebook."""
     environment = {name: value for name, value in os.environ.items() if name != "LAB_BUILD"}
@@ -130,6 +143,20 @@ def test_runs_alone(number: str, tmp_path: Path) -> None:
         o for c in executed["cells"] if c["cell_type"] == "code" for o in c["outputs"] if o["output_type"] == "error"
     ]
     assert errors == []
+
+
+@pytest.mark.slow
+def test_the_readmes_papermill_line_runs(tmp_path: Path) -> None:
+    """As typed in the environment, also where files of one's own have the names of libraries."""
+    (line,) = re.findall(r"`(papermill [^`]*)`", (PROJECT / "README.md").read_text(encoding="utf8"))
+    (tmp_path / "notebooks").symlink_to(PROJECT / "notebooks")
+    for name in ("kafka", "select", "requests"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('this file hides a library')")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(line.split(), cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    executed = json.loads((tmp_path / "out.ipynb").read_text(encoding="utf8"))
+    assert "**500 requests**" in json.dumps(executed["cells"])
 
 
 @pytest.mark.slow

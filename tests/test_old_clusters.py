@@ -11,7 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from waiting import eventually
 
 from streaming_lab.cluster import ClusterError, attach, cli, running
 from streaming_lab.cluster.embedded import start_stop, state
@@ -32,8 +34,11 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def stranger(file: Path, program: str = SUPERVISOR) -> Iterator[subprocess.Popen[bytes]]:
     """A process of another version, and its state file: other names, other fields, this test's process as a user."""
     file.touch()
-    with subprocess.Popen([sys.executable, "-c", program, file], start_new_session=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, file, "app.cluster.keeper"], start_new_session=True
+    ) as process:
         try:
+            assert eventually(psutil.Process(process.pid).cmdline)  # empty for a moment after exec
             known, ours = (_as_once(pid) for pid in (process.pid, os.getpid()))
             found = {"supervisor": known, "brokers": [{"id": 1, "process": None}], "users": [{"process": ours}]}
             file.write_text(json.dumps(found))

@@ -150,6 +150,33 @@ def test_a_second_game_on_one_file_is_refused_by_name(path: Path) -> None:
         third.close(timeout=0)
 
 
+HOLDER = """
+import sys, time
+from pathlib import Path
+from streaming_lab.delivery.outbox_store import OutboxStore
+store = OutboxStore(Path(sys.argv[1]), "events", 1 << 20)
+print("open", flush=True)
+time.sleep(60)
+"""
+
+
+def test_without_its_lock_an_outbox_is_still_one_games(path: Path) -> None:
+    """Somebody removed the .lock of a game that runs: a second one is refused; when the first is dead, it may."""
+    with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdout=subprocess.PIPE) as first:
+        try:
+            assert first.stdout is not None
+            assert first.stdout.readline() == b"open\n"
+            path.with_name(path.name + ".lock").unlink()
+            taken = rf"in use by another game \(process {first.pid}\)"
+            with Outbox(NOBODY, "events", path=path) as second, pytest.raises(LabError, match=taken):
+                second.connect()
+        finally:
+            first.kill()
+    with Outbox(NOBODY, "events", path=path) as third:
+        third.connect()
+        third.close(timeout=0)
+
+
 def test_rows_of_another_topic_are_not_sent_to_this_one(path: Path) -> None:
     """A file that holds events for one topic is not taken for another."""
     with Outbox(NOBODY, "one", path=path) as log:
@@ -247,8 +274,8 @@ def test_a_long_outage_of_large_events_costs_disk_not_memory(
             log.append("p", b"x" * (20 << 10), f"e{number}")
         relay = log._relay
         assert relay is not None
-        assert eventually(lambda: relay._producer and relay._producer.waiting == 2)
-        assert not eventually(lambda: relay._producer and relay._producer.waiting != 2, 0.3)
+        assert eventually(lambda: len(relay._in_flight) == 2)
+        assert not eventually(lambda: len(relay._in_flight) != 2, 0.3)
         log.close(timeout=0)
     monkeypatch.undo()
     with Outbox(kafka, topic, path=path, memory=8 << 10) as log:

@@ -270,7 +270,7 @@ def test_paper_has_every_word_and_no_figure_in_two_parts(
         assert [title in sheet for sheet in sheets] == [title in sheet and reading in sheet for sheet in sheets]
 
 
-def outcomes() -> Any:
+def outcomes(title: str = "Outcomes") -> Any:
     """Return a table as wide as chapter 04's: a way and twelve numbers, of which one matters."""
     heads = (
         "lost after a 200",
@@ -285,7 +285,7 @@ def outcomes() -> Any:
     columns = (TableColumn("way"), *(number(head, alarm=head.startswith("lost")) for head in heads))
     ways = ("fire-and-forget", "buffered", "confirmed", "confirmed, asked again", "outbox", "outbox, full disk")
     rows = tuple((way, *(1000 * line + 100 + column for column in range(12))) for line, way in enumerate(ways, 1))
-    table = Table("Outcomes", columns, rows, "in events")
+    table = Table(title, columns, rows, "in events")
     return shown({"text/html": table._repr_html_(), "text/plain": "t"})
 
 
@@ -319,7 +319,7 @@ def test_a_heading_stands_on_the_sheet_of_its_code_and_the_last_sheet_is_none_of
         for part in range(9):
             before = "Line.  \n" * (filler + part)
             cells += [prose(f"{before}\n\n## Part {part}\n\nText of part {part}:")]
-            cells += [code(f"code_of_part_{part}()\n" * 6, f"c{part}", outputs=[outcomes()])]
+            cells += [code(f"code_of_part_{part}()\n" * 6, f"c{part}", outputs=[outcomes(f"Table of {part}")])]
         (tmp_path / "page.html").write_text(book.page(chapter(4, "Lose", *cells)), encoding="utf-8")
         with Opened(browser, (tmp_path / "page.html").as_uri()) as opened:
             opened.page.pdf(path=tmp_path / "page.pdf", format="A4")
@@ -327,6 +327,7 @@ def test_a_heading_stands_on_the_sheet_of_its_code_and_the_last_sheet_is_none_of
         for part in range(9):
             at = [n for n, text in enumerate(sheets) if f"Text of part {part}:" in text]
             assert [f"code_of_part_{part}()" in sheets[n] for n in at] == [True]
+            assert [f"Table of {part}" in sheets[n] for n in at] == [True]  # an output follows its code
         assert len(sheets[-1].splitlines()) > 8
 
 

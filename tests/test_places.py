@@ -18,10 +18,11 @@ from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import ClusterError, attach
 from streaming_lab.cluster.embedded import client, jars, places, state
-from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, free_ports, wait_all
+from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, wait_all
 from streaming_lab.cluster.embedded.jvm import Jvm, new_cluster_id
 from streaming_lab.cluster.embedded.start_stop import stop_cluster
 from streaming_lab.paths import PROJECT
+from streaming_lab.ports import free_ports
 from streaming_lab.processes import find_place, identify_process
 
 ODD = "Läb 学生 🗡, a:b\\c %n #='\"$x; "

@@ -1,9 +1,15 @@
 """The terminal is never silent while something runs."""
 
 import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from waiting import eventually
 
+from streaming_lab.report import record
+from streaming_lab.report.execute import Execution
 from streaming_lab.report.progress import BEAT_LIVE, BEAT_PIPED, Progress
 
 
@@ -49,12 +55,13 @@ def test_a_terminal_sees_the_running_line_count() -> None:
 
 
 def test_a_narrow_terminal_keeps_no_garbage() -> None:
-    """The running line never wraps: only one row can be rewritten."""
+    """The running line never wraps: only one row can be rewritten. What the cell does is cut before its name is."""
     stream = io.StringIO()
-    with Progress(stream, live=True, beat=60, clock=Clock(), columns=lambda: 30) as progress:
-        progress.begin("  3.2    fire-requests")
+    with Progress(stream, live=True, beat=60, clock=Clock(), columns=lambda: 40) as progress:
+        progress.begin("  3.2    fire-requests", lambda: "no fault: the crowds\nplay")
         progress.pulse()
-    assert {len(part) for part in stream.getvalue().split("\r\x1b[K")} == {0, 29}
+    shown = "  3.2    fire-requests  0.0 s  no fault"
+    assert stream.getvalue().split("\r\x1b[K") == ["", shown, shown, ""]
 
 
 def test_no_control_character_of_a_record_reaches_the_terminal() -> None:
@@ -92,3 +99,20 @@ def test_a_reader_that_left_does_not_stop_the_run() -> None:
     with Progress(stream, live=False, beat=60) as progress:
         stream.close()
         progress.say("nobody reads this")
+
+
+def test_a_cell_tells_what_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a notebook says of its running cell stands on the cell's line, escaped, until the cell ends."""
+    monkeypatch.setenv("LAB_BUILD", str(tmp_path))
+    stream, kernels, none = io.StringIO(), SimpleNamespace(work=tmp_path), Any
+    with Progress(stream, live=False, beat=60, clock=Clock()) as progress:
+        execution = Execution(none, kernels, progress, none)  # type: ignore[arg-type]
+        execution.numbers, execution.ids = ["4.5", "4.6"], ["no-fault", "reading"]
+        execution.start(0)
+        record.show_progress("the crowds\x1b play")
+        progress.pulse()
+        execution.finish(0)
+        execution.start(1)
+        progress.pulse()
+    assert [line[55:] for line in stream.getvalue().splitlines()] == ["the crowds\\x1b play", "", "running"]
+    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,3 +130,16 @@ def test_the_long_run_names_what_was_broken(
     assert told.endswith(
         "2 of 3 schedules kept every promise\nagain: python3 scripts/faults.py --seed 4   (failed: 4)\n"
     )
+
+
+def test_what_this_machine_cannot_make_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a compiler for the games' machines: one line says so, and schedules have none of these faults."""
+    monkeypatch.setattr(soak, "find_compiler", lambda: None)
+    monkeypatch.setattr(soak, "attach", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(soak, "find_violations", lambda *_: [])
+    assert soak.main(["--schedules", "1"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "not here, since it needs Linux and a C compiler: faults of clock, disk, power"
+    assert not any(make_schedule(seed).fault.needs_machines for seed in range(50))

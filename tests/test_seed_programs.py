@@ -6,7 +6,10 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import requests
 from flask import Flask
@@ -19,8 +22,11 @@ from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.cluster import Cluster
 from streaming_lab.errors import LabError
 from streaming_lab.game.server import GameServer
+from streaming_lab.paths import SOURCE
 from streaming_lab.seed import event_logger as event_logger_module, game_api, game_api_with_kafka
 from streaming_lab.seed.event_logger import EventLogger, broker
+from streaming_lab.seed.shells import HostShell
+from streaming_lab.seed.then_and_now import SEED_GAMES
 
 
 @pytest.fixture
@@ -183,3 +189,12 @@ def test_flask_runs_it_as_in_the_seed(kafka: Connection, logging_to: str, progra
             assert get(url + "/purchase_a_sword") == "\nSword Purchased!\n"
         finally:
             flask.terminate()
+
+
+@pytest.mark.parametrize("program", SEED_GAMES)
+def test_no_file_of_the_project_hides_a_library(kafka: Connection, program: str) -> None:
+    """Chapter 01 runs flask, which looks first where it is called: there is the package, and nothing of a person."""
+    shell = HostShell(SimpleNamespace(connection=kafka))  # type: ignore[arg-type]
+    with shell.serving(program, "events") as game:
+        assert Path(psutil.Process(game.process.pid).cwd()) == SOURCE
+        assert f"--app streaming_lab.seed.{Path(program).stem} " in game.line

@@ -9,12 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from streaming_lab import settings
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.cluster import attach, run_topics
 from streaming_lab.paths import PROJECT
+from streaming_lab.report.run_folder import settle_earlier_runs
 
 SMALL = ("02", "03", "-p", "requests", "200", "-p", "players", "10")
 
@@ -113,3 +115,20 @@ def test_a_notebook_alone_deletes_its_topics_at_its_end(kafka: Connection, tmp_p
     assert (ran.returncode, ran.stdout.startswith("mine-")) == (0, True), ran.stderr
     assert [name for name in topics.topic_names(kafka) if name.startswith("mine")] == ["mine"]
     topics.delete_topics(kafka, ["mine"])
+
+
+def test_topics_that_a_killed_run_left_are_named_by_the_next_one(kafka: Connection, tmp_path: Path) -> None:
+    """With the command that deletes them, which does: kill -9 takes even the run's own cleaning up."""
+    left = [f"events-{run_topics.new_id()}", f"strangers-{run_topics.new_id()}"]
+    killed = tmp_path / ".run-20261124T220000Z-1"
+    killed.mkdir()
+    for name in left:
+        topics.create_topic(kafka, name)
+        with (killed / run_topics.TOPICS_FILE).open("a") as file:
+            file.write(f"{name}\t{addresses(kafka)}\n")
+    (apart, said) = settle_earlier_runs(tmp_path)
+    assert apart.startswith("An earlier run did not end")
+    assert said.startswith(f"Topics of that run are left on {addresses(kafka)}: {', '.join(left)}. To delete them: ")
+    subprocess.run(said.partition("delete them: ")[2].split(), check=True, capture_output=True, timeout=60)
+    assert eventually(lambda: not set(left) & set(topics.topic_names(kafka)))
+    assert settle_earlier_runs(tmp_path) == []

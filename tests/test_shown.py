@@ -226,6 +226,14 @@ def test_footnotes_and_tasks_are_drawn() -> None:
         ({"text/html": "<iframe src='http://x'></iframe>"}, "a frame with another page"),
         ({"text/html": "<audio controls></audio><button>hi</button>"}, "sound or video, a form"),
         ({"application/pdf": "JVBE"}, "a PDF"),
+        (
+            {"application/vnd.plotly.v1+json": {"data": []}, "text/html": "<div><script>plot()</script></div>"},
+            "a Plotly figure, which needs a script; figure.to_image() makes a picture of it",
+        ),
+        (
+            {"application/vnd.bokehjs_exec.v0+json": "", "text/html": "<div id=b>loading</div>", "text/plain": "F"},
+            "a Bokeh figure, which needs a script; export_png makes a picture of it",
+        ),
         ({"application/x-unheard": "1"}, "an output of type application/x-unheard"),
     ],
 )
@@ -243,8 +251,12 @@ def test_a_frame_in_prose_has_a_line_and_a_button_leaves_no_text() -> None:
 
 def test_what_has_no_picture_shows_its_picture() -> None:
     """An HTML form that is only a script gives way to the drawing beside it."""
-    page = of_output({"text/html": "<script>plot()</script>", "image/png": base64.b64encode(PNG).decode()})
+    picture = {"image/png": base64.b64encode(PNG).decode()}
+    page = of_output({"text/html": "<script>plot()</script>", **picture})
     assert 'src="data:image/png;base64,' in page
+    page = of_output({"application/vnd.plotly.v1+json": {}, **picture}, **{"image/png": {"width": 300}})
+    assert re.findall(r'<img src="data:image/png[^>]* width="300">', page)
+    assert left_out(page) == []
 
 
 def test_a_styled_frame_keeps_its_colours() -> None:

@@ -1,5 +1,6 @@
 """The life of a cluster: its users, its end, and that nothing is left, whatever happens to which process."""
 
+import json
 import os
 import signal
 import stat
@@ -19,7 +20,7 @@ from waiting import eventually
 
 from streaming_lab.cluster import ClusterError, attach, running
 from streaming_lab.cluster.embedded import state
-from streaming_lab.cluster.embedded.start_stop import stop_cluster
+from streaming_lab.cluster.embedded.start_stop import StopResult, kill_own, stop_cluster
 from streaming_lab.paths import PROJECT
 from streaming_lab.processes import identify_process, is_alive
 
@@ -169,6 +170,30 @@ def test_a_pid_that_is_now_something_else_is_left_alone(home: Path) -> None:
         assert running() is None
         with attach("embedded"):
             assert now(home).cluster_id != found.cluster_id
+        assert sleeper.poll() is None
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+def test_a_stop_kills_only_processes_of_the_lab(home: Path) -> None:
+    """A forged or misread state file names a stranger by its true pid and start: it lives, and the file goes."""
+    with attach("embedded") as first:
+        found = now(home)
+        first.close(wait=True)
+    sleeper = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    stranger = identify_process(sleeper.pid)
+    file = state.state_file("", home)
+    try:
+        for status in ("running", "starting"):
+            brokers = tuple(replace(b, process=stranger, status="running") for b in found.brokers)
+            forged = replace(found, status=status, supervisor=stranger, brokers=brokers)
+            state.StateFile(file, "token").write(forged)
+            assert stop_cluster(file, lambda line: None) == StopResult((), False)
+            assert not file.exists()
+        file.write_text(json.dumps({"supervisor": {"pid": stranger.pid, "created": stranger.created}}))
+        assert stop_cluster(file, lambda line: None) is None
+        assert kill_own([stranger.pid], file) == []
         assert sleeper.poll() is None
     finally:
         sleeper.kill()

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from streaming_lab.analysis import tables
+from streaming_lab.analysis import plain_tables, tables
 from streaming_lab.analysis.display import LEFT, Figure, Table, TableColumn, number, numbered, prose_html
 from streaming_lab.analysis.ledger import close_ledger
 from streaming_lab.analysis.measured import measured
@@ -188,12 +188,12 @@ def test_requests_by_status() -> None:
 def test_cluster_and_topic() -> None:
     """What the cluster says of itself; ports and offsets are measured."""
     broker = SimpleNamespace(id=1, role="broker and controller", host="127.0.0.1", port=40127)
-    described = tables.cluster_table(SimpleNamespace(version="4.4.0", brokers=(broker,)), 0.913)
+    described = plain_tables.cluster_table(SimpleNamespace(version="4.4.0", brokers=(broker,)), 0.913)
     assert cells(described)[1] == ["1", "broker and controller", "127.0.0.1:40127", "4.4.0", "0.91"]
     assert '<span class="measured">127.0.0.1:40127</span>' in described._repr_html_()
-    assert cells(tables.cluster_table(SimpleNamespace(version=None, brokers=(broker,))))[1][-1] == "unknown"
+    assert cells(plain_tables.cluster_table(SimpleNamespace(version=None, brokers=(broker,))))[1][-1] == "unknown"
     partition = SimpleNamespace(id=0, leader=None, replicas=(1, 2), isr=(1,), begin=None, end=7)
-    assert cells(tables.topic_table(SimpleNamespace(name="events", partitions=(partition,))))[1] == [
+    assert cells(plain_tables.topic_table(SimpleNamespace(name="events", partitions=(partition,))))[1] == [
         "0",
         "none",
         "2",
@@ -206,7 +206,7 @@ def test_cluster_and_topic() -> None:
 def test_seed_requests() -> None:
     """Requests in the order they were sent."""
     rows = cells(
-        tables.seed_requests([("/", 200, "\nThis is the default response!\n"), ("/purchase_a_sword", 200, EVIL)])
+        plain_tables.seed_requests([("/", 200, "\nThis is the default response!\n"), ("/purchase_a_sword", 200, EVIL)])
     )
     assert rows[1] == ["1", "/", "200", "This is the default response!"]
     assert "script" in rows[2][3]

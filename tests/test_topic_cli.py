@@ -70,8 +70,9 @@ def test_without_options_start_says_what_holds(
     ]
     cli.main(["start"])
     for option in ("--keep", "--auto-create"):
-        with pytest.raises(ClusterError, match=f"runs already, without {option}"):
+        with pytest.raises(ClusterError, match=f"runs already, without {option}") as refused:
             cli.main(["start", option])
+        assert ("ends it with its data" in refused.value.cure) == (option == "--keep")
 
 
 @pytest.mark.slow

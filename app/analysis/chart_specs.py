@@ -108,7 +108,7 @@ def by_player_spec(counts: pd.DataFrame, median: float, narrow: bool) -> Any:
         labelAngle=0,
         labelFontSize=12 if narrow or len(names) <= 30 else 9.5,
     )
-    events_axis = alt.Axis(grid=True, tickCount=4)
+    events_axis = alt.Axis(grid=True, tickCount=4, tickMinStep=1)
     player: Any = (alt.Y if narrow else alt.X)("player:N", sort=names, axis=player_axis)
     count: Any = (alt.X if narrow else alt.Y)("sum(events):Q", title="events", axis=events_axis)
     rule: Any = (alt.X if narrow else alt.Y)("median:Q")
@@ -139,7 +139,7 @@ def by_partition_spec(counts: pd.DataFrame, even: float, narrow: bool) -> Any:
         .mark_bar(size=18, tooltip=True)
         .encode(
             partition,
-            alt.X("sum(events):Q", title="events", axis=alt.Axis(grid=True, tickCount=4)),
+            alt.X("sum(events):Q", title="events", axis=alt.Axis(grid=True, tickCount=4, tickMinStep=1)),
             coloured(types, columns=2 if narrow else 4),
             order=alt.Order("rank:Q"),
         )
@@ -209,7 +209,7 @@ def guild_spec(counts: pd.DataFrame, narrow: bool) -> Any:
     def panel(what: str, first: bool) -> Any:
         axis = alt.Axis(labelColor=TOKENS["ink"]) if first else None
         y = alt.Y("guild:N", sort=order, title=None, axis=axis)
-        x = alt.X(f"{what}:Q", title=what, axis=alt.Axis(grid=True, tickCount=3))
+        x = alt.X(f"{what}:Q", title=what, axis=alt.Axis(grid=True, tickCount=3, tickMinStep=1))
         base = alt.Chart(records(rows), width=width, height=28 * len(order))
         bars = base.mark_bar(size=16, color=OTHER, tooltip=True).encode(x, y)
         return bars + base.mark_text(align="left", dx=4, color=TOKENS["ink"]).encode(
@@ -259,7 +259,7 @@ def _bars(rows: pd.DataFrame, width: float, x: Mapping[str, Any], size: int, *, 
         .encode(
             alt.X("from:Q", axis=axis, **x),
             alt.X2("to:Q"),
-            alt.Y("bottom:Q", title=None, axis=alt.Axis(tickCount=2)),
+            alt.Y("bottom:Q", title=None, axis=alt.Axis(tickCount=2, tickMinStep=1)),
             alt.Y2("top:Q"),
             alt.Color("answer:N", scale=scale, legend=legend),
         )

@@ -216,6 +216,12 @@ def rendered(spec: Mapping[str, Any]) -> str:
     return str(vl_convert.vegalite_to_svg(dict(spec), vl_version=VEGALITE_VERSION))
 
 
+def warm_up_charts() -> None:
+    """Import what draws, and draw nothing once: a process's first drawing compiles Vega-Lite, 0.5 s of CPU."""
+    altair()
+    rendered({"$schema": SPEC_SCHEMA, "data": {"values": []}, "mark": "point"})
+
+
 def empty_figure(title: str, what: str = NO_EVENTS) -> Figure:
     """A figure without data, which says so."""
     wide, narrow = (

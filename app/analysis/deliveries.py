@@ -15,7 +15,7 @@ from streaming_lab.analysis.chart_specs import timeline_spec
 from streaming_lab.analysis.charts import empty_figure, figure
 from streaming_lab.analysis.counts import STEPS
 from streaming_lab.analysis.display import Figure, Table, TableColumn, number
-from streaming_lab.analysis.measured import measured
+from streaming_lab.analysis.measured import Measured, measured
 from streaming_lab.wording import counted
 
 ALARMS = ("lost after a 200", "after de-duplication")  # counts that should be zero
@@ -85,14 +85,17 @@ def measured_unless_guaranteed(row: Mapping[Any, Any], name: str) -> Any:
     return count if guaranteed else measured(count)
 
 
-def count_formatter(counts: pd.DataFrame) -> Callable[[str, str], Any]:
-    """A function for readings: (variant, column of `counts`) -> the shown sum over all rows."""
+def count_formatter(counts: pd.DataFrame) -> Callable[..., Any]:
+    """A function for readings: (variant, column of `counts`[, noun]) -> the shown sum over all rows, with its noun."""
     rows = counts.groupby("variant").agg(
         dict.fromkeys(OUTCOME_COLUMNS.values(), "sum") | {"again": "sum", "safe": "all"}
     )
 
-    def shown(variant: str, name: str) -> Any:
-        return measured_unless_guaranteed({**rows.loc[variant], "variant": variant}, name)
+    def shown(variant: str, name: str, noun: str = "") -> Any:
+        found = measured_unless_guaranteed({**rows.loc[variant], "variant": variant}, name)
+        if not noun:
+            return found
+        return measured(counted(found.value, noun)) if isinstance(found, Measured) else counted(found, noun)
 
     return shown
 

@@ -59,6 +59,8 @@ def admin_client(connection: Connection, timeout: float) -> Iterator[KafkaAdminC
         patience = max(1, int((started + timeout - time.monotonic()) * 1000))
         settings = {**kafka_python_settings(connection), "bootstrap_servers": [server]}
         admin = KafkaAdminClient(**settings, bootstrap_timeout_ms=patience, request_timeout_ms=patience)
+        setup = {f"socket_connection_setup_timeout_{which}": patience for which in ("ms", "max_ms")}
+        admin._manager.config.update(setup)  # to a paused broker its default of 10 s would outlive the call
         yield admin
     except _SILENT as error:
         waited = time.monotonic() - started

@@ -142,6 +142,30 @@ def end_offsets(connection: Connection, name: str, timeout: float = ADMIN_TIMEOU
     return ask_admin(connection, timeout, ends)
 
 
+_DEBUGGING_REPLICA = -2  # ListOffsetsRequest.DEBUGGING_REPLICA_ID in Kafka: it sees the log to its very end
+
+
+def log_end_offsets(connection: Connection, name: str, timeout: float = ADMIN_TIMEOUT) -> dict[int, int]:
+    """The end of each partition's log at its leader now, with records that its in-sync replicas do not have yet.
+
+    No consumer sees those; once `end_offsets` has passed them, all of them are there for good.
+    """
+
+    def ends(admin: KafkaAdminClient) -> dict[int, int]:
+        build = admin._list_partition_offsets_request
+
+        def as_a_replica(*asked: Any) -> Any:
+            request = build(*asked)
+            request.replica_id = _DEBUGGING_REPLICA
+            return request
+
+        admin._list_partition_offsets_request = as_a_replica
+        raw = _partitions(admin, name)
+        return _offsets(admin, [TopicPartition(name, p["partition_index"]) for p in raw], OffsetSpec.LATEST)
+
+    return ask_admin(connection, timeout, ends)
+
+
 def is_available(connection: Connection, name: str, timeout: float = 1.0) -> bool:
     """Does the topic exist, with a leader for each partition? False for whatever stands in the way."""
     try:

@@ -9,6 +9,7 @@ import atexit
 import fcntl
 import functools
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from streaming_lab import settings
 from streaming_lab.client import topics
+from streaming_lab.client.connection import addresses
 from streaming_lab.cluster.base import Cluster
 from streaming_lab.errors import LabError
 from streaming_lab.paths import lab_home
@@ -116,7 +118,7 @@ def note_topic(cluster: Cluster, name: str) -> None:
     build = os.environ.get(settings.BUILD.name)
     if settings.RUN_ID in os.environ and build:
         with Path(build, TOPICS_FILE).open("a", encoding="utf-8") as file:
-            file.write(f"{name}\n")
+            file.write(f"{name}\t{addresses(cluster.connection)}\n")
     else:
         atexit.register(delete_quietly, cluster, name)
 
@@ -127,11 +129,30 @@ def delete_quietly(cluster: Cluster, name: str) -> None:
         topics.delete_topics(cluster.connection, [name])
 
 
+def noted_topics(build: Path) -> dict[str, str]:
+    """The topics that a report's kernels noted in `build`, each with the servers that have it."""
+    file = build / TOPICS_FILE
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return dict(line.split("\t", 1) for line in lines if "\t" in line)
+
+
 def delete_noted_topics(cluster: Cluster, build: Path) -> list[str]:
     """Delete the topics that a report's kernels noted in `build`; returns their names. Raises `LabError`."""
-    file = build / TOPICS_FILE
-    names = list(dict.fromkeys(file.read_text(encoding="utf-8").split())) if file.exists() else []
+    names = list(noted_topics(build))
     if names:
         topics.delete_topics(cluster.connection, names)
-    file.unlink(missing_ok=True)
+    (build / TOPICS_FILE).unlink(missing_ok=True)
     return names
+
+
+def describe_left_topics(build: Path) -> list[str]:
+    """What a run left on somebody else's brokers because it was killed or they were gone, and how to delete it."""
+    left: dict[str, list[str]] = {}
+    for name, servers in noted_topics(build).items():
+        left.setdefault(servers, []).append(name)
+    command = f"{sys.executable} -m kafka.admin"
+    return [
+        f"Topics of that run are left on {servers}: {', '.join(names)}. To delete them: "
+        f"{command} {' '.join(f'-b {server}' for server in servers.split(','))} topics delete -t {' -t '.join(names)}"
+        for servers, names in left.items()
+    ]

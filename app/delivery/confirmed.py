@@ -244,10 +244,19 @@ class Confirmed(EventLog):
                 self._dead.append(event)
 
     def _read_back(self, dead: list[DeliveryFuture]) -> set[str] | None:
-        """The ids of the dead deliveries that are in the topic; None while no broker answers."""
+        """The ids of the dead deliveries that are in the topic; None while no broker answers.
+
+        None as well while a log goes beyond what its in-sync replicas have: the events may be there, unseen so far.
+        """
         try:
             topics.end_offsets(self.connection, self.topic)  # raises until a broker has a leader for every partition
             if self._stopping.wait(READ_BACK_AFTER):
+                return None
+            written = topics.log_end_offsets(self.connection, self.topic)
+            if self._stopping.wait(READ_BACK_INTERVAL):
+                return None
+            seen = topics.end_offsets(self.connection, self.topic)
+            if any(seen.get(partition, 0) < end for partition, end in written.items()):
                 return None
             return find_event_ids(self.connection, self.topic, {outcome.event_id for outcome in dead}, _lowest(dead))
         except UnknownTopic:

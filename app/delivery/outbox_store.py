@@ -3,13 +3,16 @@
 Sources: sqlite.org, "Write-Ahead Logging" and "PRAGMA synchronous".
 """
 
+import json
 import os
 import sqlite3
 from contextlib import ExitStack, closing, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeAlias
 
 from streaming_lab.errors import LabError
+from streaming_lab.processes import Place, ProcessId, find_place, identify_process, is_alive, locate
 
 Row: TypeAlias = tuple[str, str, bytes]  # event id, key, value
 
@@ -21,6 +24,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT, key TEXT, value BLOB);
 CREATE TABLE IF NOT EXISTS owner (topic TEXT, pid INTEGER);
 CREATE TABLE IF NOT EXISTS brokers (addresses TEXT);
+CREATE TABLE IF NOT EXISTS holder (lock TEXT, process TEXT, place TEXT);
 """
 
 
@@ -54,7 +58,7 @@ class OutboxStore:
                 self._own(topic)
                 self.elsewhere = self._settle(servers)
                 self._files = {part: _identity(part) for part in (*_parts(path), _beside(path, "-wal"))}
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, ValueError, TypeError) as error:  # the last two: a holder that is none
                 raise LabError(f"{path} cannot be an outbox: {error}", "Name another file.") from error
             self._open = opening.pop_all()
 
@@ -65,8 +69,22 @@ class OutboxStore:
                 f"outbox {self.path} holds {self.count()} events for topic {found[0]!r}, not for {topic!r}",
                 "Use one file for each topic, or deliver these events first.",
             )
+        self._check_holder()
         self._database.execute("DELETE FROM owner")
         self._database.execute("INSERT INTO owner VALUES (?, ?)", (topic, os.getpid()))
+
+    def _check_holder(self) -> None:
+        """Refuse the file of a game that runs, and whose lock somebody removed; then note who holds the file now."""
+        lock = str(_identity(_beside(self.path, ".lock")))
+        found = self._database.execute("SELECT lock, process, place FROM holder").fetchone()
+        if found and found[0] != lock:
+            process, place = ProcessId(**json.loads(found[1])), Place(**json.loads(found[2]))
+            if locate(place) == "here" and process.pid != os.getpid() and is_alive(process):
+                raise _in_use(self.path, process.pid)
+        process, place = identify_process(os.getpid()), find_place()
+        self._database.execute("DELETE FROM holder")
+        row = (lock, json.dumps(asdict(process)), json.dumps(asdict(place)))
+        self._database.execute("INSERT INTO holder VALUES (?, ?, ?)", row)
 
     def _settle(self, servers: str) -> str:
         """Note where the rows go; returns the former brokers when rows wait that were meant for others."""
@@ -141,6 +159,8 @@ class OutboxStore:
 
     def close(self) -> None:
         """Release the file for another owner."""
+        with suppress(sqlite3.Error):  # of a full disk, say: who holds the lock next is right without it
+            self._database.execute("DELETE FROM holder")
         self._open.close()
 
 
@@ -209,11 +229,15 @@ def _lock(path: Path) -> sqlite3.Connection:
         guard.close()
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             raise
-        raise LabError(
-            f"outbox {path} is in use by another game (process {_owner(path)})",
-            "Stop that game, or give this one a file of its own.",
-        ) from error
+        raise _in_use(path, _owner(path)) from error
     return guard
+
+
+def _in_use(path: Path, process: int | str) -> LabError:
+    return LabError(
+        f"outbox {path} is in use by another game (process {process})",
+        "Stop that game, or give this one a file of its own.",
+    )
 
 
 def _owner(path: Path) -> str:

@@ -2,12 +2,13 @@
 
 import re
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 import pandas as pd
 
@@ -16,10 +17,17 @@ from streaming_lab.analysis.ledger import Ledger, close_ledger
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import Cluster, run_topics
-from streaming_lab.delivery.ways import arguments, open_log
-from streaming_lab.faults.game_process import ExitReport, GameProcess, PlayerSnapshot, snapshot_players
+from streaming_lab.delivery.ways import arguments, log_class, open_log
+from streaming_lab.faults.game_process import (
+    ExitReport,
+    GameProcess,
+    GameTemplate,
+    PlayerSnapshot,
+    snapshot_players,
+)
 from streaming_lab.faults.injector import FaultInjector
 from streaming_lab.faults.load import Crowds, Load
+from streaming_lab.faults.machine import Machine, compiled_library
 from streaming_lab.faults.plan import ANSWER_TIMEOUT, DEFAULT_VARIANTS, GIVE_UP_AFTER as GIVE_UP, Fault, Variant
 from streaming_lab.game.history import read_history
 from streaming_lab.game.rules import World
@@ -65,15 +73,22 @@ class Experiment:
         return next(result for result in self.results if result.variant.name == name)
 
 
+Say: TypeAlias = Callable[[str], None]  # told in words what an experiment does just now
+
+
 def run_experiment(
-    fault: Fault, kafka: Cluster, variants: Sequence[Variant] = DEFAULT_VARIANTS, load: Load | None = None
+    fault: Fault,
+    kafka: Cluster,
+    variants: Sequence[Variant] = DEFAULT_VARIANTS,
+    load: Load | None = None,
+    say: Say = lambda _: None,
 ) -> Experiment:
     """Start the games, let the crowds play, do the fault's steps, bring all back, stop the games, and read the topics.
 
     Every wait has a deadline. However it ends, no game is left, and the broker runs.
     """
     with experiment_folder(kafka) as folder:
-        return run_experiment_in(folder, fault, kafka, variants, load or Load())
+        return run_experiment_in(folder, fault, kafka, variants, load or Load(), say)
 
 
 @contextmanager
@@ -89,34 +104,45 @@ def experiment_folder(kafka: Cluster) -> Iterator[Path]:
 
 
 def run_experiment_in(
-    folder: Path, fault: Fault, kafka: Cluster, variants: Sequence[Variant], load: Load
+    folder: Path,
+    fault: Fault,
+    kafka: Cluster,
+    variants: Sequence[Variant],
+    load: Load,
+    say: Say = lambda _: None,
 ) -> Experiment:
     """`run`, with what the games say and their outboxes in folders there, each named after the game's topic."""
     name = uuid.uuid4().hex[:8]
     wanted = [f"faults-{name}-{re.sub('[^a-z]+', '-', variant.name)}" for variant in variants]
-    for topic in wanted:
-        topics.create_topic(kafka.connection, topic, partitions=FAULT_PARTITIONS, timeout=30.0)
-    games = [
-        GameProcess(kafka.connection, topic, one.way, folder / topic, options_of(one))
-        for one, topic in zip(variants, wanted, strict=True)
-    ]
-    # The injector ends first: a crowd that waits for a paused game has its answer when that is gone.
-    run = f"{run_topics.run_id()}/{name}"
-    with Crowds(load, run) as crowds, FaultInjector(kafka, games, fault.drain) as injector:
+    with ExitStack() as left:
+        library = left.enter_context(compiled_library()) if fault.needs_machines else None
+        shared = None if library else left.enter_context(GameTemplate())  # its imports take longest
+        for topic in wanted:
+            topics.create_topic(kafka.connection, topic, partitions=FAULT_PARTITIONS, timeout=30.0)
+        games = []
+        for one, topic in zip(variants, wanted, strict=True):
+            machine = _machine(library, one.way, folder / topic) if library else None
+            template = shared or left.enter_context(GameTemplate(machine.environment if machine else None))
+            options = options_of(one)
+            games.append(GameProcess(template, kafka.connection, topic, one.way, folder / topic, options, machine))
+        run = f"{run_topics.run_id()}/{name}"
+        crowds = left.enter_context(Crowds(load, run))
+        # The injector ends first: a crowd that waits for a paused game has its answer when that is gone.
+        injector = left.enter_context(FaultInjector(kafka, games, fault.drain, load.seed, say))
         injector.apply_action("start games")
         began = datetime.now(UTC)
         asked = _played(injector, crowds, fault, variants, load)
         seen = [_look(*each) for each in zip(variants, games, asked, strict=True)]
         injector.apply_action("stop games")
+    say("read topics")
     results = tuple(_result(kafka.connection, *each) for each in zip(variants, wanted, games, asked, seen, strict=True))
     return Experiment(fault, began, tuple(injector.fault_events[1:-1]), results, run)
 
 
-def repeat_experiment(
-    times: int, fault: Fault, kafka: Cluster, variants: Sequence[Variant] = DEFAULT_VARIANTS, load: Load | None = None
-) -> list[Experiment]:
-    """The same experiment so many times, each with new games on new topics."""
-    return [run_experiment(fault, kafka, variants, load) for _ in range(times)]
+def _machine(library: Path, way: str, folder: Path) -> Machine:
+    """The machine of a game whose outbox, where it has one, is in `folder`."""
+    disk = log_class(way).settings_in(folder).get("path", folder / "nothing")
+    return Machine(library, Path(disk), folder / "machine")
 
 
 def options_of(variant: Variant) -> tuple[str, ...]:

@@ -1,21 +1,25 @@
 """A game in a process of its own, which can be killed, paused, stopped, and started again at the same address."""
 
-import os
+import itertools
+import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 import requests
 
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.delivery.ways import arguments, log_class
 from streaming_lab.errors import LabError
+from streaming_lab.faults.machine import Machine
 from streaming_lab.game.players import GUILDS
 from streaming_lab.game.rules import World
 from streaming_lab.paths import SOURCE
@@ -29,6 +33,55 @@ class GameFailed(LabError):
     """A game that did not start, or did not end, in time."""
 
 
+KILL_TIMEOUT = 60.0  # seconds until a killed process is gone
+TEMPLATE_TIMEOUT = 60.0  # seconds for an answer; the first one comes after the imports
+
+
+class GameTemplate:
+    """The process that imports the game once and forks each game, `streaming_lab.game.template`; `with` ends it.
+
+    With the template end its games, however this process ends. `environment` is theirs, too.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(TEMPLATE_TIMEOUT)
+        self._lines = self._socket.makefile("rw", encoding="utf-8")
+        self._ids, self._lock = itertools.count(), threading.Lock()
+        with theirs:
+            command = [sys.executable, "-m", "streaming_lab.game.template"]
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), cwd=SOURCE, env=environment)
+
+    def ask(self, **request: Any) -> Any:
+        """The template's answer to a request; `GameFailed` when there is none."""
+        with self._lock:
+            number = next(self._ids)
+            try:
+                self._lines.write(json.dumps({"id": number, **request}) + "\n")
+                self._lines.flush()
+                for line in self._lines:  # the first may answer a request that Ctrl-C cut off
+                    if (answer := json.loads(line))["id"] == number:
+                        return answer["answer"]
+            except (OSError, ValueError) as error:  # ValueError: closed
+                raise GameFailed(f"the games' template does not answer: {error}", "Try again.") from error
+        raise GameFailed("the games' template has ended", "Try again.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError, ValueError):
+            self._lines.close()
+        self._socket.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
 @dataclass(frozen=True)
 class ExitReport:
     """How a game ended: its exit code, how many events it said were not delivered, and which ones."""
@@ -38,30 +91,66 @@ class ExitReport:
     named: frozenset[str] = frozenset()
 
 
-class GameProcess:
-    """`python -m streaming_lab.game` on a leash: it ends with this process, however this process ends.
+class Child(Protocol):
+    """A process that was started: its exit code (None while it runs), a signal to it unless it ended, and its leash."""
+
+    def poll(self) -> int | None: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def release(self) -> None: ...
+
+
+class Spawned(subprocess.Popen[bytes]):
+    """A process that reads its starter's end from its standard input."""
+
+    def release(self) -> None:
+        """Close the leash."""
+        if self.stdin is not None:
+            self.stdin.close()
+
+
+@dataclass(frozen=True)
+class Forked:
+    """A process of a template, which ends with it."""
+
+    template: GameTemplate
+    pid: int
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs."""
+        code: int | None = self.template.ask(poll=self.pid)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Signal it unless it ended."""
+        self.template.ask(signal=self.pid, number=number)
+
+    def release(self) -> None:
+        """Nothing: its template is its leash."""
+
+
+class ServedProcess:
+    """A game's process: it ends with this process, however this process ends.
 
     `launch` and `begin_stop` return at once, so that several games can be started or stopped side by side;
-    `await_ready` and `await_end` wait. What it says is in `folder`, in an `out` and an `errors` file of each start;
-    its outbox is there, too.
+    `await_ready` and `await_end` wait. What it says is in `folder`, in an `out` and an `errors` file of each start.
     """
 
-    def __init__(self, connection: Connection, topic: str, way: str, folder: Path, options: Sequence[str] = ()) -> None:
+    machine: Machine | None = None  # its own clock, disk and power
+
+    def __init__(self, folder: Path, command: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.url = ""
         self.exit_reports: list[ExitReport] = []  # of each end after a SIGTERM
-        self._command = [sys.executable, "-m", "streaming_lab.game", "--exit-with-parent"]
-        self._command += ["--bootstrap", addresses(connection), "--topic", topic, "--way", way]
-        self._command += [*arguments(way, log_class(way).settings_in(folder)), *options]
+        self._command = list(command)
         self._drain = 0.0
         self._starts = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None  # until its end is known
 
     @property
     def running(self) -> bool:
         """Is there a process that has not ended?"""
-        return self._process is not None and self._process.poll() is None
+        return self._child is not None and self._child.poll() is None
 
     def launch(self, drain: float) -> None:
         """Start it, on the port that it had before; `drain` is the seconds that its end may take.
@@ -72,14 +161,13 @@ class GameProcess:
         self._drain = drain
         self._starts += 1
         again = ["--port", self.url.rpartition(":")[2]] if self.url else ["--fresh"]
+        self._file("out").touch()
+        self._file("errors").touch()
+        self._child = self._start([*self._command, *again, "--drain", str(drain)])
+
+    def _start(self, command: Sequence[str]) -> Child:
         with self._file("out").open("wb") as out, self._file("errors").open("wb") as errors:
-            self._process = subprocess.Popen(
-                [*self._command, *again, "--drain", str(drain)],
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=errors,
-                cwd=SOURCE,
-            )
+            return Spawned(command, stdin=subprocess.PIPE, stdout=out, stderr=errors, cwd=SOURCE)
 
     def await_ready(self, timeout: float = 60.0) -> None:
         """Wait until it says that it is ready; one that gives up before (no broker yet) is started again, as often."""
@@ -107,12 +195,16 @@ class GameProcess:
 
     def await_end(self) -> None:
         """Wait for the end after `begin_stop`, and keep what it said it left behind."""
-        assert self._process is not None
-        try:
-            code = self._process.wait(self._drain + 30)
-        except subprocess.TimeoutExpired as error:
+        patience = self._drain + 30
+
+        def late() -> GameFailed:
             self.kill()
-            raise GameFailed(f"the game did not end within {error.timeout:g} s of SIGTERM", "Try again.") from error
+            return GameFailed(f"the game did not end within {patience:g} s of SIGTERM", "Try again.")
+
+        wait_until(lambda: not self.running, patience, late)
+        assert self._child is not None
+        code = self._child.poll()
+        assert code is not None
         self._release()
         named = UNDELIVERED.search(self.errors())
         left, ids = (int(named[1]), named[2].split()) if named else (0, [])
@@ -128,9 +220,9 @@ class GameProcess:
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone; nothing when it does not run."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        if self._child is not None:
+            self._signal(signal.SIGKILL)
+            wait_until(lambda: not self.running, KILL_TIMEOUT)
             self._release()
 
     def errors(self) -> str:
@@ -138,17 +230,42 @@ class GameProcess:
         return self._file("errors").read_text(errors="replace").strip()
 
     def _signal(self, number: int) -> None:
-        assert self._process is not None
-        with suppress(ProcessLookupError):
-            os.kill(self._process.pid, number)
+        assert self._child is not None
+        self._child.send_signal(number)
 
     def _release(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process = None
+        if self._child is not None:
+            self._child.release()
+        self._child = None
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}-{self._starts}.txt"
+
+
+class GameProcess(ServedProcess):
+    """`python -m streaming_lab.game`, forked by a template; its outbox is in `folder`, too.
+
+    On a `machine` its clock, its outbox's disk and its power are its own: the template runs on it as well.
+    """
+
+    def __init__(
+        self,
+        template: GameTemplate,
+        connection: Connection,
+        topic: str,
+        way: str,
+        folder: Path,
+        options: Sequence[str] = (),
+        machine: Machine | None = None,
+    ) -> None:
+        command = ["--exit-with-parent", "--bootstrap", addresses(connection), "--topic", topic, "--way", way]
+        super().__init__(folder, [*command, *arguments(way, log_class(way).settings_in(folder)), *options])
+        self.machine = machine
+        self._template = template
+
+    def _start(self, command: Sequence[str]) -> Child:
+        files = {name: str(self._file(name)) for name in ("out", "errors")}
+        return Forked(self._template, self._template.ask(start=list(command), **files))
 
 
 # A snapshot of a running game, taken from outside by HEAD requests: nothing in the game changes.

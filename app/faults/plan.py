@@ -20,7 +20,17 @@ GAME_MOVES: Mapping[str, Mapping[str, str]] = {
     "down": {"start": "up"},
     "paused": {"resume": "up", "kill": "down"},
 }
-TARGETS: Mapping[str, Mapping[str, Mapping[Any, str]]] = {"broker": BROKER_MOVES, "games": GAME_MOVES}
+# The same of the machine that the games are on, where the lab can make one for them (`faults.machine`).
+MACHINE_MOVES: Mapping[str, Mapping[str, Mapping[Any, str]]] = {
+    "clock": {"up": {"rewind": "up", "advance": "up"}},
+    "disk": {"up": {"fill": "full"}, "full": {"empty": "up"}},
+    "power": {"up": {"cut": "up"}},  # back at once, and with it the games that ran
+}
+TARGETS: Mapping[str, Mapping[str, Mapping[Any, str]]] = {
+    "broker": BROKER_MOVES,
+    "games": GAME_MOVES,
+    **MACHINE_MOVES,
+}
 FAULT_ACTIONS = frozenset(
     f"{verb} {name}" for name, states in TARGETS.items() for verbs in states.values() for verb in verbs
 )
@@ -57,6 +67,11 @@ class Fault:
         """Is any of the actions among the steps?"""
         return any(step.action in actions for step in self.steps)
 
+    @property
+    def needs_machines(self) -> bool:
+        """Does anything befall the machine that the games are on?"""
+        return any(step.action.partition(" ")[2] in MACHINE_MOVES for step in self.steps)
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -88,3 +103,7 @@ FAULTS = (NO_FAULT, BROKER_KILLED, BROKER_DOWN, BROKER_PAUSED, GAMES_KILLED, GAM
 GOOD_CLIENT = Variant("confirmed, asked again", "confirmed", retries=60)
 DEFAULT_VARIANTS = tuple(one for way in DELIVERING for one in (Variant(way, way), GOOD_CLIENT) if one.way == way)
 FULL_DISK = Variant("outbox, full disk", "outbox", options=("--quota", str(SMALL_DISK)))
+VARIANTS = {BROKER_DOWN: (*DEFAULT_VARIANTS, FULL_DISK)}  # of a fault that has others than the default ones
+
+# Faults that run side by side, each lane on a broker of its own; their order is that in which the chapter shows them.
+LANES = ((NO_FAULT, BROKER_DOWN, GAMES_KILLED), (BROKER_KILLED, BROKER_PAUSED, GAMES_STOPPED))

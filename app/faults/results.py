@@ -98,7 +98,7 @@ def problems_of(experiment: Experiment, result: Result) -> Iterator[str]:
     yield from _for_every_way(result)
     if result.variant.log.safe:
         yield from _for_safe_ways(result)
-    if result.variant.log.names_unsent and not experiment.fault.does("kill games"):
+    if result.variant.log.names_unsent and not experiment.fault.does("kill games", "cut power"):
         yield from _for_a_queue(result)
     if result.variant.retries:
         yield from _for_good_clients(result)

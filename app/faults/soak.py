@@ -1,4 +1,4 @@
-"""Random fault schedules: broker and games killed, paused, restarted at random moments; one seed, one schedule."""
+"""Random fault schedules: what befalls broker, games and their machines at random moments; one seed, one schedule."""
 
 import argparse
 import random
@@ -16,7 +16,8 @@ from streaming_lab.delivery.ways import safe_ways
 from streaming_lab.errors import LabError
 from streaming_lab.faults.experiment import Result, experiment_folder, run_experiment_in
 from streaming_lab.faults.load import Load
-from streaming_lab.faults.plan import TARGETS, Fault, Step, Variant
+from streaming_lab.faults.machine import find_compiler
+from streaming_lab.faults.plan import MACHINE_MOVES, TARGETS, Fault, Step, Variant
 from streaming_lab.faults.results import broken_promises
 from streaming_lab.paths import lab_home
 
@@ -80,13 +81,19 @@ class Schedule:
         return f"seed {self.seed}: {names}: {steps}"
 
 
+def possible_targets() -> tuple[str, ...]:
+    """What a fault can befall here: all of plan's table, or without a machine of the games' own broker and games."""
+    return tuple(target for target in TARGETS if target not in MACHINE_MOVES or find_compiler())
+
+
 def make_schedule(seed: int) -> Schedule:
-    """The schedule of a seed; the experiment itself brings back what its steps leave broken."""
+    """The schedule of a seed on this machine; the experiment itself brings back what its steps leave broken."""
     dice = random.Random(seed)  # noqa: S311  # no secret
     steps, at = [], dice.uniform(0.1, 1.0)
-    states = dict.fromkeys(TARGETS, "up")
+    targets = possible_targets()
+    states = dict.fromkeys(targets, "up")
     for _ in range(dice.randint(2, MOST_STEPS)):
-        target = dice.choice(tuple(TARGETS))
+        target = dice.choice(targets)
         verb, states[target] = dice.choice(list(TARGETS[target][states[target]].items()))
         steps.append(Step(round(at, 3), f"{verb} {target}"))
         at += dice.uniform(0.0, LONGEST_STEP)
@@ -120,6 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     seeds = range(options.first, options.first + options.schedules) if options.seed is None else [options.seed]
     failed = []
+    if missing := [target for target in TARGETS if target not in possible_targets()]:
+        _say(f"not here, since it needs Linux and a C compiler: faults of {', '.join(missing)}")
     with attach("embedded", instance="schedules") as kafka:
         for seed in seeds:
             one, start = make_schedule(seed), time.monotonic()

@@ -54,7 +54,6 @@ class StandIns:
         self.guessed = False
         self.results: dict[str, Any] = {}
         self._own: dict[str, list[bytes]] = {}  # topics of the chapter's own records, by name
-        self._experiments: list[Any] | None = None
 
     def importer(self) -> Callable[..., Any]:
         """An `__import__` that hands out these stand-ins and, for anything else, the module itself."""
@@ -103,7 +102,9 @@ class StandIns:
             "streaming_lab.report.record": {"save_result": self._save, "load_frame": self.kept.frame},
             "streaming_lab.seed.then_and_now": {"beside_today": not_kept("the output of other programs")},
             "streaming_lab.seed": {"then_and_now": SimpleNamespace(beside_today=not_kept("other programs"))},
-            "streaming_lab.faults.experiment": {"repeat_experiment": self._repeat_experiment},
+            "streaming_lab.faults.side_by_side": {
+                "Lanes": lambda *_, **__: SimpleNamespace(result=self._experiments_of, close=lambda: None)
+            },
             "kafka": kafka,
             "requests": {"Session": not_kept("a server's answers"), "get": not_kept("a server's answers")},
             "timeit": {"timeit": not_kept("times"), "default_timer": not_kept("times")},
@@ -156,11 +157,9 @@ class StandIns:
     def _save(self, name: str, value: Any) -> None:
         self.results[name] = value
 
-    def _repeat_experiment(self, times: int, fault: Any, *_: Any, **__: Any) -> list[Any]:
-        if self._experiments is None:
-            self._experiments = self.kept.experiments
-        taken, self._experiments = self._experiments[:times], self._experiments[times:]
-        if [one.fault.name for one in taken] != [fault.name] * times:
+    def _experiments_of(self, fault: Any) -> list[Any]:
+        taken = [one for one in self.kept.experiments if one.fault.name == fault.name]
+        if not taken:
             raise NotKept(f"the experiment: {fault.name}")
         return taken
 

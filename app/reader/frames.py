@@ -1,4 +1,4 @@
-"""Topic to DataFrame: `read_topic`, its result `TopicFrame`, and `read_text`; pandas is imported here alone.
+"""Topic to DataFrame: `read_topic` and its result `TopicFrame`; pandas is imported here alone.
 
 A read takes a range of offsets per partition, by default from the beginning to the end at the start of the read. A read
 needs no consumer group and commits nothing; it reads the whole range, or raises an error that names what is missing.
@@ -19,7 +19,6 @@ from streaming_lab.client.topics import Ranges
 from streaming_lab.reader.causes import group_by_cause
 from streaming_lab.reader.decode import infer
 from streaming_lab.reader.decode.batches import Reject
-from streaming_lab.reader.decode.codecs import INFLATED_LIMIT
 from streaming_lab.reader.decode.schema import TEXT, Plan, Schema
 from streaming_lab.reader.fetch.request import ReadRequest, RecordSource
 from streaming_lab.reader.pipeline import Part, Pipeline, Planner, ResultBuilder, select_columns, select_decoder
@@ -190,28 +189,6 @@ def read_topic(
         return build_frames(
             gathered, pipeline.planner.plan, ranges, source.decoder or chosen.name, columns, source.notes
         )
-
-
-def read_text(
-    connection: Connection,
-    topic: str,
-    *,
-    ranges: Ranges | None = None,
-    timeout: float = 60.0,
-    batch_limit: int = INFLATED_LIMIT,
-) -> list[str]:
-    """The values as lines of text, by partition and offset, as kcat prints them; bytes that are not UTF-8 as \\xNN.
-
-    A record batch that inflates to more than `batch_limit` bytes is the error `BatchTooLarge`.
-    """
-    lines: dict[int, list[str]] = {}
-    with RecordSource(ReadRequest(connection, topic, ranges, timeout=timeout, batch_limit=batch_limit)) as source:
-        for response in source.responses(source.ranges):
-            for partition, indexed in response.indexed():
-                values = indexed.records.values(len(indexed.records))
-                lines.setdefault(partition, []).extend(value.decode(errors="backslashreplace") for value in values)
-            response.done()
-    return [line for partition in sorted(lines) for line in lines[partition]]
 
 
 @dataclass

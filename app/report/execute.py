@@ -6,8 +6,9 @@ papermill alone saves a notebook whose kernel died with `exception: null`, and k
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class Execution:
     kernels: Kernels
     progress: Progress
     limits: Limits
-    following: chapters.Chapter | None = None
+    upcoming: Sequence[chapters.Chapter] = ()
     gave_up: bool = False
     notebook: Any = None
     ids: list[str] = field(default_factory=list)
@@ -78,11 +79,13 @@ class Execution:
         """Note the start of cell `index`."""
         self.current, self.began = index, time.monotonic()
         if self.numbers[index]:
-            self.progress.begin(f"  {self.numbers[index]:<6} {self.ids[index]}")
+            doing = partial(record.read_progress, self.kernels.work)
+            self.progress.begin(f"  {self.numbers[index]:<6} {self.ids[index]}", doing)
 
     def finish(self, index: int) -> None:
         """Note the end of cell `index`, passed or failed."""
         self.seconds[index] = round(time.monotonic() - self.began, 3)
+        (self.kernels.work / record.DOING).unlink(missing_ok=True)
         if self.numbers[index]:
             self.progress.end("failed" if index == self.failed else "")
 
@@ -196,9 +199,9 @@ class LabEngine(Engine):  # type: ignore[misc]
         watch = Watch(nb, output_path, execution)
         watch.notebook_start()
         try:
-            kernel = run_sync(execution.kernels.take)()
-            if execution.following:
-                run_sync(execution.kernels.prepare)(execution.following.imports)
+            kernel = run_sync(execution.kernels.take)(execution.chapter.name)
+            for chapter in execution.upcoming:
+                run_sync(execution.kernels.prepare)(chapter.name, chapter.imports)
             Client(watch, kernel, execution).execute(cleanup_kc=True)
         finally:
             watch.notebook_complete()

@@ -16,7 +16,7 @@ from streaming_lab.report.assertions import explain_assertion
 from streaming_lab.skipped_imports import skip_iri_grammar
 
 PRELOAD = "--for="  # the option before the name of a module to import
-CHARTS = "streaming_lab.analysis.charts"  # imports altair and vl_convert when it draws
+CHARTS = "streaming_lab.analysis.charts"  # imports altair and vl_convert when it draws for the first time
 
 
 def main() -> None:
@@ -45,11 +45,13 @@ def show_assertion(
 
 
 def preload(modules: Iterable[str]) -> None:
-    """Import the modules; an error is left to the cell that imports the module again."""
-    names = list(modules)
-    for name in [*names, *(["altair", "vl_convert"] if CHARTS in names else [])]:
+    """Import the modules, and draw once if they draw; an error is left to the cell that does the same again."""
+    for name in modules:
         with suppress(Exception):
             importlib.import_module(name)
+    if CHARTS in sys.modules:
+        with suppress(Exception):
+            sys.modules[CHARTS].warm_up_charts()
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Kernel:
 
 
 class Kernels:
-    """Starts kernels, the next one while the current one works, and ends them all.
+    """Starts kernels, the next ones while the current one works, and ends them all.
 
     `work` holds their connection files and kernel.log: the output of their processes, as opposed to that of cells.
     """
@@ -63,13 +63,13 @@ class Kernels:
     def __init__(self, folder: Path, env: Mapping[str, str], work: Path) -> None:
         self.folder, self.env, self.work = folder, env, work
         self.log = work / "kernel.log"
-        self.spare: Kernel | None = None
+        self.spares: dict[str, Kernel] = {}  # by the name of the chapter whose modules each imports
         self.last: Kernel | None = None
         self.all: list[Kernel] = []
 
-    async def prepare(self, modules: Iterable[str] = ()) -> None:
-        """Start a spare kernel, which imports `modules` first; return as soon as the process exists."""
-        if self.spare:
+    async def prepare(self, chapter: str, modules: Iterable[str] = ()) -> None:
+        """Start the kernel of a chapter, which imports `modules` first; return as soon as the process exists."""
+        if chapter in self.spares:
             return
         manager = AsyncKernelManager(kernel_name=KERNEL_NAME, kernel_spec_manager=OwnKernelSpecs())
         manager.connection_file = str(self.work / f".kernel-{len(self.all) + 1}.json")  # no other place to clean up
@@ -81,15 +81,14 @@ class Kernels:
         client = manager.client()
         client.start_channels()
         client.allow_stdin = False
-        self.spare = Kernel(manager, client, asyncio.ensure_future(client.wait_for_ready(timeout=START)))
-        self.all.append(self.spare)
+        kernel = Kernel(manager, client, asyncio.ensure_future(client.wait_for_ready(timeout=START)))
+        self.spares[chapter] = kernel
+        self.all.append(kernel)
 
-    async def take(self) -> Kernel:
-        """Return the spare kernel or a new one, ready for its first cell. Raises RuntimeError if it does not answer."""
-        await self.prepare()
-        kernel, self.spare = self.spare, None
-        assert kernel is not None
-        self.last = kernel
+    async def take(self, chapter: str) -> Kernel:
+        """Return the chapter's kernel, ready for its first cell. Raises RuntimeError if it does not answer."""
+        await self.prepare(chapter)
+        self.last = kernel = self.spares.pop(chapter)
         await kernel.ready
         return kernel
 
@@ -118,7 +117,7 @@ class Kernels:
             else:
                 await kernel.manager.shutdown_kernel(now=True)
         self.all.clear()
-        self.spare = None
+        self.spares.clear()
 
 
 async def cancel_tasks() -> None:

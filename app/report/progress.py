@@ -69,9 +69,12 @@ class Progress:
         """Write or rewrite the line of the running step with its seconds."""
         with self.lock:
             if self.running:
-                line = f"{self.running:<44}{self.clock() - self.since:7.1f} s  {self.detail() or 'running'}"
-                # a line that wraps could not be rewritten: only its last row would go
-                self.write(f"\r\x1b[K{line[: self.columns() - 1]}" if self.live else f"{line}\n")
+                detail = printable(self.detail()).replace("\n", " ") or "running"
+                line = f"{self.running:<44}{self.clock() - self.since:7.1f} s  {detail}"
+                if self.live and len(line) >= (room := self.columns()):
+                    # a line that wraps could not be rewritten: only its last row would go
+                    line = f"{self.running}  {self.clock() - self.since:.1f} s  {detail}"[: room - 1]
+                self.write(f"\r\x1b[K{line}" if self.live else f"{line}\n")
 
     def tick(self) -> None:
         """Pulse until the end; the thread's function."""

@@ -6,6 +6,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -137,6 +138,27 @@ def without_home(text: str) -> str:
     """`text` with ~ in place of the person's home folder."""
     home = str(Path.home())
     return re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text) if len(home) > 1 else text
+
+
+def show_progress(doing: str) -> None:
+    """Tell the report that runs this notebook what its cell does just now; nothing when the notebook runs on its own.
+
+    What a person sees is no result: a full disk stops nothing here.
+    """
+    if folder := os.environ.get(settings.BUILD.name):
+        with suppress(OSError):
+            write_text(Path(folder) / DOING, doing)
+
+
+def read_progress(folder: Path) -> str:
+    """What the running cell does, as its notebook told last; empty where it told nothing."""
+    try:
+        return (folder / DOING).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+DOING = ".doing"  # the file in the build folder with what the running cell does; it goes with the cell
 
 
 def load_result(folder: Path, name: str) -> Any:

@@ -112,7 +112,7 @@ def run_in_folder(plan: RunPlan, progress: Progress, started: datetime) -> recor
     kernels = Kernels(plan.chapters[0].path.parent, environment, plan.build)
     cluster, warm = None, start_thread(import_engine)
     try:
-        run_sync(kernels.prepare)(plan.chapters[0].imports)
+        run_sync(kernels.prepare)(plan.chapters[0].name, plan.chapters[0].imports)
         cluster = attach_cluster(state)
         warm.join()
         warm = start_thread(import_renderer)
@@ -124,6 +124,7 @@ def run_in_folder(plan: RunPlan, progress: Progress, started: datetime) -> recor
         with suppress(KeyboardInterrupt):
             run_sync(kernels.end)()
             leave_cluster(state, cluster)
+        (plan.build / record.DOING).unlink(missing_ok=True)
         ending = start_thread(partial(cluster.close, wait=True, say=progress.say)) if cluster else None
     try:
         progress.begin("  the page")
@@ -158,7 +159,7 @@ def leave_cluster(state: RunState, cluster: Any) -> None:
     """Save the cluster's description unless a chapter did, and delete the run's topics on somebody else's brokers."""
     if cluster is None:
         return
-    from streaming_lab.cluster.run_topics import delete_noted_topics
+    from streaming_lab.cluster.run_topics import delete_noted_topics, describe_left_topics
 
     if not record.has_result(state.plan.build, "cluster"):
         with suppress(LabError):
@@ -167,7 +168,9 @@ def leave_cluster(state: RunState, cluster: Any) -> None:
     try:
         delete_noted_topics(cluster, state.plan.build)
     except LabError as error:
-        state.progress.say(f"The topics of this run stay on {cluster.name}: {error.problem}")
+        state.progress.say(f"The topics of this run could not be deleted: {error.problem}")
+        for line in describe_left_topics(state.plan.build):
+            state.progress.say(line)
 
 
 def start_thread(work: Callable[[], Any]) -> threading.Thread:
@@ -211,16 +214,25 @@ def watch_download(progress: Progress) -> Callable[[], str]:
     """Announce the download of Kafka's jars if any are missing; the function tells how many are there."""
     from streaming_lab.cluster.embedded import jars
 
-    files = [cache_folder() / "jars" / jar.file_name for jar in jars.locked()]
+    folder = cache_folder() / "jars"
+    files = [folder / jar.file_name for jar in jars.locked()]
 
     def missing() -> int:
         return sum(not file.exists() for file in files)
 
+    def arrived() -> str:
+        if not (left := missing()):
+            return ""
+        return f"{len(files) - left} of {len(files)} jars, {jars.megabytes(folder):.0f} of {jars.MEGABYTES} MB"
+
     if not (count := missing()) or settings.CLUSTER.get() != "embedded":
         return str
-    what = f"Kafka {jars.kafka_version()}, {count} of {len(files)} jars, 43 MB in all"
-    progress.say(f"Downloading once from Maven Central: {what}, into {files[0].parent}")
-    return lambda: f"{len(files) - left} of {len(files)} jars" if (left := missing()) else ""
+    what = f"Kafka {jars.kafka_version()}, {count} of {len(files)} jars, {jars.MEGABYTES} MB in all"
+    progress.say(f"Downloading once from Maven Central: {what}, into {folder}")
+    return arrived
+
+
+KERNELS_AHEAD = 2  # kernels that import while a chapter runs: a short chapter ends before the next one's imports
 
 
 def run_chapters(state: RunState, kernels: Kernels, deadline: float) -> None:
@@ -234,8 +246,8 @@ def run_chapters(state: RunState, kernels: Kernels, deadline: float) -> None:
             state.skip(chapter, why)
             continue
         state.progress.say(f"{chapter.number} {chapter.title}")
-        following = next(iter(plan.chapters[position + 1 :]), None)
-        execution = Execution(chapter, kernels, state.progress, limits, following)
+        upcoming = plan.chapters[position + 1 : position + 1 + KERNELS_AHEAD]
+        execution = Execution(chapter, kernels, state.progress, limits, upcoming)
         try:
             result, notebook = execute(execution, plan.given, plan.build / chapter.path.name)
         except KeyboardInterrupt:

@@ -114,6 +114,10 @@ def settle_earlier_runs(build: Path) -> list[str]:
         kept = set_run_aside(build, folder, f"{folder.name.removeprefix('.run-')}-unfinished")
         if kept.exists():
             lines.append(f"An earlier run did not end; its files: {kept}")
+        if (kept / ".topics").exists():
+            from streaming_lab.cluster import run_topics  # only when there is something to tell
+
+            lines += run_topics.describe_left_topics(kept)
     return lines
 
 

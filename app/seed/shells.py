@@ -8,13 +8,15 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from streaming_lab.client.connection import addresses
 from streaming_lab.cluster.base import Cluster
 from streaming_lab.cluster.compose.cluster import ComposeCluster
-from streaming_lab.cluster.embedded.broker import free_ports, is_listening
+from streaming_lab.cluster.embedded.broker import is_listening
 from streaming_lab.errors import LabError
-from streaming_lab.paths import PROJECT
+from streaming_lab.paths import PROJECT, SOURCE
+from streaming_lab.ports import free_ports
 from streaming_lab.waiting import wait_until
 
 COMMAND_TIMEOUT = 30.0  # seconds for one line
@@ -36,6 +38,8 @@ class FlaskProcess:
     line: str
     url: str
     process: "subprocess.Popen[str]"
+    answers: Callable[[], bool]
+    answered: bool = False
     log: str = ""
 
     @property
@@ -49,16 +53,24 @@ class HostShell:
 
     def __init__(self, cluster: Cluster) -> None:
         self._servers = addresses(cluster.connection)
+        self._ports: set[int] = set()
 
     @contextmanager
     def serving(self, program: str, topic: str) -> Iterator[FlaskProcess]:
-        """`flask run` on a free port, with KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC set."""
-        [port] = free_ports(1)
-        arguments = ["--app", program, "run", "--port", str(port)]
+        """`flask run` on a free port, with KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC set; the first `get` awaits it.
+
+        Flask puts the folder where it is called before all others on the path: in the package's own no file of a
+        person hides a library.
+        """
+        while (port := free_ports(1)[0]) in self._ports:  # of a server that has not bound it yet
+            continue
+        self._ports.add(port)
+        module = ".".join(["streaming_lab", *Path(program).with_suffix("").parts[1:]])
+        arguments = ["--app", module, "run", "--port", str(port)]
         environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self._servers, "KAFKA_TOPIC": topic}
-        with _process([sys.executable, "-P", "-m", "flask", *arguments], environment) as process:
-            game = FlaskProcess(f"flask {' '.join(arguments)}", f"http://127.0.0.1:{port}", process)
-            _wait(lambda: is_listening(port), game)
+        with _process([sys.executable, "-P", "-m", "flask", *arguments], environment, SOURCE) as process:
+            line, url = f"flask {' '.join(arguments)}", f"http://127.0.0.1:{port}"
+            game = FlaskProcess(line, url, process, lambda: is_listening(port))
             try:
                 yield game
             finally:
@@ -67,6 +79,7 @@ class HostShell:
 
     def get(self, game: FlaskProcess, path: str) -> CommandResult:
         """curl, without any proxy."""
+        _wait(game)
         shown = f"curl {game.url}/{path}"
         if shutil.which("curl") is None:
             return CommandResult(shown, "there is no curl on this machine", ran=False)
@@ -90,13 +103,13 @@ class ToolsContainer:
 
     @contextmanager
     def serving(self, program: str, topic: str) -> Iterator[FlaskProcess]:
-        """`flask run` in the box, on its port 5000."""
+        """`flask run` in the box, on its port 5000; the first `get` awaits it."""
         token = uuid.uuid4().hex  # finds the server again: it outlives `docker compose exec`
         line = ["lab", "env", f"FLASK_APP={program}", "flask", "run"]
         command = self._command("--env", f"LAB_MARK={token}", "--env", f"KAFKA_TOPIC={topic}", *line)
         with _process(command, self._cluster.project.environment) as process:
-            game = FlaskProcess(as_typed(self._cluster, f"exec {' '.join(line)}"), "http://localhost:5000", process)
-            _wait(self._answers, game)
+            typed, url = as_typed(self._cluster, f"exec {' '.join(line)}"), "http://localhost:5000"
+            game = FlaskProcess(typed, url, process, self._answers)
             try:
                 yield game
             finally:
@@ -105,6 +118,7 @@ class ToolsContainer:
 
     def get(self, game: FlaskProcess, path: str) -> CommandResult:
         """curl, as in 2019."""
+        _wait(game)
         url = f"{game.url}/{path}"
         return run_command(
             self._command("lab", "curl", "--silent", url), as_typed(self._cluster, f"exec lab curl {url}")
@@ -170,11 +184,13 @@ def _consume(servers: str, topic: str, offset: int) -> list[str]:
 
 
 @contextmanager
-def _process(command: Sequence[str], environment: Mapping[str, str] | None) -> Iterator["subprocess.Popen[str]"]:
+def _process(
+    command: Sequence[str], environment: Mapping[str, str] | None, folder: Path = PROJECT
+) -> Iterator["subprocess.Popen[str]"]:
     """A server as a child process with one output stream; killed at the end in any case."""
     with subprocess.Popen(
         command,
-        cwd=PROJECT,
+        cwd=folder,
         env=environment,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -187,8 +203,8 @@ def _process(command: Sequence[str], environment: Mapping[str, str] | None) -> I
             process.kill()
 
 
-def _wait(ready: Callable[[], bool], game: FlaskProcess) -> None:
-    """Wait until the game answers; raises with its last lines when it ended or is silent for 30 s."""
+def _wait(game: FlaskProcess) -> None:
+    """Wait until the game has answered once; raises with its last lines when it ended or is silent for 30 s."""
 
     def silent() -> LabError:
         game.process.kill()
@@ -196,7 +212,8 @@ def _wait(ready: Callable[[], bool], game: FlaskProcess) -> None:
         return LabError(f"`{game.line}` does not answer: {' / '.join(words[-3:])}", "Run the line by hand.")
 
     def answers() -> bool:
-        if ready():
+        if game.answered or game.answers():
+            game.answered = True
             return True
         if game.process.poll() is not None:
             raise silent()

@@ -4,6 +4,7 @@ The outputs are measured: `beside_today` runs each line on the given cluster, in
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from html import escape
 
@@ -72,7 +73,7 @@ _THEN: tuple[tuple[str, str, str], ...] = (
 
 
 def beside_today(cluster: Cluster, topic: str = TOPIC) -> tuple[Line, ...]:
-    """Run today's counterpart of each of the assignment's commands on `cluster`, in its order; takes about 3 s.
+    """Run today's counterpart of each of the assignment's commands on `cluster`, in its order; takes about 2 s.
 
     Writes the assignment's three events to `topic`, which it creates. With the tools box running (`docker
     compose up -d`) every line runs there, as in 2019; otherwise the lines are those for this machine, and a line whose
@@ -83,17 +84,23 @@ def beside_today(cluster: Cluster, topic: str = TOPIC) -> tuple[Line, ...]:
 
 
 def _now(cluster: Cluster, topic: str) -> list[CommandResult]:
-    shell = ToolsContainer(cluster) if isinstance(cluster, ComposeCluster) and _has_box(cluster) else HostShell(cluster)
-    answers = [_start(cluster, isinstance(shell, ToolsContainer)), _create(cluster, topic)]
-    with shell.serving(SEED_GAMES[0], topic) as game:  # the assignment's six requests, in its order
+    boxed = isinstance(cluster, ComposeCluster) and _has_box(cluster)
+    shell = ToolsContainer(cluster) if isinstance(cluster, ComposeCluster) and boxed else HostShell(cluster)
+    answers = [_start(cluster, boxed), _create(cluster, topic)]
+    with ExitStack() as servers:
+        first = servers.enter_context(shell.serving(SEED_GAMES[0], topic))
+        if not boxed:  # both start at once; in the box both take port 5000
+            second = servers.enter_context(shell.serving(SEED_GAMES[1], topic))
         sword = "purchase_a_sword"
-        asked = [shell.get(game, path) for path in ("", "", sword, "", sword, sword)]
-    answers += [CommandResult(game.line, game.access_log), asked[0], asked[2]]
-    before = _written(cluster, topic)
-    with shell.serving(SEED_GAMES[1], topic) as game:
-        asked = [shell.get(game, path) for path in ("", sword, sword)]
-        _await_delivery(cluster, topic, before + len(asked))
-    answers += [CommandResult(game.line, game.access_log), asked[0], asked[1]]
+        six = [shell.get(first, path) for path in ("", "", sword, "", sword, sword)]  # the assignment's, in its order
+        if boxed:
+            servers.close()
+            second = servers.enter_context(shell.serving(SEED_GAMES[1], topic))
+        before = _written(cluster, topic)
+        three = [shell.get(second, path) for path in ("", sword, sword)]
+        _await_delivery(cluster, topic, before + len(three))
+    answers += [CommandResult(first.line, first.access_log), six[0], six[2]]
+    answers += [CommandResult(second.line, second.access_log), three[0], three[1]]
     return [*answers, shell.read(topic, before)]
 
 

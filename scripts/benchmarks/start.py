@@ -26,8 +26,9 @@ from kafka import KafkaProducer
 from streaming_lab.cli import whole
 from streaming_lab.cluster import attach
 from streaming_lab.cluster.embedded import jars
-from streaming_lab.cluster.embedded.broker import BrokerPorts, free_ports, is_listening, server_properties
+from streaming_lab.cluster.embedded.broker import BrokerPorts, is_listening, server_properties
 from streaming_lab.cluster.embedded.jvm import new_cluster_id
+from streaming_lab.ports import free_ports
 from streaming_lab.waiting import wait_until
 
 

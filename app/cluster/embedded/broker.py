@@ -32,15 +32,6 @@ class BrokerPorts:
 DATA = "data"  # below the broker's folder, in which its JVM runs: `log.dirs` is a list with commas
 
 
-def free_ports(count: int) -> list[int]:
-    """Different ports on which no process listens at this moment."""
-    with contextlib.ExitStack() as sockets:
-        bound = [sockets.enter_context(socket.socket()) for _ in range(count)]
-        for one in bound:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in bound]
-
-
 def server_properties(
     ports: BrokerPorts, quorum: tuple[BrokerPorts, ...], auto_create: bool = False
 ) -> dict[str, object]:

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from streaming_lab.cluster.base import BrokerVerb, ClusterError
-from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, free_ports, wait_all
+from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, wait_all
 from streaming_lab.cluster.embedded.jvm import FormatCache, Jvm, StartCache, new_cluster_id, read_cluster_id
 from streaming_lab.cluster.embedded.start_stop import StartRequest
-from streaming_lab.ports import check_free
+from streaming_lab.ports import check_free, free_ports
 
 # The last line that the shell reads lists the process groups to kill; an empty line lists none.
 _SHELL = 'groups=; while read -r line; do groups=$line; done; for group in $groups; do kill -9 "-$group"; done'

@@ -152,9 +152,12 @@ def kept_folder(file: Path) -> Path:
 def _check_options(found: State, port: int | None, auto_create: bool, keep: bool) -> None:
     if port is not None and found.brokers[0].port != port:
         raise ClusterError(f"the cluster runs already, at port {found.brokers[0].port} and not {port}", STOP_CURE)
-    for option, wanted, there in (("--auto-create", auto_create, found.auto_create), ("--keep", keep, found.kept)):
-        if wanted and not there:
-            raise ClusterError(f"the cluster runs already, without {option}", STOP_CURE)
+    if auto_create and not found.auto_create:
+        cure = "Make its topics with `python3 scripts/topic.py create NAME`, or stop it and start it with the option."
+        raise ClusterError("the cluster runs already, without --auto-create", cure)
+    if keep and not found.kept:
+        cure = "`python3 scripts/cluster.py stop` ends it with its data; then start --keep begins one that keeps them."
+        raise ClusterError("the cluster runs already, without --keep: its data end with it", cure)
 
 
 def instance_name(brokers: int = 1, throughput: bool = False, instance: str = "") -> str:

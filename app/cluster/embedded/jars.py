@@ -20,6 +20,7 @@ from streaming_lab.paths import cache_folder
 
 LOCK = Path(__file__).with_name("jgo.lock.toml")
 SPEC = Path(__file__).with_name("jgo.toml")
+MEGABYTES = 43  # all jars, in units of 2^20 bytes; a test compares
 AT_ONCE = 8  # downloads side by side: a first run from nothing takes seconds
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,15 @@ def kafka_version() -> str:
     return next(jar.version for jar in locked() if jar.artifact == "kafka_2.13")
 
 
+def megabytes(folder: Path) -> float:
+    """The size of the jars in a folder, with those that are on their way, in units of 2^20 bytes."""
+    size = 0
+    for file in folder.rglob("*.jar*"):
+        with contextlib.suppress(OSError):  # moved meanwhile, to where it belongs
+            size += file.stat().st_size
+    return size / (1 << 20)
+
+
 def _stamps(folder: Path) -> dict[str, object]:
     try:
         stamps = json.loads((folder / "verified.json").read_bytes())
@@ -116,7 +126,7 @@ def _fetch(missing: list[Jar], folder: Path) -> None:
             except Exception as error:  # requests' errors, urllib3's, and jgo's own RuntimeError
                 raise ClusterError(
                     f"cannot fetch {jar.file_name} from Maven: {_last_line(error)}",
-                    "The first start needs the network (43 MB, once). Behind a proxy set HTTPS_PROXY; "
+                    f"The first start needs the network ({MEGABYTES} MB, once). Behind a proxy set HTTPS_PROXY; "
                     "a Maven mirror goes into ~/.config/jgo.conf under [repositories].",
                 ) from error
             if not _matches(file, jar):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -208,12 +209,10 @@ def stop_cluster(file: Path, say: Callable[[str], None]) -> StopResult | None:
 
 def _stop_other_version(file: Path) -> StopResult | None:
     """Ends a cluster of another version: in every version the supervisor ends when its state file is removed."""
-    strangers = state.strangers(file)
+    strangers = [process for process in state.strangers(file) if _is_own(process.pid, file.parent.resolve())]
     file.unlink(missing_ok=True)
     wait_until(lambda: not any(map(is_alive, strangers)), STOP_TIMEOUT)
-    forced = [process.pid for process in strangers if is_alive(process)]
-    for pid in forced:
-        kill_group(pid)
+    forced = kill_own([process.pid for process in strangers if is_alive(process)], file)
     return StopResult(tuple(forced), False) if strangers else None
 
 
@@ -239,9 +238,7 @@ def wait_until_gone(found: State, timeout: float = STOP_TIMEOUT) -> Reply:
 
 def clean_up_orphans(found: State, file: Path) -> list[int]:
     """Kills the brokers that a dead supervisor left, and removes its files; returns the pids of those brokers."""
-    orphans = [broker.pid for broker in found.living_brokers]
-    for pid in orphans:
-        kill_group(pid)
+    orphans = kill_own([broker.pid for broker in found.living_brokers], file)
     _remove_files(file)
     return orphans
 
@@ -258,5 +255,32 @@ def _remove_files(file: Path) -> None:
 
 def _kill_all(found: State, file: Path) -> StopResult:
     """Kills a supervisor that does not answer, then its brokers: in this order it cannot interfere."""
-    kill_group(found.supervisor.pid)
-    return StopResult((found.supervisor.pid, *clean_up_orphans(found, file)), False)
+    forced = kill_own([found.supervisor.pid], file)
+    return StopResult((*forced, *clean_up_orphans(found, file)), False)
+
+
+def kill_own(pids: list[int], file: Path) -> list[int]:
+    """Kills those processes of a state file that are the lab's, and returns them; a file may name anybody's pid."""
+    own = [pid for pid in pids if _is_own(pid, file.parent.resolve())]
+    for pid in own:
+        kill_group(pid)
+    return own
+
+
+_SUPERVISOR = re.compile(r"(app|streaming_lab)\.cluster\.")  # its module, in every version
+_BROKER = re.compile(r"kafka\.(Kafka|tools\.StorageTool)")
+
+
+def _is_own(pid: int, home: Path) -> bool:
+    """Is it a supervisor by its command line, or a Kafka that runs in a folder below this home?"""
+    import psutil  # only when something is to be killed
+
+    try:
+        process = psutil.Process(pid)
+        command = process.cmdline()
+        if any(map(_SUPERVISOR.match, command)):
+            return True
+        places = [process.cwd(), *command]
+        return any(map(_BROKER.fullmatch, command)) and any(str(home) in place for place in places)
+    except psutil.Error:
+        return False

@@ -11,6 +11,7 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition, errors as kafka_errors
 from kafka.consumer.fetcher import Fetcher as KafkaFetcher
 from kafka.record.default_records import DefaultRecordBatch
+from kafka.record.legacy_records import LegacyRecordBatch
 
 from streaming_lab.client import preflight, topics
 from streaming_lab.client.admin import ADMIN_TIMEOUT
@@ -20,7 +21,7 @@ from streaming_lab.client.metadata import EARLIEST, LATEST
 from streaming_lab.client.topics import Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.reader.decode.batches import BatchTooLarge, CorruptBatch, Decode, Decoded, Reject, Segment
-from streaming_lab.reader.decode.codecs import NO_PIECES, Bounds
+from streaming_lab.reader.decode.codecs import NO_PIECES, NOT_INFLATED, Bounds, InflatesTooFar, format_bytes, inflate
 from streaming_lab.reader.decode.python import decode_records
 from streaming_lab.reader.decode.records import IndexedRecords, RecordIndex, index_values
 from streaming_lab.reader.decode.schema import Plan
@@ -197,11 +198,11 @@ class _BoundedRecords(KafkaFetcher.PartitionRecords):  # type: ignore[misc]
     """kafka-python's iterator over the records of one partition's answer, with batches that inflate within bounds."""
 
     def __init__(self, source: ConsumerSource, *place: Any, **settings: Any) -> None:
-        self._source = source
+        self.source = source
         super().__init__(*place, **settings)
 
     def _unpack_records(self, place: TopicPartition, records: Any, *deserializers: Any) -> Any:
-        bounded = _BoundedBatches(self._source, place.partition, records)
+        bounded = _BoundedBatches(self, place.partition, records)
         try:
             yield from super()._unpack_records(place, bounded, *deserializers)
         except (kafka_errors.CorruptRecordError, ValueError, LookupError, struct.error) as error:
@@ -210,15 +211,48 @@ class _BoundedRecords(KafkaFetcher.PartitionRecords):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class _BoundedBatches:
-    """The batches of an answer; those of formats v0 and v1, which today's brokers convert, as they are."""
+    """The batches of an answer, in every format."""
 
-    source: ConsumerSource
+    answer: _BoundedRecords
     partition: int
     records: Any
 
     def next_batch(self) -> Any:
         batch = self.records.next_batch()
-        return _BoundedBatch(self.source, self.partition, batch) if type(batch) is DefaultRecordBatch else batch
+        if type(batch) is LegacyRecordBatch:
+            return _BoundedLegacyBatch(self.answer, self.partition, batch)
+        return _BoundedBatch(self.answer.source, self.partition, batch) if type(batch) is DefaultRecordBatch else batch
+
+
+class _BoundedLegacyBatch(LegacyRecordBatch):  # type: ignore[misc]
+    """A batch of format v0 or v1, one message around the others: its offset is the last one of those."""
+
+    _buffer: memoryview
+
+    def __init__(self, answer: _BoundedRecords, partition: int, batch: LegacyRecordBatch) -> None:
+        super().__init__(batch._buffer, batch._magic)
+        self._answer, self._partition = answer, partition
+
+    def __iter__(self) -> Any:
+        bounds = self._answer.source.inflation
+        try:
+            yield from super().__iter__()
+        except InflatesTooFar as error:
+            reason = f"{format_bytes(len(self._buffer))} that end at offset {self.base_offset} inflate to {error}"
+            if not bounds.skip:
+                raise BatchTooLarge(self._partition, self.base_offset, reason) from error
+            self._answer.source.rejects.append(Reject(self._partition, self.base_offset, reason, b""))
+            self._answer.next_fetch_offset = self.base_offset + 1
+        except NOT_INFLATED as error:
+            raise CorruptBatch(self._partition, self.base_offset, f"cannot be decompressed ({error})") from error
+
+    def _decompress(self, key_offset: int) -> memoryview:
+        at = key_offset
+        for _ in ("key", "value"):
+            size = struct.unpack_from(">i", self._buffer, at)[0]
+            data = self._buffer[at + 4 : at + 4 + max(0, size)]
+            at += 4 + max(0, size)
+        return inflate(self.compression_type, data, self._answer.source.inflation.batch)
 
 
 class _BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]

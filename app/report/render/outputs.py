@@ -26,7 +26,11 @@ NOT_SHOWN = {
     WIDGET: "a widget, which needs a live notebook",
     "application/javascript": "a script: the page runs none but its own",
     "application/pdf": "a PDF",
+    "application/vnd.plotly.v1+json": "a Plotly figure, which needs a script; figure.to_image() makes a picture of it",
+    "application/vnd.bokehjs_exec.v0+json": "a Bokeh figure, which needs a script; export_png makes a picture of it",
+    "application/vnd.holoviews_exec.v0+json": "a HoloViews figure, which needs a script; hv.save makes a picture of it",
 }
+FIGURES = tuple(name for name in NOT_SHOWN if "vnd." in name and name != WIDGET)  # their HTML is a script as well
 
 
 class Outputs:
@@ -65,6 +69,8 @@ class Outputs:
         if FIGURE not in data and (chart := vega.find_chart(data)) is not None:
             return self.chart(chart, output, number)
         kinds = [kind for kind in SHOWN if kind in data]
+        if (figure := next(filter(data.__contains__, FIGURES), "")) and not {"image/svg+xml", *PICTURES} & {*kinds}:
+            return self.left_out(NOT_SHOWN[figure])
         if (
             kinds[:1] == ["text/html"]
             and kinds[1:2] not in ([], ["text/plain"])
@@ -84,7 +90,8 @@ class Outputs:
         content = output.data[kind]
         text = content if isinstance(content, str) else "".join(content) if isinstance(content, list) else ""
         if kind in PICTURES:
-            return self.image_output(text, kind, alt_text(output, kind, number))
+            size = output.get("metadata", {}).get(kind, {}).get("width")
+            return self.image_output(text, kind, alt_text(output, kind, number), size)
         if kind == FIGURE:
             return sanitize(text)
         if kind == "text/html":
@@ -147,14 +154,15 @@ class Outputs:
         given = vega.chart_label(spec)
         return drawing_html(drawing, number, given or alt_text(output, kind, number, "Chart"))
 
-    def image_output(self, data: str, kind: str, alt: str) -> str:
-        """Render a picture; one over the bound is left out."""
+    def image_output(self, data: str, kind: str, alt: str, size: Any = None) -> str:
+        """Render a picture, as wide as its metadata say (matplotlib's for screens of twice the dots)."""
+        width = f' width="{size}"' if isinstance(size, int) and 0 < size < 10_000 else ""
         data = re.sub(r"[^A-Za-z0-9+/=]", "", data)
         try:
             url = self.pictures.data_url(f"data:{kind};base64,{data}")
         except PictureLeftOutError as error:
             return self.left_out(f"a picture: {error}")
-        return f'<div class="output-image"><img src="{url}" alt="{html.escape(alt)}"></div>'
+        return f'<div class="output-image"><img src="{url}" alt="{html.escape(alt)}"{width}></div>'
 
 
 def drawing_html(svg: str, number: str, alt: str) -> str:
