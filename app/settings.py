@@ -99,6 +99,10 @@ COMPOSE_PROJECT = Setting(
     project_name,
 )
 
+CLASS_KEY = Setting(
+    "LAB_CLASS_KEY", "", "none", "a class's key: with it -p student gives seeds of that class alone", str
+)
+
 SETTINGS: tuple[Setting[Path | None] | Setting[str] | Setting[float] | Setting[bool], ...] = (
     HOME,
     BUILD,
@@ -108,6 +112,7 @@ SETTINGS: tuple[Setting[Path | None] | Setting[str] | Setting[float] | Setting[b
     KEEP,
     KAFKA_HEAP,
     COMPOSE_PROJECT,
+    CLASS_KEY,
 )
 PREFIX = "LAB_"
 WARNED = "LAB_WARNED"  # set once unknown variables were named: a script that starts scripts is one command to its user

@@ -3,14 +3,16 @@
 A session is one worker of pytest-xdist, or the only one: each has a home, a Kafka and ports of its own.
 """
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from streaming_lab.client.connection import Connection
@@ -19,6 +21,9 @@ from streaming_lab.skipped_imports import iri_grammar_skipped
 
 with iri_grammar_skipped():
     import jsonschema  # noqa: F401 - for all tests, without the second that its grammar of web addresses takes
+
+if TYPE_CHECKING:
+    from book import Report
 
 BROKERS = {"kafka", "breakable", "trio", "doors", "compacted", "engine"}  # fixtures that start a JVM
 
@@ -56,7 +61,8 @@ def _rank(item: pytest.Item) -> int:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Distribute single tests; the tests of a file with a module-scoped fixture stay on one worker.
+    """Distribute single tests; those of a file with a module-scoped fixture stay on one worker, and so do all that look
+    at the small report: nobody waits for it twice.
 
     (xdist's own `--dist=loadgroup` writes groups into names, which pytest 9.2 no longer permits.)
     """
@@ -65,14 +71,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFixture(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return file if _shares(config.rootpath / file) else nodeid
+            text = _text(config.rootpath / file)
+            return "small" if "small: Report" in text else file if 'scope="module"' in text else nodeid
 
     return ByFixture(config, log)
 
 
 @cache
-def _shares(file: Path) -> bool:
-    return 'scope="module"' in file.read_text(encoding="utf8")
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf8")
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +114,22 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.environ["LAB_HOME"] = str(home)
     yield home
     os.environ.pop("LAB_HOME") if before is None else os.environ.update(LAB_HOME=before)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> "Report":
+    """A report of all chapters with little to do: one for all workers, which nobody changes."""
+    from book import SMALL, Report, project_report
+
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "small"
+    place.mkdir(exist_ok=True)
+    with FileLock(place / "lock"):
+        if not (place / "done.json").exists():
+            options = [word for name, value in SMALL.items() for word in ("-p", name, str(value))]
+            ran = project_report(place / "build", *options)
+            (place / "done.json").write_text(json.dumps([ran.exit_code, ran.out, ran.err]))
+    return Report(*json.loads((place / "done.json").read_text()), place / "build")
 
 
 @pytest.fixture(scope="session")

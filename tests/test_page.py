@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from pypdf import PdfReader
 
 from streaming_lab.analysis.display import FIGURE, Figure, Table, TableColumn, number
 from streaming_lab.analysis.ledger import Gap, Ledger, RequestThread
+from streaming_lab.handin.check import Check, Contradiction
+from streaming_lab.handin.crowd_checks import CROWD_CHECKS
+from streaming_lab.handin.examine import Examined
+from streaming_lab.handin.record_checks import RECORD_CHECKS
+from streaming_lab.handin.verdict_page import render_verdict
 from streaming_lab.report.record import ChapterRecord, Failure
 
 pytestmark = pytest.mark.slow  # a browser
@@ -200,6 +206,33 @@ def test_everyone_can_read_the_page(
         opened.page.wait_for_timeout(100)
         found = Axe().run(opened.page)
         assert [(one["id"], [node["html"][:120] for node in one["nodes"][:3]]) for one in found["violations"]] == []
+
+
+def verdict() -> str:
+    """The verdict on a class: one that agrees, one with a contradiction of everything evil, one that is broken."""
+    finding = Contradiction("requests.parquet, row 3", EVIL, EVIL)
+    checks = tuple(Check(name, "agrees", "400 requests") for name in (*RECORD_CHECKS, *CROWD_CHECKS, "outputs 03"))
+    odd = (*checks[:-1], Check("outputs 03", "contradicts", EVIL, (finding,), 7), Check("origin", "cannot tell", "no"))
+    rows = [
+        Examined("ada", "ada", "Ada", "0.2.0", "passed", checks, marks={}),
+        Examined(EVIL, EVIL, EVIL, EVIL, "failed", odd, marks={}, left_out=(EVIL,)),
+        Examined("broken.zip", broken=f"no zip {EVIL}", marks={}),
+    ]
+    return render_verdict(rows, [("run id", EVIL, EVIL)], "as handed in", datetime(2026, 11, 27, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_everyone_can_read_the_verdict_on_hand_ins(browser: Browser, tmp_path: Path, theme: Any) -> None:
+    """One request, no violation of axe, nothing of a hand-in runs, a phone scrolls in one direction."""
+    (tmp_path / "verdict.html").write_text(verdict(), encoding="utf-8")
+    url = (tmp_path / "verdict.html").as_uri()
+    with Opened(browser, url, color_scheme=theme, offline=True) as opened:
+        found = Axe().run(opened.page)
+        assert [(one["id"], [node["html"][:120] for node in one["nodes"][:3]]) for one in found["violations"]] == []
+        assert (opened.requests, opened.complaints) == ([url], [])
+        assert opened.page.locator("script").count() == 0
+        opened.page.set_viewport_size(PHONE)
+        assert opened.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
 
 @pytest.mark.parametrize("name", ["passed", "failed"])

@@ -1,33 +1,13 @@
 """The command that the whole project is for: every chapter in small, and what it leaves behind."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from book import Report
+from book import SMALL, Report, project_report
 from peers import missing
 
 from streaming_lab.paths import PROJECT
-
-SMALL = {"requests": 300, "players": 20, "each": 100}
-
-
-def report(build: Path, *arguments: str) -> Report:
-    """`scripts/report.py` in a lab home of its own."""
-    own = {**os.environ, "LAB_BUILD": str(build), "LAB_HOME": str(build.parent / "home")}
-    command = [sys.executable, "scripts/report.py", *arguments]
-    ran = subprocess.run(command, cwd=PROJECT, env=own, capture_output=True, text=True, check=False)
-    return Report(ran.returncode, ran.stdout, ran.stderr, build)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """All chapters with little to do."""
-    options = [word for name, value in SMALL.items() for word in ("-p", name, str(value))]
-    return report(tmp_path_factory.mktemp("report") / "build", *options)
 
 
 @pytest.mark.slow
@@ -77,5 +57,7 @@ def test_every_fault_twenty_times(minutes: float, tmp_path: Path) -> None:
     """Chapter 04 as thorough as it can be keeps every promise."""
     if minutes < 30:
         missing("--minutes 30 and more")
-    ran = report(tmp_path / "build", "04", "-p", "thorough", "true", "--cell-timeout", "3600", "--timeout", "7200")
+    ran = project_report(
+        tmp_path / "build", "04", "-p", "thorough", "true", "--cell-timeout", "3600", "--timeout", "7200"
+    )
     assert (ran.exit_code, json.loads((ran.build / "run.json").read_text())["status"]) == (0, "passed"), ran.err

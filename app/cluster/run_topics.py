@@ -63,7 +63,12 @@ def run_name(name: str, kind: str = "embedded") -> str:
 
 def name_with_id(name: str) -> str:
     """`name` with the id of this run."""
-    return f"{name}-{os.environ.get(settings.RUN_ID) or process_id()}"
+    return f"{name}-{run_id()}"
+
+
+def run_id() -> str:
+    """The id of the report that runs this notebook, or of this process."""
+    return os.environ.get(settings.RUN_ID) or process_id()
 
 
 @functools.cache

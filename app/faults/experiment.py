@@ -16,7 +16,7 @@ from streaming_lab.analysis.deliveries import Mark
 from streaming_lab.analysis.ledger import Ledger, close_ledger
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection
-from streaming_lab.cluster import Cluster
+from streaming_lab.cluster import Cluster, run_topics
 from streaming_lab.delivery.ways import arguments, log_class, open_log
 from streaming_lab.faults.game_process import (
     ExitReport,
@@ -66,6 +66,7 @@ class Experiment:
     began: datetime
     fault_events: tuple[Mark, ...]
     results: tuple[Result, ...]
+    run: str = ""  # the run of its crowds' request ids, before the variant's name
 
     def of(self, name: str) -> Result:
         """The result of one variant."""
@@ -124,7 +125,8 @@ def run_experiment_in(
             template = shared or left.enter_context(GameTemplate(machine.environment if machine else None))
             options = options_of(one)
             games.append(GameProcess(template, kafka.connection, topic, one.way, folder / topic, options, machine))
-        crowds = left.enter_context(Crowds(load, name))
+        run = f"{run_topics.run_id()}/{name}"
+        crowds = left.enter_context(Crowds(load, run))
         # The injector ends first: a crowd that waits for a paused game has its answer when that is gone.
         injector = left.enter_context(FaultInjector(kafka, games, fault.drain, load.seed, say))
         injector.apply_action("start games")
@@ -134,7 +136,7 @@ def run_experiment_in(
         injector.apply_action("stop games")
     say("read topics")
     results = tuple(_result(kafka.connection, *each) for each in zip(variants, wanted, games, asked, seen, strict=True))
-    return Experiment(fault, began, tuple(injector.fault_events[1:-1]), results)
+    return Experiment(fault, began, tuple(injector.fault_events[1:-1]), results, run)
 
 
 def _machine(library: Path, way: str, folder: Path) -> Machine:

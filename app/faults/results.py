@@ -17,12 +17,14 @@ from streaming_lab.game.rules import Command, RuleBroken, World, decide
 
 def answers(result: Result) -> "pd.Series[str]":
     """The kind of each request's (last) answer, one of `ANSWERS`, in the order of `asked`."""
-    return result.asked.apply(_kind, axis=1).astype("str")
+    asked = result.asked
+    kinds = [_kind(status, answer) for status, answer in zip(asked["status"], asked["answer"], strict=True)]
+    return pd.Series(kinds, index=asked.index, dtype="str")
 
 
-def _kind(row: "pd.Series[Any]") -> str:
-    status = None if pd.isna(row["status"]) else int(row["status"])
-    return answer_kind(status, json.loads(row["answer"])["value"] if status == 503 else None)
+def _kind(status: Any, answer: Any) -> str:
+    code = None if pd.isna(status) else int(status)
+    return answer_kind(code, json.loads(answer)["value"] if code == 503 else None)
 
 
 def answered_at(experiment: Experiment, result: Result) -> "pd.Series[float]":

@@ -12,7 +12,7 @@ from streaming_lab import settings
 from streaming_lab.cli import VERSION, positive, write_error
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT, build_folder
-from streaming_lab.report import chapter, parameters
+from streaming_lab.report import chapter, own, parameters
 from streaming_lab.report.parameters import Parameter, ParameterError
 from streaming_lab.report.render import paper
 from streaming_lab.report.render.paper import PAPERS
@@ -40,19 +40,23 @@ def main(arguments: Sequence[str] | None = None, folder: Path | None = None) -> 
     chapters = chapter.find_chapters(folder)
     if not chapters:
         raise LabError(f"there are no notebooks in {folder}", "restore them: git checkout -- notebooks")
-    own = chapter.find_chapters(folder / "own-game")
-    options = parser(known_parameters([*chapters, *own])).parse_args(arguments)
+    if arguments[:1] == ["new"]:
+        return add_chapter(folder, arguments[1:])
+    games = chapter.find_chapters(folder / "own-game")
+    options = parser(known_parameters([*chapters, *games])).parse_args(arguments)
     names = [name for name, _ in options.parameters]
     if "game" in names:
-        chapters = chapter.replace_chapters(chapters, own)
-    elif without_game := sorted({*names} & known_parameters(own).keys() - known_parameters(chapters).keys()):
+        chapters = chapter.replace_chapters(chapters, games)
+    elif without_game := sorted({*names} & known_parameters(games).keys() - known_parameters(chapters).keys()):
         cure = "Give the game as well: -p game path/to/game_api.py"
         raise ParameterError(f"{without_game[0]} goes with a game of your own", cure)
     chosen = chapter.select_chapters(chapters, options.chapters)
-    here = parameters.merge_parameters({one.name: one.parameters for one in chosen})
+    here = parameters.merge_parameters(
+        {"the report": own.OWN_PARAMETERS, **{one.name: one.parameters for one in chosen}}
+    )
     others = {one.name: readable_parameters(one) for one in chapters if one not in chosen}
     elsewhere = {name: chapter_ for chapter_, names in others.items() for name in names if name not in here}
-    given = parameters.check_parameters(options.parameters, here, elsewhere)
+    given = own.own_values(parameters.check_parameters(options.parameters, here, elsewhere), here)
     if isinstance(cluster := given.get("cluster"), str):
         from streaming_lab.cluster import check_cluster_name, resolve_cluster_name
 
@@ -69,7 +73,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path | None = None) -> 
 
 def known_parameters(chapters: Sequence[chapter.Chapter]) -> dict[str, Parameter]:
     """The parameters of all chapters for the help; a chapter that can't be read has none."""
-    known: dict[str, Parameter] = {}
+    known: dict[str, Parameter] = dict(own.OWN_PARAMETERS)
     for one in chapters:
         known = {**readable_parameters(one), **known}
     return known
@@ -94,7 +98,10 @@ def parser(known: dict[str, Parameter]) -> Parser:
     )
     made.add_argument("--version", action="version", version=VERSION)
     made.add_argument(
-        "chapters", nargs="*", metavar="CHAPTER", help="such as 3, 03 or 03-read-the-events (default: all)"
+        "chapters",
+        nargs="*",
+        metavar="CHAPTER",
+        help='such as 3, 03 or 03-read-the-events (default: all); new "Title" makes a chapter of your own',
     )
     made.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter"
@@ -105,6 +112,17 @@ def parser(known: dict[str, Parameter]) -> Parser:
     made.add_argument("--pdf", action="store_true", help="print the page to build/report.pdf, with Chromium or Chrome")
     made.add_argument("--paper", choices=PAPERS, default="A4", help="of the PDF (default: A4)")
     return made
+
+
+def add_chapter(folder: Path, arguments: Sequence[str]) -> int:
+    """Make a chapter of one's own, and print its path and the next command."""
+    from streaming_lab.report.new_chapter import write_new_chapter
+
+    if len(arguments) != 1:
+        raise LabError("new takes one title", f'for example: {PROGRAM} new "What I found"')
+    path = write_new_chapter(folder, arguments[0])
+    sys.stdout.write(f"{path}\nOpen it with python3 scripts/lab.py; {PROGRAM} runs it after the other chapters.\n")
+    return 0
 
 
 def start(
@@ -123,8 +141,8 @@ def start(
     if options.pdf:
         paper.find_browser()
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # record and page show the same with more detail
-    values = {name: parameter.default for name, parameter in known.items()} | given
-    times = max((parameter.times for name, parameter in known.items() if values[name] is True), default=1)
+    values = {name: parameter.default for name, parameter in known.items() if name not in own.OWN_PARAMETERS} | given
+    times = max((parameter.times for name, parameter in known.items() if values.get(name) is True), default=1)
     plan = RunPlan(
         chapters=chosen,
         parameters=values,

@@ -215,7 +215,7 @@ def execute(execution: Execution, values: dict[str, Any], output: Path) -> tuple
     """Run one chapter with papermill: its record and its notebook. Raises only for Ctrl-C and for a bug of the lab."""
     chapter, began = execution.chapter, time.monotonic()
     failure = notebook_outcome(execution, lambda: call_papermill(execution, values)) or execution.unfinished()
-    notebook = remove_error_markers(execution.notebook) if execution.notebook else None
+    notebook = scrub_notebook(remove_error_markers(execution.notebook), output) if execution.notebook else None
     try:
         save_notebook(notebook, output)
     except OSError as error:
@@ -236,11 +236,17 @@ def execute(execution: Execution, values: dict[str, Any], output: Path) -> tuple
 
 
 def save_notebook(notebook: Any, output: Path) -> None:
-    """Write an executed notebook, whole or not at all, with paths that hold in any folder of runs."""
+    """Write an executed notebook, whole or not at all."""
     if notebook is not None:
-        notebook.metadata.papermill["input_path"] = f"notebooks/{output.name}"
-        notebook.metadata.papermill["output_path"] = f"build/{output.name}"
         record.write_text(output, nbformat.writes(notebook))  # type: ignore[no-untyped-call]
+
+
+def scrub_notebook(notebook: Any, output: Path) -> Any:
+    """An executed notebook with paths that hold in any folder of runs, and without the person's home folder."""
+    notebook.metadata.papermill["input_path"] = f"notebooks/{output.name}"
+    notebook.metadata.papermill["output_path"] = f"build/{output.name}"
+    text = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
+    return nbformat.reads(record.without_home(text), 4)  # type: ignore[no-untyped-call]
 
 
 def call_papermill(execution: Execution, values: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
+from streaming_lab import settings
 from streaming_lab.paths import SOURCE
 from streaming_lab.report.kernel_main import PRELOAD
 
@@ -29,9 +30,10 @@ def kernel_command() -> list[str]:
 
 
 def kernel_environment(**more: str) -> dict[str, str]:
-    """This process's environment, with UTC as the local time, and with the lab's package on the path."""
+    """This process's environment, with UTC as local time, the lab's package on the path, and no key of a class."""
     path = os.pathsep.join(part for part in (str(SOURCE), os.environ.get("PYTHONPATH", "")) if part)
-    return {**os.environ, "PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TZ": "UTC0", **more}
+    inherited = {name: value for name, value in os.environ.items() if name != settings.CLASS_KEY.name}
+    return {**inherited, "PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TZ": "UTC0", **more}
 
 
 class OwnKernelSpecs(KernelSpecManager):

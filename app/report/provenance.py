@@ -3,7 +3,6 @@
 import hashlib
 import os
 import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -13,8 +12,8 @@ from typing import Any
 
 from streaming_lab import __version__
 from streaming_lab.paths import PROJECT
-from streaming_lab.report import record
-from streaming_lab.report.chapter import Chapter, RunPlan
+from streaming_lab.report import code_state, own, record
+from streaming_lab.report.chapter import RunPlan
 
 PACKAGES = (
     "kafka-python",
@@ -34,29 +33,31 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts that are known before the first chapter runs: the commit, and the hashes of lock and notebooks."""
+    """The facts that are known before the first chapter runs: the run's id, commit, code, hashes of lock and notebooks.
 
+    `changed` names what differs from the commit in the code and in given cells; None without a repository.
+    """
+
+    run_id: str
     commit: str | None
-    dirty: bool | None
+    changed: tuple[str, ...] | None
+    code: dict[str, str]
     hashes: dict[str, str]
 
 
-def gather_facts(chapters: Sequence[Chapter]) -> Facts:
+def gather_facts(plan: RunPlan) -> Facts:
     """Collect the facts as they are now."""
     lock = PROJECT / "requirements.txt"
     sources = {"requirements.txt": lock} if lock.exists() else {}
-    sources.update({f"notebooks/{chapter.path.name}": chapter.path for chapter in chapters})
-    commit, dirty = git_facts("rev-parse", "HEAD"), git_facts("status", "--porcelain")
-    return Facts(commit, bool(dirty) if commit else None, {name: sha256(path) for name, path in sources.items()})
-
-
-def git_facts(*arguments: str) -> str | None:
-    """The output of a git command in this project; None without git or outside a repository."""
-    try:
-        done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    sources.update({f"notebooks/{chapter.path.name}": chapter.path for chapter in plan.chapters})
+    changed = code_state.changed_code()
+    return Facts(
+        own.new_run_id(str(plan.parameters.get("challenge", ""))),
+        code_state.git_facts("rev-parse", "HEAD"),
+        None if changed is None else tuple(changed),
+        code_state.tree_hashes(),
+        {name: sha256(path) for name, path in sources.items()},
+    )
 
 
 def sha256(path: Path) -> str:
@@ -104,7 +105,7 @@ def assemble_record(
     if stopped and stopped.kind == "set-up":
         reason = stopped.problem
     code = STOPPED.get(stopped.kind, 1) if stopped else 0 if status == "passed" else 1
-    return record.Run(
+    made = record.Run(
         status=status,  # type: ignore[arg-type]
         reason=reason,
         exit_code=code,
@@ -117,7 +118,10 @@ def assemble_record(
         parameters=plan.parameters,
         versions=package_versions(),
         commit=facts.commit,
-        dirty=facts.dirty,
+        dirty=None if facts.changed is None else bool(facts.changed),
+        changed=facts.changed,
+        run_id=facts.run_id,
+        code=facts.code,
         hashes=facts.hashes,
         cluster=record.load_result(plan.build, "cluster"),
         ranges=record.load_result(plan.build, "ranges"),
@@ -125,6 +129,7 @@ def assemble_record(
         decoder=decoder_fact(),
         machine=machine_facts(),
     )
+    return record.Run.from_json(record.without_home(made.to_json()))
 
 
 STOPPED = {"interrupt": 130, "set-up": 2}  # exit codes of a run that something stopped
@@ -157,7 +162,11 @@ def read_ledger(build: Path) -> tuple[Any, list[str]]:
         return None, [f"the saved ledger can't be read: {type(error).__name__}: {error}"]
 
 
+OUTPUTS = ("*.parquet", "*.ipynb", "*.html", "kept/*.json")
+
+
 def with_outputs(result: record.Run, build: Path) -> record.Run:
     """The record with the hashes of the run's outputs."""
-    outputs = sorted(path for pattern in ("*.parquet", "*.ipynb", "*.html") for path in build.glob(pattern))
-    return replace(result, hashes={**result.hashes, **{f"build/{path.name}": sha256(path) for path in outputs}})
+    outputs = sorted(path for pattern in OUTPUTS for path in build.glob(pattern))
+    named = {f"build/{path.relative_to(build).as_posix()}": sha256(path) for path in outputs}
+    return replace(result, hashes={**result.hashes, **named})

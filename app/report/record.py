@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from streaming_lab import settings
-from streaming_lab.paths import DISK_FULL_ERRNOS
+from streaming_lab.errors import LabError
+from streaming_lab.paths import DISK_FULL_ERRNOS, build_folder
 
-FORMAT = 1
+FORMAT = 2  # of run.json; 1 had no run_id, code and changed
+SCHEMA = Path(__file__).with_name("run.schema.json")  # every key of run.json, with its meaning
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,10 @@ class Run:
     losses: Mapping[str, Any] | None = None
     decoder: str | None = None
     machine: str = ""
+    run_id: str = ""
+    changed: tuple[str, ...] | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
+    anyway: tuple[str, ...] = ()
     format: int = field(default=FORMAT)
 
     def to_json(self) -> str:
@@ -113,6 +120,24 @@ def save_result(name: str, value: Any) -> None:
         if not isinstance(text, str):
             text = json.dumps(text, indent=2, ensure_ascii=False, default=plain_value)
         write_text(Path(folder) / "kept" / f"{name}.json", text)
+
+
+def load_frame(name: str) -> Any:
+    """The DataFrame that a chapter of this run saved under `name`, otherwise that of the last report."""
+    import pandas as pd
+
+    own = build_folder()
+    places = [own, own.parent] if own.name.startswith(".run-") else [own]
+    for place in places:
+        if (place / f"{name}.parquet").exists():
+            return pd.read_parquet(place / f"{name}.parquet")
+    raise LabError(f"no chapter has kept {name}", "Run chapter 03 first, or both: python3 scripts/report.py")
+
+
+def without_home(text: str) -> str:
+    """`text` with ~ in place of the person's home folder."""
+    home = str(Path.home())
+    return re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text) if len(home) > 1 else text
 
 
 def show_progress(doing: str) -> None:

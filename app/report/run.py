@@ -5,7 +5,6 @@ import logging
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -107,10 +106,10 @@ ASIDE = {2: "refused", 130: "interrupted"}  # exit codes of runs that do not rep
 def run_in_folder(plan: RunPlan, progress: Progress, started: datetime) -> record.Run:
     """Run the chapters and write everything under the plan's build folder."""
     began = time.monotonic()
-    facts = provenance.gather_facts(plan.chapters)
+    facts = provenance.gather_facts(plan)
     state = RunState(plan, progress)
     claims = claim_plain_names(plan)
-    environment = kernel_environment(LAB_BUILD=str(plan.build), **run_environment(claims))
+    environment = kernel_environment(LAB_BUILD=str(plan.build), **run_environment(claims, facts.run_id))
     kernels = Kernels(plan.chapters[0].path.parent, environment, plan.build)
     cluster, warm = None, start_thread(import_engine)
     try:
@@ -152,9 +151,9 @@ def claim_plain_names(plan: RunPlan) -> dict[str, int]:
     return {kind: descriptor for kind, descriptor in found.items() if descriptor is not None}
 
 
-def run_environment(claims: Mapping[str, int]) -> dict[str, str]:
+def run_environment(claims: Mapping[str, int], run_id: str) -> dict[str, str]:
     """The run's id, and where its kernels may use plain names."""
-    return {settings.RUN_ID: uuid.uuid4().hex[:8], settings.RUN_ALONE: ",".join(claims)}
+    return {settings.RUN_ID: run_id, settings.RUN_ALONE: ",".join(claims)}
 
 
 def leave_cluster(state: RunState, cluster: Any) -> None:

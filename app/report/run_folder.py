@@ -25,8 +25,17 @@ from filelock import FileLock, Timeout
 from streaming_lab.errors import LabError
 
 KEPT_RUNS = 3
-FRAMES = ("requests", "events", "rejects", "deliveries")  # the frames that chapters save as parquet files
-RESULTS = ("report.html", "report.pdf", "run.json", "kernel.log", "kept", *(f"{frame}.parquet" for frame in FRAMES))
+# The frames that chapters save as parquet files.
+FRAMES = ("requests", "events", "rejects", "batches", "deliveries", "asked", "appended", "refused")
+RESULTS = (
+    "report.html",
+    "report.pdf",
+    "run.json",
+    "submission.zip",
+    "kernel.log",
+    "kept",
+    *(f"{frame}.parquet" for frame in FRAMES),
+)
 RUN_NAME = re.compile(r"\d{8}T\d{6}Z(-[\w-]+)?")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -19,6 +19,7 @@ from nbconvert.exporters.templateexporter import TemplateExporter
 
 from streaming_lab.cli import printable
 from streaming_lab.report import record
+from streaming_lab.report.own import byline
 from streaming_lab.report.render import cell_view, markdown, terminal_text
 from streaming_lab.report.render.cell_view import Anchors
 from streaming_lab.report.render.outputs import Outputs
@@ -172,7 +173,8 @@ def render_page(run: record.Run, notebooks: Mapping[str, Any], folder: Path | No
     )
     markup = environment.get_template("page.html.j2").render(
         run=run,
-        title=TITLE,
+        title=run.parameters.get("title") or TITLE,
+        byline=byline(run.parameters),
         promise=PROMISE,
         word=run.status.capitalize(),
         sections=sections,

@@ -1,0 +1,74 @@
+"""The code behind a run: its tree hashes, and its changes since the commit; a student's own cells are not code."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from streaming_lab.paths import PROJECT
+
+CODE_FOLDERS = ("app", "scripts")
+NOT_CODE = (".pyc", ".so", ".pyd", ".sha256")  # what an interpreter or a compiler left there
+
+
+def tree_hashes(project: Path = PROJECT) -> dict[str, str]:
+    """The SHA-256 of each folder of code: of the names and bytes of its files, whatever their times and owners."""
+    return {name: tree_hash(project / name) for name in CODE_FOLDERS if (project / name).is_dir()}
+
+
+def tree_hash(folder: Path) -> str:
+    """The SHA-256 of a folder's code, hidden and compiled files left out."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") or part in ("__pycache__", "build") for part in name.parts)
+        if not hidden and path.suffix not in NOT_CODE and path.is_file():
+            found.update(f"{name.as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return found.hexdigest()
+
+
+def changed_code(notebooks: Path = PROJECT / "notebooks") -> list[str] | None:
+    """The files of code, and the chapters with given cells, that differ from the commit; None without a repository."""
+    if git_facts("rev-parse", "HEAD") is None:
+        return None
+    lines = (git_facts("status", "--porcelain", "--untracked-files=all", "--", *CODE_FOLDERS) or "").splitlines()
+    changed = [line.split(maxsplit=1)[1].split(" -> ")[-1].strip('"') for line in lines]
+    committed = (git_facts("ls-files", "--", "notebooks/*.ipynb") or "").splitlines()
+    return changed + [name for name in committed if changes_given_cells(notebooks / Path(name).name, name)]
+
+
+def changes_given_cells(path: Path, name: str) -> bool:
+    """Does the notebook at `path` lack, change or reorder a cell that the commit gives it? More cells are no change."""
+    text = git_facts("show", f"HEAD:./{name}")
+    if text is None:
+        return False  # it was added since the commit
+    try:
+        there = given_cells(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+    given = given_cells(json.loads(text))
+    return [cell for cell in there if cell[0] in {one[0] for one in given}] != given
+
+
+def given_cells(notebook: Mapping[str, Any]) -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """A notebook's cells as a chapter gives them: id, kind, source, tags."""
+    return [
+        (
+            str(cell.get("id")),
+            str(cell["cell_type"]),
+            "".join(cell["source"]),
+            tuple(sorted(map(str, cell.get("metadata", {}).get("tags", [])))),
+        )
+        for cell in notebook["cells"]
+    ]
+
+
+def git_facts(*arguments: str) -> str | None:
+    """The output of a git command in this project; None without git or outside a repository."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return done.stdout.rstrip("\n")
