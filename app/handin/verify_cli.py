@@ -148,7 +148,7 @@ def check_lines(check: Check) -> list[str]:
     """One check, and its findings."""
     more = [f"    and {check.more:,} more"] if check.more else []
     return [
-        f"  {check.name:<12}{check.word:<13}{check.said}",
+        f"  {check.name:<14}{check.word:<13}{check.said}",
         *(f"    {one.place}: there {one.there}; again {one.again}" for one in check.findings),
         *more,
     ]
