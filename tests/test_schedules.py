@@ -114,7 +114,9 @@ def games_below(pid: int) -> list[int]:
     found = []
     for child in psutil.Process(pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            found += [child.pid] if "streaming_lab.game.template" in (child.as_dict(["cmdline"])["cmdline"] or ()) else []
+            found += (
+                [child.pid] if "streaming_lab.game.template" in (child.as_dict(["cmdline"])["cmdline"] or ()) else []
+            )
     return found if len(found) > 5 else []  # several templates, or one with its games
 
 
