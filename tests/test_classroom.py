@@ -58,7 +58,8 @@ def test_a_class_with_hostile_hand_ins(build: Path, tmp_path: Path) -> None:
     (hand_ins / "grades.csv").write_text("")
     first = verify(str(hand_ins), "--out", str(out), "--csv", str(tmp_path / "class.csv"))
     assert (first.returncode, "Traceback" in first.stderr) == (1, False), first.stdout + first.stderr
-    rows = {row["file"]: row for row in csv.DictReader((tmp_path / "class.csv").open())}
+    with (tmp_path / "class.csv").open() as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["ada.zip", "broken.zip", "copy.zip", "empty", "evil.zip"]
     assert {name: row["could not look"] for name, row in rows.items() if row["could not look"]}.keys() == {
         "broken.zip",

@@ -9,7 +9,7 @@ from functools import partial
 
 from streaming_lab.cli import VERSION, printable
 from streaming_lab.doctor import course, installation, machine, network
-from streaming_lab.doctor.symptom import Check, Symptom, run_check
+from streaming_lab.doctor.symptom import FindSymptoms, Symptom, run_check
 
 EXIT_CODES = {"warning": 1, "stands in the way": 2}
 
@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return max((EXIT_CODES[symptom.severity] for symptom in symptoms), default=0)
 
 
-def checks(cluster: str = "", files: Sequence[str] = ()) -> Mapping[str, Check]:
+def checks(cluster: str = "", files: Sequence[str] = ()) -> Mapping[str, FindSymptoms]:
     """Every check by its name, in the order of the report."""
-    asked: dict[str, Check] = {"compose file": partial(course.check_compose_files, list(files))}
+    asked: dict[str, FindSymptoms] = {"compose file": partial(course.check_compose_files, list(files))}
     if cluster:
         asked["brokers"] = partial(course.check_brokers, cluster)
     return asked | {

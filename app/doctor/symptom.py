@@ -28,10 +28,10 @@ class Symptom:
         return asdict(self)
 
 
-Check: TypeAlias = Callable[[], Iterable[Symptom]]
+FindSymptoms: TypeAlias = Callable[[], Iterable[Symptom]]
 
 
-def run_check(name: str, check: Check, timeout: float = SYMPTOM_TIMEOUT) -> list[Symptom]:
+def run_check(name: str, check: FindSymptoms, timeout: float = SYMPTOM_TIMEOUT) -> list[Symptom]:
     """The symptoms of one check; one that fails or is late is a symptom itself."""
     answers: queue.Queue[list[Symptom] | Exception] = queue.Queue()
 

@@ -53,6 +53,9 @@ def rerun_checks(kept: KeptRun) -> Iterator[Check]:
         except LabError as error:
             yield cannot_tell("rerun", error.problem)
             return
+        if again.run.status != "passed" == kept.run.status:
+            yield cannot_tell("rerun", f"the run failed here, and not there: {again.run.reason.splitlines()[0]}")
+            return
         there = kept.hand_in
         for name, result in compare_chapters(chapters, there.notebooks, again.notebooks).items():
             own = own_cells_before(there.notebooks[name], chapters[name])

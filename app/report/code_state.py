@@ -35,7 +35,7 @@ def changed_code(notebooks: Path = PROJECT / "notebooks") -> list[str] | None:
         return None
     lines = (git_facts("status", "--porcelain", "--untracked-files=all", "--", *CODE_FOLDERS) or "").splitlines()
     changed = [line.split(maxsplit=1)[1].split(" -> ")[-1].strip('"') for line in lines]
-    committed = (git_facts("ls-files", "--", "notebooks/*.ipynb") or "").splitlines()
+    committed = (git_facts("ls-files", "--", ":(glob)notebooks/*.ipynb") or "").splitlines()
     return changed + [name for name in committed if changes_given_cells(notebooks / Path(name).name, name)]
 
 
