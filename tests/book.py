@@ -38,12 +38,12 @@ def parameters(source: str = "") -> Any:
     return code(source, "parameters", "parameters")
 
 
-def write(folder: Path, name: str, *cells: Any, needs: Sequence[str] = ()) -> Path:
+def write(folder: Path, name: str, *cells: Any, needs: Sequence[str] = (), by_name: bool = False) -> Path:
     """A chapter as a file; its kernel is one that no machine has, as in a notebook saved elsewhere."""
     notebook = new_notebook(cells=list(cells))
     notebook.metadata.kernelspec = {"name": "elsewhere", "display_name": "Elsewhere", "language": "python"}
-    if needs:
-        notebook.metadata.lab = {"needs": list(needs)}
+    if needs or by_name:
+        notebook.metadata.lab = {"needs": list(needs), "by_name": by_name}
     path = folder / f"{name}.ipynb"
     folder.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, path)

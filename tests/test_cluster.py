@@ -179,10 +179,11 @@ def _send(connection: object, value: bytes, patience: float = 30.0) -> None:
 @pytest.mark.slow
 def test_three_brokers_replicate_and_survive_a_killed_one(home: Path) -> None:
     """A cluster apart, with its own state file; a topic on all three can be written with one broker gone."""
-    with attach("embedded", brokers=3) as cluster:
+    with attach("embedded:trio") as cluster:
         assert [p.name for p in home.glob("cluster*.json")] == ["cluster-3-brokers.json"]
         assert sorted(b.id for b in cluster.describe().brokers) == [1, 2, 3]
-        topics.create_topic(cluster.connection, "kept", replication_factor=3, config={"min.insync.replicas": "2"})
+        assert (cluster.name, cluster.copies) == ("embedded:trio", 3)
+        topics.create_topic(cluster.connection, "kept", replication_factor=cluster.copies)
         cluster.kill(topics.describe_topic(cluster.connection, "kept").partitions[0].leader)
         _send(cluster.connection, b"still here")
 

@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "analysis": {"client", "reader", "game"},
     "seed": {"client", "cluster", "analysis"},
     "faults": {"client", "delivery", "reader", "cluster", "game", "analysis"},
+    "scaling": {"client", "reader", "cluster", "game", "analysis"},
     "own_game": {"client", "reader", "cluster", "game", "analysis", "faults"},
     "doctor": {"client", "cluster"},
     "report": {"client", "delivery", "reader", "cluster", "game", "analysis", "own_game"},

@@ -14,8 +14,8 @@ import pytest
 from streaming_lab.delivery.ways import DELIVERING
 from streaming_lab.errors import LabError
 from streaming_lab.report import parameters
-from streaming_lab.report.chapter import Chapter, select_chapters
-from streaming_lab.report.cli import main
+from streaming_lab.report.chapter import Chapter, find_chapters, select_chapters
+from streaming_lab.report.cli import main, parser
 from streaming_lab.report.parameters import Parameter, ParameterError, check_parameters, merge_parameters
 
 SOURCE = """\
@@ -225,6 +225,18 @@ def test_a_switch_that_multiplies_the_work_moves_the_limits(
     book.write(tmp_path, "01-a", book.parameters(SOURCE))
     assert main(arguments, tmp_path) == 0
     assert [(plan.cell_timeout, plan.timeout) for plan in plans] == [limits]
+
+
+def test_a_chapter_that_runs_by_name_only_is_left_out_of_a_report_for_all(tmp_path: Path) -> None:
+    """It runs when it is named, and when there is no other; the help says which it is."""
+    book.write(tmp_path, "01-a")
+    book.write(tmp_path, "02-b", by_name=True)
+    (tmp_path / "03-c.ipynb").write_text("{no JSON")
+    chapters = find_chapters(tmp_path)
+    assert [one.name for one in select_chapters(chapters, [])] == ["01-a", "03-c"]
+    assert [one.name for one in select_chapters(chapters, ["2"])] == ["02-b"]
+    assert [one.name for one in select_chapters(chapters[1:2], [])] == ["02-b"]
+    assert "(default: all but 02-b)" in " ".join(parser({}, ["02-b"]).format_help().split())
 
 
 @pytest.mark.parametrize("arguments", [["04"], ["-p", "requests"], ["--timeout", "0"], ["--no-such"]])

@@ -8,6 +8,7 @@ from book import SMALL, Report, project_report
 from peers import missing
 
 from streaming_lab.paths import PROJECT
+from streaming_lab.report.chapter import find_chapters
 
 
 @pytest.mark.slow
@@ -46,10 +47,20 @@ def test_the_page_has_all_that_ran(small: Report) -> None:
 def test_the_build_folder_is_complete(small: Report) -> None:
     """Page, record, frames and executed notebooks, and their hashes in the record."""
     there = {path.name for path in small.build.iterdir()}
-    notebooks = {path.name for path in (PROJECT / "notebooks").glob("*.ipynb")}
+    notebooks = {one.path.name for one in find_chapters(PROJECT / "notebooks") if not one.by_name}
     assert {"report.html", "run.json", "events.parquet", "deliveries.parquet", *notebooks} <= there
     hashed = {name.removeprefix("build/") for name in small.record["hashes"] if name.startswith("build/")}
     assert {"report.html", "events.parquet", *notebooks} <= hashed
+
+
+@pytest.mark.long
+def test_the_chapter_that_runs_by_name_passes(tmp_path: Path) -> None:
+    """Chapter 05 on three brokers of its own, with its frames beside the page."""
+    ran = project_report(tmp_path / "build", "05")
+    assert (ran.exit_code, ran.record["status"]) == (0, "passed"), ran.out[-3000:] + ran.err[-3000:]
+    there = {path.name for path in ran.build.iterdir()}
+    assert {"acks.parquet", "keys.parquet", "effects.parquet", "05-outgrow-one-broker.ipynb"} <= there
+    assert ran.page.count('<figure class="figure">') == 5
 
 
 @pytest.mark.long

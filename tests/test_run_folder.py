@@ -241,6 +241,7 @@ def test_a_cluster_that_is_not_there_leaves_the_good_report(tmp_path: Path) -> N
     ("name", "said"),
     [
         ("embeded", "there is no cluster 'embeded': did you mean embedded?"),
+        ("embedded:treo", "there is no cluster 'embedded:treo': did you mean embedded:trio?"),
         ("compose:treo", "there is no cluster 'compose:treo': did you mean compose:trio?"),
         ("localhost", "there is no cluster 'localhost'"),
         ("localhost:99999", "'localhost:99999' in 'localhost:99999' is not host:port"),

@@ -241,10 +241,10 @@ def timeline_spec(binned: pd.DataFrame, moments: Sequence[Any], width: float, na
     lines = [{"at": moment.begin, "row": row, "action": moment.action} for row, moment in enumerate(moments)]
     names = list(binned["variant"].unique())
     size = (NARROW if narrow else WIDE) - 60
-    panels = [_labels(lines, x, size)] if lines else []
+    panels = [moment_labels(lines, x, size)] if lines else []
     for name in names:
         bars = _bars(binned[binned["variant"] == name], width, x, size, last=name == names[-1], narrow=narrow)
-        layers = alt.layer(bars, _rules(lines, x)) if lines else bars
+        layers = alt.layer(bars, moment_rules(lines, x)) if lines else bars
         title = alt.TitleParams(name, anchor="start", fontSize=12, fontWeight=600, color=TOKENS["ink"], offset=2)
         panels.append(layers.properties(title=title))
     return alt.vconcat(*panels, spacing=8)
@@ -275,13 +275,13 @@ def _bars(rows: pd.DataFrame, width: float, x: Mapping[str, Any], size: int, *, 
     )
 
 
-def _rules(lines: list[dict[str, Any]], x: Mapping[str, Any]) -> Any:
+def moment_rules(lines: list[dict[str, Any]], x: Mapping[str, Any]) -> Any:
     alt = altair()
     base = alt.Chart(records(pd.DataFrame(lines)))
     return base.mark_rule(color=TOKENS["accent"], strokeDash=[4, 3], strokeWidth=1.25).encode(alt.X("at:Q", **x))
 
 
-def _labels(lines: list[dict[str, Any]], x: Mapping[str, Any], size: int) -> Any:
+def moment_labels(lines: list[dict[str, Any]], x: Mapping[str, Any], size: int) -> Any:
     """The moments' names, each on a line of its own, so that two simultaneous ones stay legible."""
     alt = altair()
     base = alt.Chart(records(pd.DataFrame(lines)), width=size, height=14 * len(lines))

@@ -10,28 +10,32 @@ from streaming_lab.cluster.base import Broker, Cluster, ClusterError, Descriptio
 
 __all__ = ["Broker", "Cluster", "ClusterError", "Connection", "Description", "attach", "running"]
 
+EMBEDDED_BROKERS = {"embedded": 1, "embedded:trio": 3}  # name -> brokers
 COMPOSE = ("compose", "compose:trio", "compose:2019")
 
 
 def attach(
-    name: str = "embedded", *, brokers: int = 1, user: str = "", throughput: bool = False, instance: str = ""
+    name: str = "embedded", *, brokers: int = 0, user: str = "", throughput: bool = False, instance: str = ""
 ) -> Cluster:
-    """The cluster called `name`: "embedded", "host:port[,host:port]", "compose", "compose:trio", "compose:2019", or the
-    path of a client properties file.
+    """The cluster called `name`: "embedded", "embedded:trio", "compose", "compose:trio", "compose:2019",
+    "host:port[,host:port]", or the path of a client properties file.
 
     A running embedded cluster is attached to; without one, a cluster is started. This process is one of its users until
-    `close()` or its own end. Another number of brokers, `throughput` (a full JIT and a larger heap, for benchmarks) or
-    another `instance` name is a separate cluster. Raises `ClusterError` when no cluster can be had, for an external
-    one within 10 s. `LAB_CLUSTER` replaces "embedded" where no JVM can run, as in the containers.
+    `close()` or its own end. "embedded:trio" has three brokers, each with a copy of every record; two must have a
+    record before it is acknowledged. Another number of `brokers`, `throughput` (a full JIT and a larger heap, for
+    benchmarks) or another `instance` name is a separate cluster. Raises `ClusterError` when no cluster can be had, for
+    an external one within 10 s. `LAB_CLUSTER` replaces "embedded" where no JVM can run, as in the containers.
     """
     check_cluster_name(name)
     if name == "embedded":
         name = settings.CLUSTER.get()
         check_cluster_name(name)
-    if name == "embedded":
+    if name in EMBEDDED_BROKERS:
         from streaming_lab.cluster.embedded import client
 
-        return client.attach_embedded(brokers=brokers, user=user, throughput=throughput, instance=instance)
+        return client.attach_embedded(
+            brokers=brokers or EMBEDDED_BROKERS[name], user=user, throughput=throughput, instance=instance
+        )
     if name in COMPOSE:
         from streaming_lab.cluster.compose import cluster
 
@@ -43,16 +47,16 @@ def attach(
 
 def check_cluster_name(name: str) -> None:
     """Raise a `LabError` for a name that no cluster can have; starts and asks nothing."""
-    if name in ("embedded", *COMPOSE):
+    if name in (*EMBEDDED_BROKERS, *COMPOSE):
         return
     refuse_inline_secret(name)
     if is_properties_file(name):
         connection_from_file(name)
         return
-    if ":" not in name or name.startswith("compose:"):
-        near = difflib.get_close_matches(name, ["embedded", *COMPOSE], n=1, cutoff=0.6)
+    if ":" not in name or name.startswith(("compose:", "embedded:")):
+        near = difflib.get_close_matches(name, [*EMBEDDED_BROKERS, *COMPOSE], n=1, cutoff=0.6)
         guess = f": did you mean {near[0]}?" if near else ""
-        known = f"Use embedded, {', '.join(COMPOSE)}, host:port[,host:port], or a properties file."
+        known = f"Use {', '.join((*EMBEDDED_BROKERS, *COMPOSE))}, host:port[,host:port], or a properties file."
         unknown = ClusterError(f"there is no cluster {name!r}{guess}", known)
         unknown.at_start = False  # a slip of the pen, which no doctor finds
         raise unknown

@@ -54,6 +54,11 @@ class Cluster(ABC):
         self.ready_seconds = ready_seconds  # first exec to last open port; None if it ran already
 
     @property
+    def copies(self) -> int:
+        """How many brokers keep each record of a topic that the lab creates here."""
+        return 1
+
+    @property
     def locator(self) -> str:
         """What another process of this machine is told: `host:port[,host:port]`, or a client properties file."""
         return addresses(self.connection)

@@ -31,20 +31,20 @@ def create_run_topic(
     name: str,
     *,
     partitions: int = 1,
-    replication_factor: int = 1,
+    replication_factor: int | None = None,
     config: Mapping[str, str] | None = None,
 ) -> str:
     """Create a topic of this run unless the run has it, and return its name: `name`, or `name-ID`.
 
+    Without a `replication_factor` each record has the cluster's `copies`.
     A topic that an earlier run left under the plain name in another shape stays as it is; this run's gets its id.
     """
 
     def create(chosen: str) -> str:
         if cluster.kind == "external":
             note_topic(cluster, chosen)
-        topics.create_topic(
-            cluster.connection, chosen, partitions=partitions, replication_factor=replication_factor, config=config
-        )
+        copies = replication_factor or cluster.copies
+        topics.create_topic(cluster.connection, chosen, partitions=partitions, replication_factor=copies, config=config)
         return chosen
 
     chosen = run_name(name, cluster.kind)

@@ -153,7 +153,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         "python -m streaming_lab.game", description="The lab's game in a process of its own."
     )
     parser.add_argument(
-        "--cluster", default="embedded", help="embedded, compose, host:port[,host:port], or a properties file"
+        "--cluster", default="embedded", help="embedded, embedded:trio, compose, host:port[,…], or a properties file"
     )
     parser.add_argument(
         "--bootstrap", metavar="HOST:PORT|FILE", help="brokers that run already, without asking what they are"

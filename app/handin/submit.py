@@ -86,7 +86,8 @@ def unfit(run: Run, build: Path) -> list[str]:
     if run.status != "passed":
         reasons.append(f"it failed ({run.reason.splitlines()[0]})")
     ran = {chapter.name for chapter in run.chapters}
-    lacking = [chapter.name for chapter in find_chapters(PROJECT / "notebooks") if chapter.name not in ran]
+    given = [chapter for chapter in find_chapters(PROJECT / "notebooks") if not chapter.by_name]
+    lacking = [chapter.name for chapter in given if chapter.name not in ran]
     if lacking:
         reasons.append(f"it is partial (without {', '.join(lacking)})")
     if run.changed:

@@ -84,6 +84,14 @@ class Chapter:
         return list(self.document["metadata"].get("lab", {}).get("needs", []))
 
     @property
+    def by_name(self) -> bool:
+        """Does it run only when it is named, and not with all the others? Metadata `lab.by_name`."""
+        try:
+            return self.document["metadata"].get("lab", {}).get("by_name") is True
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return False  # a notebook that cannot be read is an error where it runs
+
+    @property
     def results(self) -> list[str]:
         """Names of results that the chapter must save before it may pass: metadata `lab.results`."""
         return list(self.document["metadata"].get("lab", {}).get("results", []))
@@ -135,14 +143,16 @@ def is_chapter_name(stem: str) -> bool:
 
 
 def select_chapters(chapters: Sequence[Chapter], wanted: Sequence[str]) -> list[Chapter]:
-    """The chapters that the words name (`3`, `03`, `03-read`, a path), in order; all if no word is given."""
+    """The chapters that the words name (`3`, `03`, `03-read`, a path), in order; without words all but `by_name`."""
     for word in wanted:
         if not any(is_named(chapter, word) for chapter in chapters):
             names = [chapter.name for chapter in chapters]
             raise LabError(
                 f"no chapter {word}{parameters.nearest(word, names)}", "chapters: " + (", ".join(names) or "none")
             )
-    return [chapter for chapter in chapters if not wanted or any(is_named(chapter, word) for word in wanted)]
+    if not wanted:
+        return [chapter for chapter in chapters if not chapter.by_name] or list(chapters)
+    return [chapter for chapter in chapters if any(is_named(chapter, word) for word in wanted)]
 
 
 def is_named(chapter: Chapter, word: str) -> bool:

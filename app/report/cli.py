@@ -42,8 +42,9 @@ def main(arguments: Sequence[str] | None = None, folder: Path | None = None) -> 
         raise LabError(f"there are no notebooks in {folder}", "restore them: git checkout -- notebooks")
     if arguments[:1] == ["new"]:
         return add_chapter(folder, arguments[1:])
+    named = [one.name for one in chapters if one.by_name]
     games = chapter.find_chapters(folder / "own-game")
-    options = parser(known_parameters([*chapters, *games])).parse_args(arguments)
+    options = parser(known_parameters([*chapters, *games]), named).parse_args(arguments)
     names = [name for name, _ in options.parameters]
     if "game" in names:
         chapters = chapter.replace_chapters(chapters, games)
@@ -87,8 +88,9 @@ def readable_parameters(one: chapter.Chapter) -> dict[str, Parameter]:
         return {}
 
 
-def parser(known: dict[str, Parameter]) -> Parser:
-    """The options; the help lists each parameter of the notebooks and each setting."""
+def parser(known: dict[str, Parameter], named: Sequence[str] = ()) -> Parser:
+    """The options; the help lists each parameter of the notebooks and each setting, and the chapters run by name."""
+    default = f"all but {', '.join(named)}" if named else "all"
     lines = [f"  {name:<14} {parameters.describe_parameter(parameter)}" for name, parameter in known.items()]
     made = Parser(
         prog=PROGRAM,
@@ -101,7 +103,7 @@ def parser(known: dict[str, Parameter]) -> Parser:
         "chapters",
         nargs="*",
         metavar="CHAPTER",
-        help='such as 3, 03 or 03-read-the-events (default: all); new "Title" makes a chapter of your own',
+        help=f'such as 3, 03 or 03-read-the-events (default: {default}); new "Title" makes a chapter of your own',
     )
     made.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter"

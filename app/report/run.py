@@ -198,9 +198,9 @@ def attach_cluster(state: RunState) -> Any:
     name = state.plan.parameters.get("cluster")
     if name is None:
         return None
-    from streaming_lab.cluster import attach
+    from streaming_lab.cluster import EMBEDDED_BROKERS, attach
 
-    state.progress.begin(f"  the cluster: {name}", watch_download(state.progress) if name == "embedded" else str)
+    state.progress.begin(f"  the cluster: {name}", watch_download(state.progress) if name in EMBEDDED_BROKERS else str)
     try:
         cluster = attach(name)
     except LabError as error:

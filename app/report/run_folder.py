@@ -26,7 +26,19 @@ from streaming_lab.errors import LabError
 
 KEPT_RUNS = 3
 # The frames that chapters save as parquet files.
-FRAMES = ("requests", "events", "rejects", "batches", "deliveries", "asked", "appended", "refused")
+FRAMES = (
+    "requests",
+    "events",
+    "rejects",
+    "batches",
+    "deliveries",
+    "asked",
+    "appended",
+    "refused",
+    "acks",
+    "keys",
+    "effects",
+)
 RESULTS = (
     "report.html",
     "report.pdf",

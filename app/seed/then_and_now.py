@@ -128,9 +128,9 @@ def _create(cluster: Cluster, topic: str) -> CommandResult:
         )
         command = cluster.project.command("exec", "-T", *line.split())
         return run_command(command, as_typed(cluster, f"exec {line}"), cluster.project.environment)
-    shown = f'create(connection, "{topic}", partitions=1, replication_factor=1)'
+    shown = f'create(connection, "{topic}", partitions=1, replication_factor={cluster.copies})'
     try:
-        made = topics.create_topic(cluster.connection, topic, partitions=1, replication_factor=1)
+        made = topics.create_topic(cluster.connection, topic, partitions=1, replication_factor=cluster.copies)
         return CommandResult(shown, f'Created topic "{topic}".' if made else f'Topic "{topic}" was there already.')
     except topics.TopicClash as clash:
         return CommandResult(shown, clash.problem)

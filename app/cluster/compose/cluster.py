@@ -66,6 +66,11 @@ class ComposeCluster(Cluster):
         if started:
             atexit.register(self.close)
 
+    @property
+    def copies(self) -> int:
+        """Each broker of a compose file keeps each record."""
+        return len(self.services)
+
     def describe(self) -> Description:
         """The brokers by their addresses on this machine; the version is that of the image's tag."""
         role = "broker" if self.name == "compose:2019" else "broker,controller"

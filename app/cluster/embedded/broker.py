@@ -32,6 +32,11 @@ class BrokerPorts:
 DATA = "data"  # below the broker's folder, in which its JVM runs: `log.dirs` is a list with commas
 
 
+def copies_among(brokers: int) -> int:
+    """How many of so many brokers keep each record by default."""
+    return min(3, brokers)
+
+
 def server_properties(
     ports: BrokerPorts, quorum: tuple[BrokerPorts, ...], auto_create: bool = False, secured: str = ""
 ) -> dict[str, object]:
@@ -44,7 +49,7 @@ def server_properties(
         from streaming_lab.cluster.embedded.security import secured_properties
 
         protocol, security = "SASL_SSL", secured_properties(Path(secured))
-    copies, in_sync = min(3, len(quorum)), min(2, len(quorum))
+    copies, in_sync = copies_among(len(quorum)), min(2, len(quorum))
     return {
         "process.roles": "broker,controller",
         "node.id": ports.id,
@@ -61,6 +66,7 @@ def server_properties(
         "log.retention.ms": -1,
         "offsets.retention.minutes": 2**31 - 1,
         "default.replication.factor": copies,
+        "min.insync.replicas": in_sync,  # as the active controller says it, for all topics (KIP-966)
         "offsets.topic.replication.factor": copies,
         "offsets.topic.num.partitions": 1,
         "transaction.state.log.replication.factor": copies,
@@ -70,6 +76,7 @@ def server_properties(
         "share.coordinator.state.topic.min.isr": in_sync,
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
+        "group.min.session.timeout.ms": 1000,  # a consumer may ask to be missed sooner than after 6 s
         # A killed broker's restart waits for the end of its old registration: at the default of 9 s clients wait 15 s.
         "broker.session.timeout.ms": 1500,
         "broker.heartbeat.interval.ms": 300,

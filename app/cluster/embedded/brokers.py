@@ -54,6 +54,7 @@ class Watchdog:
 
 BROKERS_TIMEOUT = 60.0  # seconds for all ports to open; about one is usual
 CLEAN_END_TIMEOUT = 8.0  # seconds for a clean shutdown before force
+GROUP_END_TIMEOUT = 2.0  # the same for several brokers whose data go: the last of them wait for a quorum that is gone
 TRAINING_TIMEOUT = 90.0  # seconds for a shutdown that also writes the start-up cache; five to ten are usual
 
 
@@ -192,6 +193,8 @@ class Brokers:
         """Ends all brokers; returns the ids of the killed ones, and whether a start-up cache was written."""
         with self.busy:
             training = self.training and patience > 0
+            if len(self.all) > 1 and not self.request.kept:
+                patience = min(patience, GROUP_END_TIMEOUT)
             forced = self._end(self.all, TRAINING_TIMEOUT if training else patience)
             trained = training and self._trainee is not None and self.cache.accept(self._trainee)
             if self._trainee is not None:

@@ -12,6 +12,7 @@ from shutil import disk_usage
 from streaming_lab.client.client_properties import connection_named
 from streaming_lab.cluster.base import BrokerVerb, Cluster, ClusterError, Description
 from streaming_lab.cluster.embedded import state
+from streaming_lab.cluster.embedded.broker import copies_among
 from streaming_lab.cluster.embedded.rpc import Reply, call, raise_problem
 from streaming_lab.cluster.embedded.start_stop import (
     STOP_CURE,
@@ -26,6 +27,7 @@ from streaming_lab.cluster.embedded.state import State
 from streaming_lab.processes import is_alive
 from streaming_lab.waiting import wait_until
 
+TRIO = 3  # brokers of the cluster `embedded:trio`
 REPAIR_TIMEOUT = 1.0  # seconds for a supervisor to write a damaged state file again
 SETTLE_TIMEOUT = 150.0  # seconds for another process's start or stop, which may train the start-up cache
 
@@ -36,9 +38,15 @@ class EmbeddedCluster(Cluster):
     kind = "embedded"
 
     def __init__(self, found: State, file: Path, user: str, pid: int | None, ready_seconds: float | None) -> None:
-        super().__init__("embedded", connection_named(found.locator), ready_seconds)
+        name = "embedded:trio" if len(found.brokers) == TRIO else "embedded"
+        super().__init__(name, connection_named(found.locator), ready_seconds)
         self._found, self._file, self._user, self._pid = found, file, user, pid
         atexit.register(self.close)
+
+    @property
+    def copies(self) -> int:
+        """As the brokers' own default: on each of them, and on three at most."""
+        return copies_among(len(self._found.brokers))
 
     @property
     def locator(self) -> str:
