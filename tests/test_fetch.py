@@ -352,7 +352,7 @@ def test_an_open_transaction_is_not_waited_for(kafka: Connection) -> None:
 @pytest.mark.parametrize("more", [0, MANY], ids=["shorter", "as long again"])
 def test_an_unclean_election(trio: Cluster, after: Any, more: int) -> None:
     """A leader that lacks read records is an error, also where other records have the same offsets by then."""
-    topic = new_topic(trio.connection, replication="2", unclean_leader_election_enable="true")
+    topic = new_topic(trio.connection, replication="2", min_insync_replicas="1", unclean_leader_election_enable="true")
     found = topics.describe_topic(trio.connection, topic).partitions[0]
     first, behind = found.replicas
     witness = 6 - first - behind

@@ -194,7 +194,7 @@ def test_flask_runs_it_as_in_the_seed(kafka: Connection, logging_to: str, progra
 @pytest.mark.parametrize("program", SEED_GAMES)
 def test_no_file_of_the_project_hides_a_library(kafka: Connection, program: str) -> None:
     """Chapter 01 runs flask, which looks first where it is called: there is the package, and nothing of a person."""
-    shell = HostShell(SimpleNamespace(connection=kafka))  # type: ignore[arg-type]
+    shell = HostShell(SimpleNamespace(connection=kafka, locator=addresses(kafka)))  # type: ignore[arg-type]
     with shell.serving(program, "events") as game:
         assert Path(psutil.Process(game.process.pid).cwd()) == SOURCE
         assert f"--app streaming_lab.seed.{Path(program).stem} " in game.line

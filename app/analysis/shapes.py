@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-LAB_COLUMNS = frozenset({"event_id", "event_type", "player", "at"})  # a frame with these is the lab's own
+GAME_COLUMNS = frozenset({"event_id", "event_type", "player", "at"})  # a frame with these is the lab's own
 META = ("topic", "partition", "offset", "timestamp", "key")  # a record's own columns, before those of its payload
 
 # The names that games give to one idea, the surest first; compared without case and punctuation.
@@ -42,7 +42,7 @@ def shape_events(events: pd.DataFrame) -> pd.DataFrame:
 
 def is_lab_frame(events: pd.DataFrame) -> bool:
     """Does the frame have the columns of the lab's own events, with a time that is one?"""
-    return set(events.columns) >= LAB_COLUMNS and pd.api.types.is_datetime64_any_dtype(events["at"])
+    return set(events.columns) >= GAME_COLUMNS and pd.api.types.is_datetime64_any_dtype(events["at"])
 
 
 def names_players(events: pd.DataFrame) -> bool:
@@ -53,8 +53,8 @@ def names_players(events: pd.DataFrame) -> bool:
 def moments_of(events: pd.DataFrame) -> "pd.Series[Any]":
     """Each row's time: its column `at` where that is a time, otherwise the broker's."""
     if "at" in events and pd.api.types.is_datetime64_any_dtype(events["at"]):
-        own: pd.Series[Any] = events["at"].where(events["at"].notna(), events["timestamp"])
-        return own
+        own: pd.Series[Any] = events["at"]
+        return own.where(own.notna(), events["timestamp"]) if "timestamp" in events else own
     return events["timestamp"]
 
 

@@ -50,7 +50,9 @@ class GameTemplate:
         self._ids, self._lock = itertools.count(), threading.Lock()
         with theirs:
             command = [sys.executable, "-m", "streaming_lab.game.template"]
-            self._process = subprocess.Popen(command, stdin=theirs.fileno(), cwd=SOURCE, env=environment)
+            self._process = subprocess.Popen(
+                command, stdin=theirs.fileno(), cwd=SOURCE, env=environment, process_group=0
+            )
 
     def ask(self, **request: Any) -> Any:
         """The template's answer to a request; `GameFailed` when there is none."""
