@@ -50,7 +50,7 @@ class GameTemplate:
         self._ids, self._lock = itertools.count(), threading.Lock()
         with theirs:
             command = [sys.executable, "-m", "streaming_lab.game.template"]
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # in a group of its own: Ctrl-C is its starter's
                 command, stdin=theirs.fileno(), cwd=SOURCE, env=environment, process_group=0
             )
 
