@@ -18,6 +18,7 @@ from book import Report, renew
 
 from streaming_lab.handin import classroom, unpack, verdict_page, verify_cli
 from streaming_lab.handin.check import Check
+from streaming_lab.handin.crowd_checks import beyond_clock
 from streaming_lab.handin.examine import Examined, examine, run_checks
 from streaming_lab.handin.kept_run import KeptRun
 from streaming_lab.handin.load import load
@@ -169,6 +170,15 @@ EDITS: Mapping[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame], set[str]]
         {"times", "batches"},
     ),
 }
+
+
+def test_a_clock_that_was_set_contradicts_nothing() -> None:
+    """Few times that are wrong by less than a quarter of a second; many, or by more, are no clock's."""
+    none = pd.Series(pd.Timedelta(0), index=range(100))
+    few, far, many = none.copy(), none.copy(), none.copy()
+    few.iloc[:2], far.iloc[0], many.iloc[:3] = pd.Timedelta("20ms"), pd.Timedelta("0.3s"), pd.Timedelta("20ms")
+    tick = pd.Timedelta("1ms")
+    assert [int(beyond_clock(wrong, tick).sum()) for wrong in (none, few, far, many)] == [0, 0, 1, 3]
 
 
 @pytest.mark.parametrize("kind", EDITS)
