@@ -28,7 +28,7 @@ def test_its_help_names_the_tiers() -> None:
     said = check("--help").stdout
     assert re.findall(r"^python3 scripts/test.py (\w*)", said, re.MULTILINE) == ["quick", "", "long", ""]
     assert "--minutes MINUTES" in said
-    assert re.search(r"two quiet cores without Docker: quick .*, all .* minutes", said)
+    assert re.search(r"two quiet cores: quick .*, all .* minutes", said)
 
 
 @pytest.mark.slow
