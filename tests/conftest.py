@@ -140,6 +140,21 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("java"))
 
 
+@pytest.fixture(scope="session")
+def machines() -> Iterator[Path | None]:
+    """The library that gives a process a clock, a disk and power of its own, where one can be made."""
+    from streaming_lab.faults.machine import compiled_library
+
+    with compiled_library() as library:
+        yield library
+
+
+@pytest.fixture(scope="session")
+def machine_library(machines: Path | None) -> Path:
+    """The same, for tests that are nothing without it."""
+    return machines or pytest.skip("a machine of a process's own needs Linux and a C compiler")
+
+
 @pytest.fixture(autouse=True)
 def overwritten_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Overwrite each buffer that is given back: code that reads an answer's bytes later finds other bytes."""

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from select import select
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 from streaming_lab.client import topics
 from streaming_lab.client.connection import addresses
-from streaming_lab.faults.machine import Machine, compiled_library
+from streaming_lab.faults.machine import Machine
 from streaming_lab.reader import read_text
 
 STEP = -3600.0  # seconds
@@ -47,20 +46,11 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(scope="module")
-def shim() -> Iterator[Path]:
-    """The library that shifts the clock, compiled."""
-    with compiled_library() as library:
-        if library is None:
-            pytest.skip("a shifted clock needs Linux and a C compiler")
-        yield library
-
-
 class Shifted:
     """A process with an event log and a wall clock of its own."""
 
-    def __init__(self, shim: Path, folder: Path, *arguments: str) -> None:
-        self.machine = Machine(shim, folder / "nothing", folder / "machine")
+    def __init__(self, machine_library: Path, folder: Path, *arguments: str) -> None:
+        self.machine = Machine(machine_library, folder / "nothing", folder / "machine")
         command = [sys.executable, "-c", PROGRAM, *arguments]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.machine.environment, text=True
@@ -77,11 +67,15 @@ class Shifted:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["confirmed", "outbox", "buffered"])
-def test_delivery_goes_on_after_a_step_back_of_the_clock(breakable: Any, shim: Path, tmp_path: Path, way: str) -> None:
+def test_delivery_goes_on_after_a_step_back_of_the_clock(
+    breakable: Any, machine_library: Path, tmp_path: Path, way: str
+) -> None:
     """Events that wait for the broker, and the next one, are in the topic once and in order soon after it is back."""
     topic = f"clock-{uuid.uuid4().hex[:8]}"
     topics.create_topic(breakable.connection, topic)
-    game = Shifted(shim, tmp_path, way, addresses(breakable.connection), topic, str(tmp_path / "outbox.sqlite"))
+    game = Shifted(
+        machine_library, tmp_path, way, addresses(breakable.connection), topic, str(tmp_path / "outbox.sqlite")
+    )
     try:
         assert game.tell("append", "e1") == "ok"
         assert game.tell("timeout", 0.5)
@@ -101,11 +95,11 @@ def test_delivery_goes_on_after_a_step_back_of_the_clock(breakable: Any, shim: P
     assert [json.loads(line)["event_id"] for line in read_text(breakable.connection, topic)] == ["e1", "e2", "e3", "e4"]
 
 
-def test_a_log_closes_after_a_step_back_of_the_clock(kafka: Any, shim: Path, tmp_path: Path) -> None:
+def test_a_log_closes_after_a_step_back_of_the_clock(kafka: Any, machine_library: Path, tmp_path: Path) -> None:
     """A producer that sleeps through the step does not hold up the end of an idle log."""
     topic = f"clock-{uuid.uuid4().hex[:8]}"
     topics.create_topic(kafka, topic)
-    game = Shifted(shim, tmp_path, "confirmed", addresses(kafka), topic, "-")
+    game = Shifted(machine_library, tmp_path, "confirmed", addresses(kafka), topic, "-")
     try:
         assert game.tell("append", "e1") == "ok"
         game.machine.set_clock(STEP)

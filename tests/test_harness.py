@@ -13,7 +13,6 @@ from harness import Game, Verdict, play, summary
 from topics_of import new_topic
 
 from streaming_lab.cluster import Cluster
-from streaming_lab.faults.machine import compiled_library
 
 SOME = 2  # schedules of each safe way in every full run; `long` plays as many as there is time for
 
@@ -30,13 +29,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path | None]:
     yield disk if mounted else None
     if mounted:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-@pytest.fixture(scope="session")
-def machines() -> Iterator[Path | None]:
-    """The library that gives a game a clock and power of its own, where one can be made."""
-    with compiled_library() as library:
-        yield library
 
 
 @pytest.mark.slow

@@ -3,21 +3,11 @@
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from streaming_lab.faults.machine import SECTOR, Machine, compiled_library
-
-
-@pytest.fixture(scope="module")
-def machines() -> Iterator[Path]:
-    """The library, compiled."""
-    with compiled_library() as library:
-        if library is None:
-            pytest.skip("a machine of a game's own needs Linux and a C compiler")
-        yield library
+from streaming_lab.faults.machine import SECTOR, Machine
 
 
 def run_on(machine: Machine, program: str, *arguments: object) -> str:
@@ -38,9 +28,9 @@ for name in (sys.argv[1], sys.argv[2]):
 """
 
 
-def test_a_power_cut_leaves_what_was_synced_and_some_sectors(machines: Path, tmp_path: Path) -> None:
+def test_a_power_cut_leaves_what_was_synced_and_some_sectors(machine_library: Path, tmp_path: Path) -> None:
     """Each sector of the disk's file is the synced or the written one: by seed none, some or all. Other files stay."""
-    machine = Machine(machines, tmp_path / "disk", tmp_path / "machine")
+    machine = Machine(machine_library, tmp_path / "disk", tmp_path / "machine")
     seen = set[bytes]()
     for seed in (0, 1, 5, 7):
         run_on(machine, WRITER, tmp_path / "disk.db", tmp_path / "other.db")
@@ -55,7 +45,7 @@ def test_a_power_cut_leaves_what_was_synced_and_some_sectors(machines: Path, tmp
     assert {b"s" * 1024, b"w" * 2048} < seen
 
 
-def test_a_full_disk_takes_nothing_until_it_is_empty(machines: Path, tmp_path: Path) -> None:
+def test_a_full_disk_takes_nothing_until_it_is_empty(machine_library: Path, tmp_path: Path) -> None:
     """Only for the files of the disk; reading goes on."""
     program = """
 import os, sys
@@ -67,7 +57,7 @@ for name in sys.argv[1:]:
         print(error.errno)
 sys.stdout.flush()
 """
-    machine = Machine(machines, tmp_path / "disk", tmp_path / "machine")
+    machine = Machine(machine_library, tmp_path / "disk", tmp_path / "machine")
     files = (tmp_path / "disk.db", tmp_path / "other.db")
     machine.fill_disk()
     assert run_on(machine, program, *files).split() == ["28", "taken"]
@@ -96,11 +86,11 @@ print(*[row[0] for row in rows_in(Path(sys.argv[1]))], flush=True)
 
 @pytest.mark.parametrize(("synchronous", "kept"), [("FULL", True), ("OFF", False)])
 def test_an_outbox_survives_power_cuts_by_its_fsync(
-    machines: Path, tmp_path: Path, synchronous: str, kept: bool
+    machine_library: Path, tmp_path: Path, synchronous: str, kept: bool
 ) -> None:
     """Each committed row is there after every cut; without the fsync, the control, some are lost or the file breaks."""
     path = tmp_path / "outbox.sqlite"
-    machine = Machine(machines, path, tmp_path / "machine")
+    machine = Machine(machine_library, path, tmp_path / "machine")
     survived = True
     for seed in range(3):
         try:
