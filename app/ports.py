@@ -23,16 +23,12 @@ class PortTaken(LabError):
 
 def check_free(port: int, cure: str) -> None:
     """Raise `PortTaken` with `cure` when 127.0.0.1:`port` is taken, `LabError` when this user may not open it."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka sets it: closed connections do not count
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            if error.errno == errno.EACCES:
-                raise LabError(
-                    f"port {port} can't be opened by this user: {error.strerror}", "Use a port above 1023."
-                ) from error
-            raise PortTaken(port, cure) from error
+    if error := _binding_error(port):
+        if error.errno == errno.EACCES:
+            raise LabError(
+                f"port {port} can't be opened by this user: {error.strerror}", "Use a port above 1023."
+            ) from error
+        raise PortTaken(port, cure) from error
 
 
 BELOW_CONNECTIONS = range(21_000, 32_768)  # ports that neither Linux nor macOS gives to a connection by default
@@ -48,7 +44,8 @@ def free_ports(count: int) -> list[int]:
     ports = range(BELOW_CONNECTIONS.start, min(BELOW_CONNECTIONS.stop, _first_of_connections()))
     found: set[int] = set()
     if len(ports) >= _ENOUGH:
-        candidates = random.SystemRandom().sample(ports, len(ports))
+        first = random.SystemRandom().randrange(len(ports))
+        candidates = itertools.chain(ports[first:], ports[:first])
         found.update(itertools.islice((port for port in candidates if not is_taken(port)), count))
     with contextlib.ExitStack() as sockets:
         while len(found) < count:  # the system's range begins lower here: as good as it gets
@@ -67,13 +64,18 @@ def _first_of_connections() -> int:
 
 def is_taken(port: int) -> bool:
     """Whether a socket that listens, or is about to, keeps others from 127.0.0.1:`port`."""
-    try:
-        check_free(port, "")
-    except PortTaken:
-        return True
-    except LabError:
-        return False
-    return False
+    error = _binding_error(port)
+    return error is not None and error.errno != errno.EACCES
+
+
+def _binding_error(port: int) -> OSError | None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka sets it: closed connections do not count
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error
+    return None
 
 
 def find_holder(port: int | str) -> str:
