@@ -4,13 +4,15 @@ import base64
 import json
 import logging
 import re
-import ssl
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from streaming_lab.client.errors import AccessDenied
 from streaming_lab.errors import LabError
+
+if TYPE_CHECKING:
+    import ssl
 
 # e.g. {"bootstrap_servers": ["127.0.0.1:9092"]}; KafkaProducer(**connection) works
 Connection: TypeAlias = Mapping[str, Any]
@@ -114,7 +116,7 @@ CHECK_FILES = "Check ssl_cafile, ssl_certfile, ssl_keyfile, ssl_password and ssl
 _FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
 
 
-def tls_context(connection: Mapping[str, Any]) -> ssl.SSLContext | None:
+def tls_context(connection: Mapping[str, Any]) -> "ssl.SSLContext | None":
     """The TLS context of the connection's ssl_ settings; None where its security_protocol needs no TLS.
 
     A file that can't be used raises `AccessDenied`. kafka-python 3.0 reads these settings alike, except ssl_crlfile,
@@ -122,6 +124,8 @@ def tls_context(connection: Mapping[str, Any]) -> ssl.SSLContext | None:
     """
     if "SSL" not in str(connection.get("security_protocol")):
         return None
+    import ssl  # its import takes 10 ms, also of a supervisor's that speaks to nobody
+
     given: ssl.SSLContext | None = connection.get("ssl_context")
     if given is not None:
         return given
