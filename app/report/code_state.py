@@ -29,14 +29,12 @@ def tree_hash(folder: Path) -> str:
     return found.hexdigest()
 
 
-def changed_code(notebooks: Path = PROJECT / "notebooks") -> list[str] | None:
-    """The files of code, and the chapters with given cells, that differ from the commit; None without a repository."""
-    if git_facts("rev-parse", "HEAD") is None:
-        return None
+def changed_code() -> list[str]:
+    """The files of code, and the chapters with given cells, that differ from the commit."""
     lines = (git_facts("status", "--porcelain", "--untracked-files=all", "--", *CODE_FOLDERS) or "").splitlines()
     changed = [line.split(maxsplit=1)[1].split(" -> ")[-1].strip('"') for line in lines]
-    committed = (git_facts("ls-files", "--", ":(glob)notebooks/*.ipynb") or "").splitlines()
-    return changed + [name for name in committed if changes_given_cells(notebooks / Path(name).name, name)]
+    edited = git_facts("diff", "--name-only", "--relative", "HEAD", "--", ":(glob)notebooks/*.ipynb") or ""
+    return changed + [name for name in edited.splitlines() if changes_given_cells(PROJECT / name, name)]
 
 
 def changes_given_cells(path: Path, name: str) -> bool:

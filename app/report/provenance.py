@@ -50,11 +50,11 @@ def gather_facts(plan: RunPlan) -> Facts:
     lock = PROJECT / "requirements.txt"
     sources = {"requirements.txt": lock} if lock.exists() else {}
     sources.update({f"notebooks/{chapter.path.name}": chapter.path for chapter in plan.chapters})
-    changed = code_state.changed_code()
+    commit = code_state.git_facts("rev-parse", "HEAD")
     return Facts(
         own.new_run_id(str(plan.parameters.get("challenge", ""))),
-        code_state.git_facts("rev-parse", "HEAD"),
-        None if changed is None else tuple(changed),
+        commit,
+        tuple(code_state.changed_code()) if commit else None,
         code_state.tree_hashes(),
         {name: sha256(path) for name, path in sources.items()},
     )
