@@ -1,6 +1,5 @@
 """The settings: environment variables that begin with LAB_, each with its default, its meaning and what it may be."""
 
-import difflib
 import math
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from streaming_lab.errors import LabError
+from streaming_lab.wording import closest
 
 _T = TypeVar("_T")
 
@@ -148,8 +148,8 @@ def complaints(variables: Mapping[str, str]) -> list[str]:
 
 
 def _hint(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in names], 1)
-    return f"did you mean {PREFIX}{near[0]}?" if near else f"the settings are {', '.join(names)}."
+    near = closest(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in names])
+    return f"did you mean {PREFIX}{near}?" if near else f"the settings are {', '.join(names)}."
 
 
 def help_text() -> str:

@@ -1,7 +1,7 @@
 """Wording of tables, charts and readings: counts with their nouns, and control characters made visible."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # What neither a drawing nor a terminal may get: the characters that XML 1.0 does not know (a single one of them ends
@@ -32,3 +32,16 @@ def rounded(value: float, decimals: int = 1) -> str:
     """A number with at most so many decimals: `30`, `1,234.5`."""
     text = f"{value:,.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def closest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str:
+    """The one of `words` that `word` may have meant; empty if none is near."""
+    import difflib  # only for who has mistyped something
+
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)), "")
+
+
+def did_you_mean(word: str, words: Iterable[str], cutoff: float = 0.6) -> str:
+    """The end of a sentence, `: did you mean X?`; empty if no word is near."""
+    near = closest(word, words, cutoff)
+    return f": did you mean {near}?" if near else ""

@@ -1,6 +1,5 @@
 """Topics: created on purpose, described, measured in offsets; each call opens its connection and waits in bounds."""
 
-import difflib
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from streaming_lab.client.errors import UnknownTopic
 from streaming_lab.client.preflight import RETRY_INTERVAL
 from streaming_lab.errors import LabError
 from streaming_lab.waiting import wait_until
+from streaming_lab.wording import closest
 
 
 @dataclass(frozen=True)
@@ -220,8 +220,8 @@ def _leaderless(raw: Iterable[Mapping[str, Any]]) -> list[int]:
 
 
 def _unknown_topic(name: str, existing: list[str]) -> UnknownTopic:
-    near = difflib.get_close_matches(name, existing, n=1, cutoff=0.6)
-    guess = f" (did you mean {near[0]!r}?)" if near else ""
+    near = closest(name, existing)
+    guess = f" (did you mean {near!r}?)" if near else ""
     here = ", ".join(existing[:10]) or "none"
     return UnknownTopic(
         f"topic {name!r} does not exist{guess}", f"Create it first, or pass the right name; topics here: {here}."

@@ -1,12 +1,12 @@
 """A Kafka to talk to: the lab's own, someone else's, or one in containers."""
 
-import difflib
 from pathlib import Path
 
 from streaming_lab import settings
 from streaming_lab.client.client_properties import connection_from_file, is_properties_file, refuse_inline_secret
 from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.cluster.base import Broker, Cluster, ClusterError, Description
+from streaming_lab.wording import did_you_mean
 
 __all__ = ["Broker", "Cluster", "ClusterError", "Connection", "Description", "attach", "running"]
 
@@ -54,10 +54,9 @@ def check_cluster_name(name: str) -> None:
         connection_from_file(name)
         return
     if ":" not in name or name.startswith(("compose:", "embedded:")):
-        near = difflib.get_close_matches(name, [*EMBEDDED_BROKERS, *COMPOSE], n=1, cutoff=0.6)
-        guess = f": did you mean {near[0]}?" if near else ""
-        known = f"Use {', '.join((*EMBEDDED_BROKERS, *COMPOSE))}, host:port[,host:port], or a properties file."
-        unknown = ClusterError(f"there is no cluster {name!r}{guess}", known)
+        names = (*EMBEDDED_BROKERS, *COMPOSE)
+        known = f"Use {', '.join(names)}, host:port[,host:port], or a properties file."
+        unknown = ClusterError(f"there is no cluster {name!r}{did_you_mean(name, names)}", known)
         unknown.at_start = False  # a slip of the pen, which no doctor finds
         raise unknown
     connection_for(name)

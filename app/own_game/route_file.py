@@ -1,14 +1,14 @@
 """A person's file of routes, in TOML: weights, arguments and headers for the routes that were found."""
 
-import difflib
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from streaming_lab.errors import LabError
 from streaming_lab.own_game.routes import Route
+from streaming_lab.wording import did_you_mean
 
 KEYS: dict[str, Any] = {"rule": str, "method": str, "weight": (int, float), "arguments": dict, "headers": dict}
 CURE = 'A route is a table: [[route]] rule = "/swords/<name>", weight = 3, arguments = { name = "x" }, headers = { }.'
@@ -41,7 +41,7 @@ def _read(file: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise LabError(f"routes = {file} is no TOML: {error}", CURE) from error
     if unknown := sorted(raw.keys() - {"route", "only"}):
-        raise LabError(f"routes = {file}: {unknown[0]} is unknown{_near(unknown[0], ('route', 'only'))}", CURE)
+        raise LabError(f"routes = {file}: {unknown[0]} is unknown{did_you_mean(unknown[0], ('route', 'only'))}", CURE)
     return raw
 
 
@@ -50,21 +50,16 @@ def _named(entry: Any, found: Sequence[Route], file: str) -> list[Route]:
         raise LabError(f"routes = {file}: a route without a rule", CURE)
     for name, value in entry.items():
         if name not in KEYS or not isinstance(value, KEYS[name]) or isinstance(value, bool):
-            raise LabError(f"routes = {file}: {name} = {value!r} of {entry['rule']}{_near(name, KEYS)}", CURE)
+            raise LabError(f"routes = {file}: {name} = {value!r} of {entry['rule']}{did_you_mean(name, KEYS)}", CURE)
     if entry.get("weight", 1) < 0:
         raise LabError(f"routes = {file}: the weight of {entry['rule']} is below 0", CURE)
     same = [one for one in found if one.rule == entry["rule"] and entry.get("method", one.method).upper() == one.method]
     if not same:
         rules = [route.rule for route in found]
         wanted = f"{entry.get('method', '')} {entry['rule']}".strip()
-        near = _near(entry["rule"], rules)
+        near = did_you_mean(entry["rule"], rules)
         raise LabError(f"routes = {file}: the game has no route {wanted}{near}", f"It has: {', '.join(rules)}")
     return same
-
-
-def _near(word: str, words: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(words), n=1)
-    return f": did you mean {near[0]}?" if near else ""
 
 
 def _with(route: Route, entry: Mapping[str, Any]) -> Route:

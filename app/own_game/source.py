@@ -1,11 +1,11 @@
 """The source of a game as a person names it: a file, a folder or `package.module:app`, and where its imports begin."""
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from streaming_lab.errors import LabError
+from streaming_lab.wording import did_you_mean
 
 FORMS = "Give a file (-p game path/to/game_api.py) or a module (-p game package.module:app)."
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -54,5 +54,4 @@ def find_source(text: str, folder: Path | None = None) -> GameSource:
 
 def _near(path: Path) -> str:
     names = [one.name for one in path.parent.glob("*.py")] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-    return f": did you mean {near[0]}?" if near else ""
+    return did_you_mean(path.name, names, cutoff=0.5)

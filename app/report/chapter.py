@@ -12,6 +12,7 @@ from typing import Any
 from streaming_lab.errors import LabError
 from streaming_lab.report import parameters
 from streaming_lab.report.parameters import Parameter
+from streaming_lab.wording import did_you_mean
 
 
 def imported_by(sources: Iterable[str]) -> list[str]:
@@ -147,9 +148,7 @@ def select_chapters(chapters: Sequence[Chapter], wanted: Sequence[str]) -> list[
     for word in wanted:
         if not any(is_named(chapter, word) for chapter in chapters):
             names = [chapter.name for chapter in chapters]
-            raise LabError(
-                f"no chapter {word}{parameters.nearest(word, names)}", "chapters: " + (", ".join(names) or "none")
-            )
+            raise LabError(f"no chapter {word}{did_you_mean(word, names)}", "chapters: " + (", ".join(names) or "none"))
     if not wanted:
         return [chapter for chapter in chapters if not chapter.by_name] or list(chapters)
     return [chapter for chapter in chapters if any(is_named(chapter, word) for word in wanted)]

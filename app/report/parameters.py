@@ -4,7 +4,6 @@ Imports nothing heavy: a mistyped parameter is refused in well under a second.
 """
 
 import ast
-import difflib
 import io
 import json
 import re
@@ -17,6 +16,7 @@ from typing import Any
 
 from streaming_lab.delivery.ways import DELIVERING
 from streaming_lab.errors import LabError
+from streaming_lab.wording import did_you_mean
 
 Value = bool | int | float | str
 PARAMETER_TYPES = {"bool": bool, "int": int, "float": float, "str": str}
@@ -60,7 +60,7 @@ class Parameter:
             )
         if self.choices and value not in self.choices:
             raise ParameterError(
-                f"{self.name} = {format_value(value)} is not a choice{nearest(str(value), self.choices)}",
+                f"{self.name} = {format_value(value)} is not a choice{did_you_mean(str(value), self.choices)}",
                 f"{self.name} takes {self.limits()}",
             )
         return value
@@ -144,15 +144,9 @@ def unknown_parameter(name: str, known: Mapping[str, Parameter], elsewhere: Mapp
             f"{name} is a parameter of chapter {elsewhere[name]}, which does not run",
             "name that chapter as well, or leave the parameter out",
         )
-    return f"no chapter has a parameter {name}{nearest(name, known)}", "parameters: " + (
+    return f"no chapter has a parameter {name}{did_you_mean(name, known)}", "parameters: " + (
         ", ".join(sorted(known)) or "none"
     )
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """The end of a sentence, `: did you mean X?`; empty if no word is near."""
-    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
-    return f": did you mean {near[0]}?" if near else ""
 
 
 def refuse_secret(name: str) -> None:
