@@ -105,9 +105,7 @@ def test_the_plug_in_is_an_entry_point() -> None:
     assert project["entry-points"]["pytest11"] == {"streaming_lab": "streaming_lab.own_game.pytest_plugin"}
 
 
-@pytest.mark.parametrize(
-    "rule", [name for name in vars(test_notebooks) if re.match("test_(is|has|begins|machin|not)", name)]
-)
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("notebook", sorted(OWN.glob("*.ipynb")), ids=lambda path: path.stem[:2])
 def test_own_chapters_follow_the_rules_of_chapters(notebook: Path, rule: str) -> None:
     """What holds for each chapter of the lab holds for these."""

@@ -21,13 +21,12 @@ from streaming_lab.analysis.counts import (
     to_broker,
     to_seconds,
 )
-from streaming_lab.analysis.display import NO_EVENTS, Figure, Table, TableColumn, number
+from streaming_lab.analysis.display import NO_EVENTS, NO_PLAYERS, Figure, Table, TableColumn, number
 from streaming_lab.analysis.shapes import is_lab_frame, most_frequent, names_players, shape_events
 from streaming_lab.analysis.theme import OTHER, SPEC_SCHEMA, TOKENS, config, page_svg
 from streaming_lab.wording import counted, rounded, visible, visible_everywhere
 
 PARTITIONS_NAMED = 20  # partitions that an alternative text names
-NO_PLAYERS = "no column names a player"
 MOST_PLAYERS = 50  # the most bars with room for their names
 SHARES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 1.0)
 VEGALITE_VERSION = "5.21"  # draws the page; JupyterLab 4 draws the same specification with a version 5 of its own

@@ -33,9 +33,6 @@ OUTCOME_COLUMNS: Mapping[str, str] = {
 }
 
 
-ALARMS = ("lost after a 200", "after de-duplication")  # the columns in which a number above 0 is bad
-
-
 @dataclass(frozen=True)
 class Mark:
     """An action of a fault, its begin and end in seconds since the crowd's first request."""

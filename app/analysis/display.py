@@ -25,6 +25,7 @@ from streaming_lab.wording import visible
 FIGURE = "application/vnd.streaming-lab.figure+html"
 VEGALITE_MIME = "application/vnd.vegalite.v5+json"  # the newest that JupyterLab 4 draws
 NO_EVENTS = "no events"
+NO_PLAYERS = "no column names a player"
 LEFT = ' style="text-align:left"'  # JupyterLab aligns every cell to the right, whatever its class
 SUBTITLE_WIDTH = 110  # characters in a line below a chart's title in JupyterLab
 

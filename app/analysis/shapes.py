@@ -13,7 +13,6 @@ META = ("topic", "partition", "offset", "timestamp", "key")  # a record's own co
 # The names that games give to one idea, the surest first; compared without case and punctuation.
 TYPE_NAMES = ("eventtype", "event", "eventname", "type", "action", "kind")
 PLAYER_NAMES = ("player", "playerid", "playername", "user", "username", "userid", "gamer", "host")
-ID_NAMES = ("eventid", "xrequestid", "requestid", "uuid", "id")
 
 MOST_TYPES = 10  # event types that a table or chart names; the others are one line
 MOST_COLUMNS = 60  # columns that nested objects may become; what lies deeper stays JSON text
@@ -73,10 +72,10 @@ def names_of(values: "pd.Series[Any]") -> "pd.Series[str]":
     return pd.Series(named, index=values.index, dtype="str")
 
 
-def short_text(value: Any, most: int = LONGEST_LABEL) -> str:
+def short_text(value: Any) -> str:
     """A value as text of bounded length; objects and lists as JSON."""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
 
 
 def is_missing(value: Any) -> bool:
@@ -84,11 +83,11 @@ def is_missing(value: Any) -> bool:
     return value is None or (not isinstance(value, (dict, list)) and bool(pd.isna(value)))
 
 
-def few_types(types: "pd.Series[str]", most: int = MOST_TYPES) -> "pd.Series[str]":
+def few_types(types: "pd.Series[str]") -> "pd.Series[str]":
     """The most frequent types by name, and the others as `N more types`; a missing type has a name, too."""
     types = types.fillna(NO_NAME)
     sizes = types.value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    left = set(sizes.index[most:]) if len(sizes) > most + 1 else set()
+    left = set(sizes.index[MOST_TYPES:]) if len(sizes) > MOST_TYPES + 1 else set()
     return types.where(~types.isin(left), f"{len(left):,} more types")
 
 
@@ -97,29 +96,29 @@ def most_frequent(types: "pd.Series[str]") -> str:
     return str(types[~types.str.match(MORE)].value_counts().sort_index().idxmax())
 
 
-def flatten_objects(events: pd.DataFrame, most: int = MOST_COLUMNS) -> pd.DataFrame:
+def flatten_objects(events: pd.DataFrame) -> pd.DataFrame:
     """`events` with a dotted column for each field of a nested object: `user.name`. Lists stay JSON, as text.
 
-    At most `most` columns are made so, the first by name; an object that finds no room stays whole, as JSON text.
+    At most `MOST_COLUMNS` columns are made so, the first by name; an object without room stays whole, as JSON text.
     """
     made: dict[str, pd.Series[Any]] = {}
     for name in map(str, events.columns):
-        made |= _parts(name, events[name], most, 1)
+        made |= _parts(name, events[name], 1)
     return pd.DataFrame(made, index=events.index)
 
 
-def _parts(name: str, cells: "pd.Series[Any]", most: int, depth: int) -> dict[str, "pd.Series[Any]"]:
+def _parts(name: str, cells: "pd.Series[Any]", depth: int) -> dict[str, "pd.Series[Any]"]:
     if cells.dtype != object or name == "key":
         return {name: cells}
     objects = cells.map(lambda cell: isinstance(cell, dict) and bool(cell))
     fields = sorted({str(field) for cell in cells[objects] for field in cell})
-    if not fields or len(fields) > most or depth >= DEEPEST:
+    if not fields or len(fields) > MOST_COLUMNS or depth >= DEEPEST:
         return {name: cells.map(_as_text) if _has_structure(cells) else cells.infer_objects()}
     left = cells.where(~objects, None)
     parts = {} if left.isna().all() else {name: left.map(_as_text) if _has_structure(left) else left}
     for field in fields:
         inner = cells.map(lambda cell, field=field: cell.get(field) if isinstance(cell, dict) else None)
-        parts |= _parts(f"{name}.{field}", inner.astype(object), most, depth + 1)
+        parts |= _parts(f"{name}.{field}", inner.astype(object), depth + 1)
     return parts
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from streaming_lab.analysis.counts import count_by_partition, count_by_player, guild_counts, rows_by_type, share
-from streaming_lab.analysis.display import NO_EVENTS, Table, TableColumn, number
+from streaming_lab.analysis.display import NO_EVENTS, NO_PLAYERS, Table, TableColumn, number
 from streaming_lab.analysis.first_rows import first_rows as first_rows  # a notebook asks for its tables here
 from streaming_lab.analysis.ledger import Ledger
 from streaming_lab.analysis.replay import world_differences
@@ -76,7 +76,7 @@ def events_by_partition_table(events: pd.DataFrame) -> Table:
 def top_players(events: pd.DataFrame, most: int = 10) -> Table:
     """The players with the most events, by type; ties by name."""
     if not names_players(events):
-        return Table("Events by player", (TableColumn("player"), number("all")), (), empty="no column names a player")
+        return Table("Events by player", (TableColumn("player"), number("all")), (), empty=NO_PLAYERS)
     counts = count_by_player(events)
     note = f"the {min(most, len(counts)):,} busiest of {counted(len(counts), 'player')}, in events"
     return count_of("Events by player", "player", counts.head(most), note, sums=False)

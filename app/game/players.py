@@ -5,12 +5,12 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pandas as pd
 import requests as http
@@ -46,19 +46,24 @@ def seeded_moves(players: int, requests: int, seed: int, run: str) -> Iterator[M
     A request id is a name-based UUID (RFC 9562, version 5) of seed, run, player and sequence.
     """
     dice = random.Random(f"{seed}/{players}")  # noqa: S311  # a game's dice, not a secret
-    width = max(2, len(str(players)))
-    names = [f"player-{number:0{width}}" for number in range(1, players + 1)]
-    often = [1 / number**0.5 for number in range(1, players + 1)]
-    sequences = dict.fromkeys(names, 0)
     kinds = tuple(EVENT_TYPES.values())
     weights = [kind.weight for kind in kinds]
-    for player in dice.choices(names, often, k=requests):
-        sequence = sequences[player]
-        sequences[player] += 1
+    for player, sequence in seeded_turns(dice, players, requests):
         kind = dice.choices(kinds, weights)[0]
         guild = dice.choice(GUILDS) if "guild" in kind.fields else None
         request_id = str(uuid.uuid5(_NAMESPACE, f"{seed}/{run}/{player}/{sequence}"))
         yield Move(request_id, player, sequence, kind.action, guild)
+
+
+def seeded_turns(dice: random.Random, players: int, requests: int) -> Iterator[tuple[str, int]]:
+    """The player of each request, and its number among the player's own; all players are drawn before the first."""
+    width = max(2, len(str(players)))
+    names = [f"player-{number:0{width}}" for number in range(1, players + 1)]
+    often = [1 / number**0.5 for number in range(1, players + 1)]
+    sequences = dict.fromkeys(names, 0)
+    for player in dice.choices(names, often, k=requests):
+        yield player, sequences[player]
+        sequences[player] += 1
 
 
 USER_AGENT = "lab-player/1.0"
@@ -134,8 +139,32 @@ def run_crowd(
     replies = workers.fire(
         [list(group) for _, group in by_worker], requests, is_watched() if progress is None else progress
     )
+    return frame_of_replies(replies)
+
+
+def frame_of_replies(replies: Iterable[PlayerReply]) -> pd.DataFrame:
+    """One row each, by player and sequence, with the columns `DTYPES`."""
     rows = sorted(replies, key=lambda reply: (reply.player, reply.sequence))
     return pd.DataFrame([asdict(reply) for reply in rows], columns=list(DTYPES)).astype(DTYPES)
+
+
+def watch_workers(
+    workers: "Sequence[Future[Any]]",
+    stopped: threading.Event,
+    check: Callable[[], None],
+    tick: Callable[[], object] = lambda: None,
+) -> None:
+    """Wait for a crowd's workers, with `check` each second; after an error (or Ctrl-C) `stopped` is set."""
+    checked = time.monotonic()
+    try:
+        while wait(workers, timeout=0.2).not_done:
+            tick()
+            if time.monotonic() - checked > CHECK_PAUSE:
+                check()
+                checked = time.monotonic()
+    except BaseException:
+        stopped.set()
+        raise
 
 
 def _worker_of(move: Move, concurrency: int) -> int:
@@ -162,23 +191,11 @@ class _Workers:
             return []
         with ThreadPoolExecutor(len(shares), "player") as pool, _Bar(total=total, delay=5, disable=not progress) as bar:
             futures = [pool.submit(self._work, share) for share in shares]
-            try:
-                self._watch(futures, bar)
-            except BaseException:
-                self._stopped.set()  # after Ctrl-C no worker starts another request
-                raise
+            watch_workers(futures, self._stopped, self._check, lambda: bar.update(len(self._replies) - bar.n))
+            bar.update(len(self._replies) - bar.n)
         for future in futures:
             future.result()
         return self._replies
-
-    def _watch(self, futures: "list[Future[None]]", bar: "_Bar") -> None:
-        checked = time.monotonic()
-        while wait(futures, timeout=0.2).not_done:
-            bar.update(len(self._replies) - bar.n)
-            if time.monotonic() - checked > CHECK_PAUSE:
-                self._check()
-                checked = time.monotonic()
-        bar.update(len(self._replies) - bar.n)
 
     def _work(self, schedule: Sequence[ScheduledMove]) -> None:
         with http.Session() as session:

@@ -37,7 +37,6 @@ class Account:
     said: str
     events: pd.DataFrame
     routes: pd.DataFrame
-    outside: tuple[Send, ...] = ()
 
 
 def settle_account(
@@ -60,7 +59,7 @@ def settle_account(
     said = KINDS[kind].format(column=column)
     if outside and kind != "counts":
         said += f" {counted(len(outside), 'record was', 'records were')} sent outside any request."
-    return Account(ledger, kind, said, events, route_counts(asked, events, story, expected), outside)
+    return Account(ledger, kind, said, events, route_counts(asked, events, story, expected))
 
 
 def choose_join(asked: pd.DataFrame, events: pd.DataFrame, story: Story) -> tuple[JoinKind, str]:

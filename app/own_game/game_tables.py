@@ -6,7 +6,7 @@ import pandas as pd
 
 from streaming_lab.analysis.display import Table, TableColumn, number
 from streaming_lab.own_game.account import ROUTE_COLUMNS, Account
-from streaming_lab.own_game.journal import Send, Story
+from streaming_lab.own_game.journal import Story
 from streaming_lab.own_game.masks import masked_text
 from streaming_lab.own_game.routes import Route
 from streaming_lab.wording import counted
@@ -112,8 +112,3 @@ def load_table(lines: pd.DataFrame) -> Table:
     masked = lines.assign(**{name: lines[name].map(masked_text) for name in ("command", "last words")})
     rows = tuple(masked.itertuples(index=False, name=None))
     return Table("The load file", columns, rows, "run as they stand, with the game's address", empty="no lines")
-
-
-def unsent(sends: Sequence[Send]) -> list[Send]:
-    """The sends that did not come through."""
-    return [send for send in sends if send.outcome != "delivered"]

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +28,7 @@ from streaming_lab.cli import positive, whole
 from streaming_lab.client.connection import connection_for
 from streaming_lab.errors import LabError
 from streaming_lab.game.server import GameServer
-from streaming_lab.own_game.journal import Journal, error_line
+from streaming_lab.own_game.journal import JOURNAL_FILE, Journal, error_line
 from streaming_lab.own_game.loading import load_app
 from streaming_lab.own_game.masks import masked_text
 from streaming_lab.own_game.producer import ProducerWatch, prefixed_names, requests_counted
@@ -38,7 +38,6 @@ from streaming_lab.own_game.world import RECORDS_FILE, WORLD_FILE, brings_evolve
 from streaming_lab.waiting import wait_until
 from streaming_lab.wording import counted
 
-JOURNAL_FILE = "journal.jsonl"
 HOST_HEARING = 0.5  # seconds until a signal is heard that did not wake the main thread
 HOST_LINES_KEPT = 1000
 NO_ROUTE = "(no route)"
@@ -173,9 +172,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def ended(main_: Callable[[], int] = main) -> None:
+def ended() -> None:
     """End the process as `flask run` does, also with threads of the game that go on."""
-    code = main_()
+    code = main()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

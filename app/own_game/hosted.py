@@ -6,19 +6,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.errors import LabError
 from streaming_lab.faults.game_process import ServedProcess
-from streaming_lab.own_game.host import JOURNAL_FILE
-from streaming_lab.own_game.journal import Story, read_journal
+from streaming_lab.own_game.journal import JOURNAL_FILE, Story, read_journal
 from streaming_lab.own_game.masks import masked_text
 from streaming_lab.own_game.routes import Route
 from streaming_lab.own_game.source import GameSource, find_source
-from streaming_lab.paths import SOURCE
+from streaming_lab.paths import SOURCE, lab_home
 
 IMPORT_TIMEOUT = 20.0  # seconds that a game may take to be imported
 COPIED = 16 << 20  # bytes of a file beside the game that its scratch folder gets as a copy; a larger one is linked
@@ -49,34 +50,40 @@ def probe_game(text: str, timeout: float = IMPORT_TIMEOUT) -> FoundGame:
     with tempfile.TemporaryDirectory(prefix="lab-game-", ignore_cleanup_errors=True) as folder:
         scratch = lay_out_scratch(source, Path(folder, "scratch"))
         command = host_command(source, scratch, "--probe", "--stuck-after", str(timeout))
-        ran = subprocess.run(
-            command,
-            cwd=SOURCE,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout + 60,  # the process ends itself before
-        )
-    answer = ran.stdout.strip().splitlines()
-    if not answer and ran.stderr.lstrip().startswith("Timeout ("):
+        found, ran = ask_host(command, timeout + 60)  # the process ends itself before
+    if found is None and ran.stderr.lstrip().startswith("Timeout ("):
         raise LabError(
             f"{source.name} is not imported after {timeout:g} s: it waits at {_stuck_at(ran.stderr, source)}",
             'Put what waits into a function, or under `if __name__ == "__main__":`.',
         )
-    if not answer:
+    if found is None:
         last = next(iter(ran.stderr.strip().splitlines()[-1:]), "no word")
         raise LabError(
             f"{source.name} ended its process while it was imported (exit code {ran.returncode}): {last}",
             "Does it start with `flask --app` in its own folder?",
         )
-    found = json.loads(answer[-1])
-    if "problem" in found:
-        raise LabError(found["problem"], found["cure"])
     routes = tuple(Route.from_json(raw) for raw in found["routes"])
     if not routes:
         raise LabError(f"{source.name} has a Flask app without routes", "Is it the right app? -p game FILE:the_app")
     return FoundGame(source, routes)
+
+
+def ask_host(command: list[str], timeout: float) -> "tuple[dict[str, Any] | None, subprocess.CompletedProcess[str]]":
+    """The host's answer, None without one, and how its process ended; raises the `LabError` that it tells."""
+    ran = subprocess.run(
+        command,
+        cwd=SOURCE,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+    )
+    answer = ran.stdout.strip().splitlines()
+    found = json.loads(answer[-1]) if answer else None
+    if found is not None and "problem" in found:
+        raise LabError(found["problem"], found["cure"])
+    return found, ran
 
 
 def _stuck_at(said: str, source: GameSource) -> str:
@@ -106,13 +113,11 @@ def lay_out_scratch(source: GameSource, scratch: Path) -> Path:
 class HostedGame(ServedProcess):
     """A person's game in a process of its own, on the lab's cluster; `prefix` begins its topics' names there."""
 
-    def __init__(
-        self, connection: Connection, source: GameSource, folder: Path, prefix: str, options: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, connection: Connection, source: GameSource, folder: Path, prefix: str) -> None:
         self.source = source
         self.scratch = lay_out_scratch(source, folder / "scratch")
         where = ("--bootstrap", addresses(connection), "--prefix", prefix)
-        super().__init__(folder, host_command(source, self.scratch, *where, *options))
+        super().__init__(folder, host_command(source, self.scratch, *where))
 
     def printed(self) -> list[str]:
         """The lines that the game wrote to stdout and stderr over all its starts, without secrets."""
@@ -123,3 +128,12 @@ class HostedGame(ServedProcess):
     def story(self) -> Story:
         """What the game's process has noted of its requests and sends so far, over all its starts."""
         return read_journal(self.scratch / JOURNAL_FILE)
+
+
+@contextmanager
+def game_in_folder(connection: Connection, source: GameSource, run: str) -> Iterator[HostedGame]:
+    """A hosted game, not started, in a folder of its own in the lab's home, which goes when the block ends."""
+    games = lab_home() / "games"
+    games.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="game-", dir=games, ignore_cleanup_errors=True) as folder:
+        yield HostedGame(connection, source, Path(folder), f"game-{run}-")

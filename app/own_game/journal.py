@@ -4,10 +4,12 @@ import json
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+JOURNAL_FILE = "journal.jsonl"  # in the game's scratch folder
+SEND_HEADER = "lab-send-id"  # the header of each record that tells its send
 LONGEST_ERROR = 200  # characters of an error's first line
 
 
@@ -71,7 +73,11 @@ class Story:
 
     requests: tuple[ServedRequest, ...] = ()
     sends: tuple[Send, ...] = ()
-    topics: dict[str, str] = field(default_factory=dict)  # the game's own name -> the name in the cluster
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """The game's own name of each topic -> the name in the cluster."""
+        return {send.topic: send.written for send in self.sends}
 
 
 def read_journal(path: Path) -> Story:
@@ -97,8 +103,7 @@ def tell_story(entries: Iterable[dict[str, Any]]) -> Story:
         replace(send, awaited="flush") if send.request_id in flushed and not send.awaited else send
         for send in sends.values()
     )
-    found = tuple(waited)
-    return Story(tuple(requests), found, {send.topic: send.written for send in found})
+    return Story(tuple(requests), tuple(waited))
 
 
 def error_line(error: BaseException) -> str:

@@ -4,8 +4,6 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event
 
 import pandas as pd
@@ -23,11 +21,10 @@ from streaming_lab.faults.plan import Fault
 from streaming_lab.own_game.account import Account, settle_account
 from streaming_lab.own_game.choices import GameChoice
 from streaming_lab.own_game.game_tables import send_lines
-from streaming_lab.own_game.hosted import HostedGame
+from streaming_lab.own_game.hosted import HostedGame, game_in_folder
 from streaming_lab.own_game.journal import Story
 from streaming_lab.own_game.play import play, seeded_asks
 from streaming_lab.own_game.records import read_records
-from streaming_lab.paths import lab_home
 from streaming_lab.wording import counted
 
 AS_IT_IS = "your game, as it is"
@@ -73,9 +70,7 @@ def undergo(choice: GameChoice, kafka: Cluster, faults: Sequence[Fault], load: L
 
 def _undergo_one(choice: GameChoice, kafka: Cluster, fault: Fault, load: Load) -> Ordeal:
     run = uuid.uuid4().hex[:8]
-    (lab_home() / "games").mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="game-", dir=lab_home() / "games", ignore_cleanup_errors=True) as folder:
-        game = HostedGame(kafka.connection, choice.game.source, Path(folder), f"game-{run}-")
+    with game_in_folder(kafka.connection, choice.game.source, run) as game:
         with FaultInjector(kafka, [game], fault.drain) as injector:
             injector.apply_action("start games")
             asked = _played(injector, game, choice, fault, load, run)

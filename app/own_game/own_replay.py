@@ -1,7 +1,6 @@
 """Replay for a game that brings an `evolve`: its records, folded with its own function, beside the world it held."""
 
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from streaming_lab.analysis.display import Table, TableColumn
 from streaming_lab.analysis.shapes import short_text
 from streaming_lab.client.connection import Connection
 from streaming_lab.errors import LabError
+from streaming_lab.own_game.hosted import ask_host
 from streaming_lab.own_game.world import RECORDS_FILE, WORLD_FILE
-from streaming_lab.paths import SOURCE
 from streaming_lab.reader import read_text
 from streaming_lab.wording import counted
 
@@ -63,13 +62,9 @@ def replay_game(
         return None
     lines = read_events_text(connection, topics)
     (scratch / RECORDS_FILE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    ran = subprocess.run(
-        command, cwd=SOURCE, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=REPLAY_TIMEOUT
-    )
-    said = ran.stdout.strip().splitlines()
-    found = json.loads(said[-1]) if said else {"problem": "the replay ended without a word", "cure": ran.stderr[-500:]}
-    if "problem" in found:
-        raise LabError(found["problem"], found["cure"])
+    found, ran = ask_host(command, REPLAY_TIMEOUT)
+    if found is None:
+        raise LabError("the replay ended without a word", ran.stderr[-500:])
     return OwnReplay(found["world"], json.loads((scratch / WORLD_FILE).read_text(encoding="utf-8")), len(lines))
 
 

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -14,7 +14,14 @@ from urllib.parse import quote, urlencode, urlsplit
 import pandas as pd
 import requests as http
 
-from streaming_lab.game.players import DTYPES, GUILDS, USER_AGENT, PlayerReply
+from streaming_lab.game.players import (
+    GUILDS,
+    USER_AGENT,
+    PlayerReply,
+    frame_of_replies,
+    seeded_turns,
+    watch_workers,
+)
 from streaming_lab.own_game.masks import masked_text
 from streaming_lab.own_game.routes import Route
 
@@ -61,16 +68,11 @@ def seeded_asks(
     it a field or an argument that is called like one, otherwise the Host header.
     """
     dice = random.Random(f"{seed}/{players}")  # noqa: S311  # a game's dice, not a secret
-    width = max(2, len(str(players)))
-    names = [f"player-{number:0{width}}" for number in range(1, players + 1)]
-    often = [1 / number**0.5 for number in range(1, players + 1)]
-    sequences = dict.fromkeys(names, 0)
     asks = []
-    for name in dice.choices(names, often, k=requests) if routes else ():
+    for name, sequence in seeded_turns(dice, players, requests) if routes else ():
         route = dice.choices(routes, [one.weight for one in routes])[0]
-        request_id = str(uuid.uuid5(_NAMESPACE, f"{seed}/{run}/{name}/{sequences[name]}"))
-        asks.append(_ask(route, name, sequences[name], request_id, dice, player))
-        sequences[name] += 1
+        request_id = str(uuid.uuid5(_NAMESPACE, f"{seed}/{run}/{name}/{sequence}"))
+        asks.append(_ask(route, name, sequence, request_id, dice, player))
     return asks
 
 
@@ -144,15 +146,8 @@ def play(
         shares[int(ask.player.rpartition("-")[2]) % concurrency].append((number / rate if rate else 0.0, ask))
     with ThreadPoolExecutor(concurrency, "player") as pool:
         futures = [pool.submit(_work, url, share, began, timeout, stop) for share in shares if share]
-        try:
-            while not all(future.done() for future in futures):
-                stop.wait(0.2)
-                check()
-        except BaseException:
-            stop.set()
-            raise
-    replies = sorted((reply for one in futures for reply in one.result()), key=lambda r: (r.player, r.sequence))
-    return pd.DataFrame([asdict(reply) for reply in replies], columns=list(DTYPES)).astype(DTYPES)
+        watch_workers(futures, stop, check)
+    return frame_of_replies(reply for one in futures for reply in one.result())
 
 
 def _work(

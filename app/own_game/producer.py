@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -22,10 +22,9 @@ from kafka.producer.future import FutureRecordMetadata
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, kafka_python_settings
 from streaming_lab.errors import LabError
-from streaming_lab.own_game.journal import Journal, error_line
+from streaming_lab.own_game.journal import SEND_HEADER, Journal, error_line
 
 FUTURES_KEPT = 10_000  # futures of which it is noted when the game asks for their result
-SEND_HEADER = "lab-send-id"  # the header of each record that tells its send
 STAMPED = {"message.timestamp.type": "LogAppendTime"}
 # what a game's settings say of the cluster: the lab's own stand instead
 OF_THE_CLUSTER = ("bootstrap_servers", "api_version", "security_protocol", "sasl_", "ssl_")
@@ -120,13 +119,11 @@ class ProducerWatch:
         with self._lock:
             if lab is None or lab["pid"] == os.getpid():
                 return False
-            if self._connection is None:
-                raise BrokerNeeded("the game talks to Kafka while it is imported", "Move that into a function.")
+            settings = self._settings_of(lab["configs"])
             producer.__dict__.clear()
             producer.__dict__["_lab"] = {**lab, "pid": os.getpid()}
-            own = {k: v for k, v in lab["configs"].items() if not k.startswith(OF_THE_CLUSTER)}
             try:
-                self._original_init(producer, **own, **kafka_python_settings(self._connection))
+                self._original_init(producer, **settings)
             except BaseException:
                 producer.__dict__.clear()
                 producer.__dict__["_lab"] = lab
@@ -223,12 +220,17 @@ class ProducerWatch:
 
     def _client(self, original: Any) -> Any:
         def init(client: Any, *names: Any, **configs: Any) -> None:
-            if self._connection is None:
-                raise BrokerNeeded("the game talks to Kafka while it is imported", "Move that into a function.")
-            own = {k: v for k, v in configs.items() if not k.startswith(OF_THE_CLUSTER)}
-            original(client, *map(self._name_of, names), **own, **kafka_python_settings(self._connection))
+            settings = self._settings_of(configs)
+            original(client, *map(self._name_of, names), **settings)
 
         return init
+
+    def _settings_of(self, configs: Mapping[str, Any]) -> dict[str, Any]:
+        """What a client is given: the game's own settings, but for those of the cluster, which are the lab's."""
+        if self._connection is None:
+            raise BrokerNeeded("the game talks to Kafka while it is imported", "Move that into a function.")
+        own = {name: value for name, value in configs.items() if not name.startswith(OF_THE_CLUSTER)}
+        return dict(**own, **kafka_python_settings(self._connection))
 
     def _caller(self) -> str:
         """The innermost line of the game itself on the stack."""

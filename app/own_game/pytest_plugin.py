@@ -110,8 +110,8 @@ def _apart(text: Any, connection: Any, folder: Path) -> Iterator[PlayedGame]:
 @contextmanager
 def _here(app: Any, connection: Any, folder: Path) -> Iterator[PlayedGame]:
     from streaming_lab.game.server import GameServer
-    from streaming_lab.own_game.host import JOURNAL_FILE, CountedApp
-    from streaming_lab.own_game.journal import Journal, read_journal
+    from streaming_lab.own_game.host import CountedApp
+    from streaming_lab.own_game.journal import JOURNAL_FILE, Journal, read_journal
     from streaming_lab.own_game.masks import masked_text
     from streaming_lab.own_game.producer import ProducerWatch, prefixed_names
     from streaming_lab.waiting import wait_until

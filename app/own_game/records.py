@@ -1,25 +1,22 @@
 """The records of a hosted game's topics as one frame, whatever they are: JSON of any shape, text, several topics."""
 
 import json
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from kafka import KafkaConsumer, TopicPartition
 
 from streaming_lab.analysis.shapes import META, flatten_objects
-from streaming_lab.client.connection import Connection, kafka_python_settings
-from streaming_lab.client.errors import ReadTimeout
+from streaming_lab.client.connection import Connection
 from streaming_lab.client.topics import Ranges
+from streaming_lab.own_game.journal import SEND_HEADER
 from streaming_lab.own_game.masks import MASKED_VALUE, is_secret_name, masked_value
-from streaming_lab.own_game.producer import SEND_HEADER
 from streaming_lab.reader import TopicFrame, read_topic
+from streaming_lab.reader.fetch.request import ReadRequest, RecordSource
+from streaming_lab.reader.pipeline import REJECT_BYTES
 
 VALUE = "value"  # the column of what is no JSON object: text, numbers, lists, as text
-CUT = 64 << 10  # bytes at which a reject's raw value is cut: of a longer one not all is known
 
 
 @dataclass(frozen=True)
@@ -90,31 +87,19 @@ def every_record(read: TopicFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def text_of(raw: bytes) -> str | None:
     r"""Bytes as text, those that are no UTF-8 as \xNN; None where the reader has cut them."""
-    return raw.decode(errors="backslashreplace") if len(raw) < CUT else None
+    return raw.decode(errors="backslashreplace") if len(raw) < REJECT_BYTES else None
 
 
 def send_ids(
     connection: Connection, topic: str, ranges: Ranges, timeout: float = 60.0
 ) -> Iterator[tuple[tuple[int, int], str]]:
     """(partition, offset) and the id of its send, for each record that has one; raises `ReadTimeout`."""
-    ends = {TopicPartition(topic, partition): end for partition, (start, end) in ranges.items() if end > start}
-    deadline = time.monotonic() + timeout
-    with closing(KafkaConsumer(**kafka_python_settings(connection), enable_auto_commit=False)) as consumer:
-        consumer.assign(list(ends))
-        for place in ends:
-            consumer.seek(place, ranges[place.partition][0])
-        while any(consumer.position(place) < end for place, end in ends.items()):
-            if time.monotonic() > deadline:
-                raise ReadTimeout(f"the headers of {topic} could not be read in {timeout:g} s", "Is the broker busy?")
-            for place, records in consumer.poll(500).items():
-                for record in records:
-                    if send_id := header_of(record):
-                        yield (place.partition, record.offset), send_id
-
-
-def header_of(record: Any) -> str | None:
-    """The id of a record's send."""
-    return next((value.decode() for name, value in record.headers if name == SEND_HEADER and value), None)
+    with RecordSource(ReadRequest(connection, topic, ranges, timeout=timeout)) as source:
+        for response in source.responses(source.ranges):
+            for partition, offset, headers in response.headers():
+                if send_id := next((value.decode() for name, value in headers if name == SEND_HEADER and value), None):
+                    yield (partition, offset), send_id
+            response.done()
 
 
 def masked_frame(frame: pd.DataFrame) -> pd.DataFrame:
@@ -123,8 +108,8 @@ def masked_frame(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame.columns:
         cells = frame[name]
         if is_secret_name(str(name)):
-            columns[name] = pd.Series([MASKED_VALUE if present else None for present in cells.notna()], dtype="str")
-            columns[name].index = cells.index
+            masked = [MASKED_VALUE if present else None for present in cells.notna()]
+            columns[name] = pd.Series(masked, index=cells.index, dtype="str")
         elif cells.dtype == object or pd.api.types.is_string_dtype(cells):
             changed = [masked_value(str(name), value) for value in cells]
             columns[name] = pd.Series(changed, index=cells.index, dtype=cells.dtype)

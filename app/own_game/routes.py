@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
+if TYPE_CHECKING:
+    from flask import Flask
 
 FIRED = ("GET", "POST", "PUT", "PATCH", "DELETE")  # methods in the order in which one of several is chosen
 PLACES = {"args": "query", "form": "form", "values": "query", "json": "json", "get_json": "json"}
@@ -47,7 +48,7 @@ class Route:
         return cls(**{**raw, "fields": {place: tuple(names) for place, names in raw["fields"].items()}})
 
 
-def find_routes(app: Flask, root: Path) -> list[Route]:
+def find_routes(app: "Flask", root: Path) -> list[Route]:
     """A route for each rule and method of the app, in the rules' order; static files, HEAD and OPTIONS are left out."""
     return [
         Route(

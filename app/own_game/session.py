@@ -5,22 +5,19 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 
 from streaming_lab.cluster import Cluster, run_topics
 from streaming_lab.own_game.account import Account, choose_join, settle_account
-from streaming_lab.own_game.hosted import FoundGame, HostedGame, host_command
+from streaming_lab.own_game.hosted import FoundGame, HostedGame, game_in_folder, host_command
 from streaming_lab.own_game.journal import Story
 from streaming_lab.own_game.load_file import LoadLine, run_load, served_as_asked
 from streaming_lab.own_game.own_replay import OwnReplay, replay_game
 from streaming_lab.own_game.play import play, seeded_asks
 from streaming_lab.own_game.records import GameRecords, read_records
 from streaming_lab.own_game.routes import Route
-from streaming_lab.paths import lab_home
 from streaming_lab.waiting import wait_until
 
 GAME_DRAIN = 10.0  # seconds that sends under way have at a game's end
@@ -31,22 +28,20 @@ QUIET = 0.3  # seconds without a further send after which a request has sent all
 @contextmanager
 def hosted_game(found: FoundGame, kafka: Cluster) -> Iterator[HostedGame]:
     """The game in a process and a folder of its own; however the block ends, neither is left."""
-    (lab_home() / "games").mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="game-", dir=lab_home() / "games", ignore_cleanup_errors=True) as folder:
-        game = HostedGame(kafka.connection, found.source, Path(folder), f"game-{uuid.uuid4().hex[:8]}-")
+    with game_in_folder(kafka.connection, found.source, uuid.uuid4().hex[:8]) as game:
         try:
             game.launch(GAME_DRAIN)
             game.await_ready()
             yield game
         finally:
-            note_topics(kafka, game.story())
+            note_topics(kafka, game)
             game.kill()
 
 
-def note_topics(kafka: Cluster, story: Story) -> None:
+def note_topics(kafka: Cluster, game: HostedGame) -> None:
     """On somebody else's brokers the game's topics go at the run's end."""
     if kafka.kind == "external":
-        for name in story.topics.values():
+        for name in game.story().topics.values():
             run_topics.note_topic(kafka, name)
 
 
