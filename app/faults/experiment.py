@@ -155,6 +155,11 @@ def _played(
 ) -> list[pd.DataFrame]:
     injector.begin()
     crowds.begin(variants, [game.url for game in injector.games])
+    return take_steps(injector, crowds, fault, load)
+
+
+def take_steps(injector: FaultInjector, crowds: Crowds, fault: Fault, load: Load) -> list[pd.DataFrame]:
+    """Do the fault's steps while the crowds play, bring all back, and wait for the crowds' answers."""
     for step in fault.steps:
         crowds.pause(injector.until(step.at))
         injector.apply_action(step.action)

@@ -1,9 +1,10 @@
 """The crowds of an experiment: one for each game, all at once, in threads of this process."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import pandas as pd
@@ -37,10 +38,12 @@ class Crowds:
 
     def begin(self, variants: Sequence[Variant], urls: Sequence[str]) -> None:
         """Start a crowd for each variant's game."""
-        self._pool = ThreadPoolExecutor(len(urls), "crowd")
-        self._playing = [
-            self._pool.submit(self._play, variant, url) for variant, url in zip(variants, urls, strict=True)
-        ]
+        self.start([partial(self._play, variant, url) for variant, url in zip(variants, urls, strict=True)])
+
+    def start(self, crowds: Sequence[Callable[[threading.Event], pd.DataFrame]]) -> None:
+        """Start crowds; each gets the event after which nobody starts another request."""
+        self._pool = ThreadPoolExecutor(len(crowds), "crowd")
+        self._playing = [self._pool.submit(crowd, self._stopped) for crowd in crowds]
 
     def pause(self, seconds: float) -> None:
         """Let them play on; raises what a crowd raised."""
@@ -56,7 +59,7 @@ class Crowds:
             raise LabError(f"{len(late)} crowd(s) still play after {timeout:g} s", "Ask for fewer requests.")
         return [crowd.result() for crowd in self._playing]
 
-    def _play(self, variant: Variant, url: str) -> pd.DataFrame:
+    def _play(self, variant: Variant, url: str, stopped: threading.Event) -> pd.DataFrame:
         load = self._load
         return run_crowd(
             url,
@@ -69,7 +72,7 @@ class Crowds:
             timeout=CROWD_TIMEOUT,
             progress=False,
             rate=load.rate,
-            stopped=self._stopped,
+            stopped=stopped,
         )
 
     def __enter__(self) -> Self:

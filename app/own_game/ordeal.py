@@ -2,9 +2,8 @@
 
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Event
+from functools import partial
 
 import pandas as pd
 
@@ -14,9 +13,9 @@ from streaming_lab.analysis.ledger import kind_of
 from streaming_lab.analysis.measured import measured
 from streaming_lab.client import topics
 from streaming_lab.cluster import Cluster
-from streaming_lab.faults.experiment import CROWD_LIMIT
+from streaming_lab.faults.experiment import take_steps
 from streaming_lab.faults.injector import FaultInjector
-from streaming_lab.faults.load import CROWD_TIMEOUT, Load
+from streaming_lab.faults.load import CROWD_TIMEOUT, Crowds, Load
 from streaming_lab.faults.plan import Fault
 from streaming_lab.own_game.account import Account, settle_account
 from streaming_lab.own_game.choices import GameChoice
@@ -88,19 +87,12 @@ def _played(
     asks = seeded_asks(
         choice.routes, players=load.players, requests=load.requests, seed=load.seed, run=run, player=choice.player
     )
-    stopped = Event()
-    with ThreadPoolExecutor(1, "crowd") as pool:
-        try:
-            injector.begin()
-            how = {"concurrency": load.concurrency, "rate": load.rate, "timeout": CROWD_TIMEOUT, "stopped": stopped}
-            crowd = pool.submit(play, game.url, asks, **how)  # type: ignore[arg-type]
-            for step in fault.steps:
-                stopped.wait(max(0.0, injector.until(step.at)))
-                injector.apply_action(step.action)
-            injector.heal()
-            return crowd.result(load.requests / load.rate + CROWD_LIMIT)
-        finally:
-            stopped.set()
+    crowd = partial(play, game.url, asks, concurrency=load.concurrency, rate=load.rate, timeout=CROWD_TIMEOUT)
+    with Crowds(load, run) as crowds:
+        injector.begin()
+        crowds.start([lambda stopped: crowd(stopped=stopped)])
+        [asked] = take_steps(injector, crowds, fault, load)
+        return asked
 
 
 def outcomes(ordeals: Sequence[Ordeal]) -> pd.DataFrame:
