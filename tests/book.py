@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from streaming_lab.report import record
-from streaming_lab.report.provenance import with_outputs
+from streaming_lab.report.provenance import with_outputs, without_outputs
 from streaming_lab.report.render.page import render_page
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -110,8 +110,7 @@ def project_report(build: Path, *arguments: str) -> Report:
 
 def renew(folder: Path) -> None:
     """What a careful forger does last: the page rendered again from record and notebooks, and all hashes renewed."""
-    run = record.Run.from_json((folder / "run.json").read_text())
-    run = replace(run, hashes={name: one for name, one in run.hashes.items() if not name.startswith("build/")})
+    run = without_outputs(record.Run.from_json((folder / "run.json").read_text()))
     notebooks = {path.stem: nbformat.read(path, 4) for path in folder.glob("*.ipynb")}
     (folder / "report.html").write_text(render_page(run, notebooks))
     (folder / "run.json").write_text(with_outputs(run, folder).to_json())

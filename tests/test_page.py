@@ -218,7 +218,7 @@ def verdict() -> str:
         Examined(EVIL, EVIL, EVIL, EVIL, "failed", odd, marks={}, left_out=(EVIL,)),
         Examined("broken.zip", broken=f"no zip {EVIL}", marks={}),
     ]
-    return render_verdict(rows, [("run id", EVIL, EVIL)], "as handed in", datetime(2026, 11, 27, tzinfo=UTC))
+    return render_verdict(rows, [("run id", EVIL, (EVIL,))], "as handed in", datetime(2026, 11, 27, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -244,13 +244,19 @@ def test_kinds_16_and_17_somebody_elses_run(copy: Path, tmp_path: Path) -> None:
     marks = {"run id": ("1",), "event ids": ("a", "b"), "times": ("t",)}
     rows = [Examined(name, marks=marks) for name in ("ada", "alan")] + [Examined("eve", marks={"run id": ("2",)})]
     assert classroom.find_shared(rows) == [
-        ("run id", "1", "ada, alan"),
-        ("event ids", "a and 1 more", "ada, alan"),
-        ("times", "t", "ada, alan"),
+        ("run id", "1", ("ada", "alan")),
+        ("event ids", "a and 1 more", ("ada", "alan")),
+        ("times", "t", ("ada", "alan")),
     ]
     assert [row.word for row in classroom.with_shared(rows, classroom.find_shared(rows))][:2] == ["contradicts"] * 2
+    twice, comma = Examined("bob", marks={"event ids": ("c", "c")}), Examined("Doe, Jane", marks={"run id": ("2",)})
+    assert classroom.find_shared([twice]) == []
+    assert [row.word for row in classroom.with_shared([comma, rows[2]], classroom.find_shared([comma, rows[2]]))] == [
+        "contradicts",
+        "contradicts",
+    ]
     assert classroom.find_shared(rows[2:], {"2025 bob": {"run id": ["2"]}}) == [
-        ("run id", "2", "2025 bob (earlier), eve")
+        ("run id", "2", ("2025 bob (earlier)", "eve"))
     ]
 
 
@@ -407,7 +413,7 @@ def test_kind_27_html_in_names_is_inert() -> None:
     from datetime import UTC, datetime
 
     page = verdict_page.render_verdict(
-        [row], [("run id", evil, evil)], "as handed in", datetime(2026, 1, 1, tzinfo=UTC)
+        [row], [("run id", evil, (evil,))], "as handed in", datetime(2026, 1, 1, tzinfo=UTC)
     )
     assert "<script" not in page
     assert "\x1b" not in page

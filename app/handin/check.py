@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from streaming_lab.wording import visible
 
 Word = Literal["agrees", "contradicts", "cannot tell"]
+Shared: TypeAlias = tuple[str, str, tuple[str, ...]]  # what several hand-ins have, its value, their names
 WORDS: tuple[Word, ...] = ("agrees", "contradicts", "cannot tell")
 MOST_FINDINGS = 5  # of one check that are shown; the others are counted
 LONGEST_SHOWN = 160  # characters of a value that is shown

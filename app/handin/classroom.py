@@ -17,7 +17,7 @@ from typing import Any
 
 from streaming_lab import settings
 from streaming_lab.errors import LabError
-from streaming_lab.handin.check import Check, conclude, found
+from streaming_lab.handin.check import Check, Shared, conclude, found
 from streaming_lab.handin.examine import Examined, examine
 from streaming_lab.handin.unpack import MOST_FILES, is_hand_in
 from streaming_lab.report.code_state import tree_hashes
@@ -35,7 +35,7 @@ def find_hand_ins(places: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[
     for place in places:
         if not place.exists():
             raise LabError(f"there is no {place}", "Name a folder build/, a zip, or a folder of either.")
-        if is_hand_in(place) or place.is_file():
+        if place.is_file() or is_hand_in(place):
             found_places.append((place.name if place.is_file() else str(place), place))
             continue
         for one in sorted(place.iterdir()):
@@ -80,8 +80,9 @@ def examine_class(
     kept.mkdir(parents=True, exist_ok=True)
     rows: dict[str, Examined] = {}
     open_places = []
+    code = json.dumps(tree_hashes())
     for name, place in hand_ins:
-        key = row_key(name, place)
+        key = row_key(name, place, code)
         if row := stored_row(kept, key):
             rows[name] = row
             done(row)
@@ -155,10 +156,10 @@ def examine_to(pipe: Connection, name: str, place: str, work: str, limit: float)
     pipe.close()
 
 
-def row_key(name: str, place: Path) -> str:
-    """The identity of a hand-in and of the code that checks it: names, sizes and times of its files."""
+def row_key(name: str, place: Path, code: str) -> str:
+    """The identity of a hand-in (names, sizes and times of its files) and of the `code` that checks it."""
     files = [place] if place.is_file() else sorted(islice(place.rglob("*"), MOST_FILES))
-    parts = [name, str(place.resolve()), settings.CLASS_KEY.get(), json.dumps(tree_hashes())]
+    parts = [name, str(place.resolve()), settings.CLASS_KEY.get(), code]
     for path in files:
         stat = path.lstat()
         parts.append(f"{path} {stat.st_size} {stat.st_mtime_ns}")
@@ -174,13 +175,13 @@ def stored_row(kept: Path, key: str) -> Examined | None:
 
 def find_shared(
     rows: Sequence[Examined], earlier: Mapping[str, Mapping[str, Sequence[str]]] | None = None
-) -> list[tuple[str, ...]]:
+) -> list[Shared]:
     """(what, value, names) of each mark that several hand-ins have, or one of them and an `earlier` one."""
     holders: dict[tuple[str, str], list[str]] = {}
     marks = [(f"{name} (earlier)", found_marks) for name, found_marks in (earlier or {}).items()]
     for name, own in [*marks, *((row.name, row.marks) for row in rows)]:
         for what, values in own.items():
-            for value in values:
+            for value in dict.fromkeys(values):
                 holders.setdefault((what, value), []).append(name)
     groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     current = {row.name for row in rows}
@@ -188,19 +189,19 @@ def find_shared(
         if len(names) > 1 and current & set(names):
             groups.setdefault((what, tuple(names)), []).append(value)
     return [
-        (what, values[0] if len(values) == 1 else f"{values[0]} and {len(values) - 1} more", ", ".join(names))
+        (what, values[0] if len(values) == 1 else f"{values[0]} and {len(values) - 1} more", names)
         for (what, names), values in groups.items()
     ]
 
 
-def with_shared(rows: Sequence[Examined], shared: Sequence[tuple[str, ...]]) -> list[Examined]:
+def with_shared(rows: Sequence[Examined], shared: Sequence[Shared]) -> list[Examined]:
     """The rows with a check `shared`: contradicts for those that share what two runs cannot share."""
     made = []
     for row in rows:
         findings = [
-            found(what, value, f"one run alone: {names}")
+            found(what, value, f"one run alone: {', '.join(names)}")
             for what, value, names in shared
-            if row.name in names.split(", ")
+            if row.name in names
         ]
         check: Check = conclude("shared", "run id, cluster id, event ids and times are this run's alone", findings)
         made.append(row if row.broken else replace(row, checks=(*row.checks, check)))

@@ -87,8 +87,7 @@ def check_events(kept: KeptRun) -> Check:
     accepted = set(requests["request_id"][requests["status"] == 200])
     refused = set(requests["request_id"][requests["status"].between(400, 499).fillna(value=False)])
     there = set(events["event_id"])
-    revealed = set(kept.frame("rejects")["offset"]) if len(kept.frame("rejects")) else set()
-    if not revealed and log_class(str(kept.parameter("way"))).awaits_broker:
+    if not len(kept.frame("rejects")) and log_class(str(kept.parameter("way"))).awaits_broker:
         findings += [found("events.parquet", "no event", f"{one}, answered 200") for one in sorted(accepted - there)]
     findings += [found("events.parquet", one, "answered 4xx") for one in sorted(refused & there)]
     if len(hosts := sorted(set(events["host"].dropna()))) > 1:
@@ -206,8 +205,7 @@ def check_batches(kept: KeptRun) -> Check:
     if not len(batches):
         return cannot_tell("batches", "no record batches were kept: the topic was read through kafka-python's consumer")
     findings: list[Contradiction] = []
-    for decoder in ("auto", "python"):
-        topic = decode_record_batches(batches, EVENTS, kept.ranges, decoder)
+    for topic in (kept.topic_frame, decode_record_batches(batches, EVENTS, kept.ranges, "python")):
         for name, again in {"events": topic.events, "rejects": topic.rejects}.items():
             findings += different_rows(name, kept.frame(name), again)
     headers = describe_batches(batches)

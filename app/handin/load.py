@@ -98,16 +98,7 @@ def load(unpacked: Unpacked) -> HandIn:
             return None
         try:
             return read(path)
-        except (
-            BadHandIn,
-            ValueError,
-            TypeError,
-            KeyError,
-            OSError,
-            MemoryError,
-            RecursionError,
-            pa.ArrowException,
-        ) as error:
+        except (BadHandIn, *UNREADABLE) as error:
             unreadable[name] = f"{type(error).__name__}: {error}" if not isinstance(error, BadHandIn) else error.problem
             return None
 

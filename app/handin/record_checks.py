@@ -4,7 +4,6 @@ import ast
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +15,7 @@ from streaming_lab.paths import PROJECT
 from streaming_lab.report.chapter import INJECTED, cell_tags, chapter_numbers
 from streaming_lab.report.code_state import given_cells, tree_hashes
 from streaming_lab.report.own import OWN_PARAMETERS, challenged_id, student_seed
-from streaming_lab.report.provenance import run_verdict, sha256
+from streaming_lab.report.provenance import run_verdict, sha256, without_outputs
 from streaming_lab.wording import counted
 
 LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
@@ -74,9 +73,7 @@ def check_page(kept: KeptRun) -> Check:
     path = kept.hand_in.unpacked.path("report.html")
     if path is None:
         return cannot_tell("page", "there is no report.html")
-    names = [name for name in kept.run.hashes if not name.startswith("build/")]
-    run = replace(kept.run, hashes={name: kept.run.hashes[name] for name in names})
-    again = page.render_page(run, kept.hand_in.notebooks)
+    again = page.render_page(without_outputs(kept.run), kept.hand_in.notebooks)
     there = path.read_bytes().decode("utf-8", "replace")
     findings = [] if there == again else [found("report.html", *excerpts(there, again))]
     doubt = kept.hand_in.other_version
@@ -179,8 +176,7 @@ def check_run_parameters(kept: KeptRun) -> Check:
         if values["seed"] != seed:
             findings.append(found(f"run.json, seed of student {student}", values["seed"], seed))
     challenge = str(values.get("challenge", ""))
-    if kept.run.code and kept.run.run_id != challenged_id(kept.run.run_id[:8], challenge):
-        again = challenged_id(kept.run.run_id[:8], challenge)
+    if kept.run.code and kept.run.run_id != (again := challenged_id(kept.run.run_id[:8], challenge)):
         findings.append(found("run.json, run_id", kept.run.run_id, f"{again}, by challenge {challenge!r}"))
     if challenge:
         said += f", the run id of challenge {challenge!r}"

@@ -15,7 +15,7 @@ from typing import Any
 
 from IPython.core.formatters import DisplayFormatter
 
-from streaming_lab.analysis.measured import comparable_output, merge_spans
+from streaming_lab.analysis.measured import comparable_output, joined, merge_spans
 from streaming_lab.errors import LabError
 from streaming_lab.handin.check import Check, Contradiction, cannot_tell, conclude, found
 from streaming_lab.handin.kept_run import KeptRun
@@ -161,11 +161,8 @@ def normalized(outputs: Any) -> Iterator[tuple[str, Any]]:
 
 def plain(value: Any) -> Any:
     """A value as JSON gives it back."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(line, str) for line in value):
-        return "".join(value)
-    return json.loads(json.dumps(value))
+    value = joined(value)
+    return value if isinstance(value, str) else json.loads(json.dumps(value))
 
 
 def first_difference(there: list[tuple[str, Any]], here: list[tuple[str, Any]]) -> tuple[str, str]:

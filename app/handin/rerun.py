@@ -11,6 +11,7 @@ from typing import Any
 
 from streaming_lab import settings
 from streaming_lab.cli import write_error
+from streaming_lab.cluster import COMPOSE, EMBEDDED_BROKERS
 from streaming_lab.errors import LabError
 from streaming_lab.handin.check import Check, cannot_tell
 from streaming_lab.handin.compare import compare_chapters, compare_frames, conclude_comparison
@@ -24,7 +25,6 @@ from streaming_lab.report.chapter import Chapter
 from streaming_lab.report.parameters import format_value
 
 RERUN_LIMIT = 3600.0  # seconds for one run
-OWN_CLUSTERS = ("embedded", "compose", "compose:trio", "compose:2019")
 
 
 def rerun_all(rows: Sequence[Examined], hand_ins: Sequence[tuple[str, Path]]) -> list[Examined]:
@@ -102,6 +102,6 @@ def recorded_values(kept: KeptRun, chapters: dict[str, Chapter]) -> dict[str, An
     """The recorded values of the chapters' parameters, checked; somebody else's brokers become an embedded cluster."""
     declared = {name: one for chapter in chapters.values() for name, one in chapter.parameters.items()}
     values = kept.checked_parameters(declared)
-    if values.get("cluster") not in (None, *OWN_CLUSTERS):
+    if values.get("cluster") not in (None, *EMBEDDED_BROKERS, *COMPOSE):
         values["cluster"] = "embedded"
     return values

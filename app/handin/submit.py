@@ -16,7 +16,7 @@ from streaming_lab.handin.crate import crate_metadata
 from streaming_lab.paths import PROJECT, build_folder
 from streaming_lab.report.chapter import find_chapters
 from streaming_lab.report.code_state import tree_hashes
-from streaming_lab.report.provenance import sha256
+from streaming_lab.report.provenance import sha256, without_outputs
 from streaming_lab.report.record import FORMAT, Run, write_atomically, write_text
 from streaming_lab.report.run_folder import FRAMES
 
@@ -68,10 +68,10 @@ def pack(build: Path, *, anyway: bool = False) -> Path:
 def read_report(build: Path) -> Run:
     """The record of the report in `build`; `LabError` where there is none of this version."""
     try:
-        raw = json.loads((build / "run.json").read_text(encoding="utf-8"))
-        if raw["format"] != FORMAT:
+        text = (build / "run.json").read_text(encoding="utf-8")
+        if json.loads(text)["format"] != FORMAT:
             raise LabError(f"the report in {build} is of another version", "Run python3 scripts/report.py again.")
-        return Run.from_json(json.dumps(raw))
+        return Run.from_json(text)
     except FileNotFoundError:
         raise LabError(f"there is no report in {build}", "Run python3 scripts/report.py first.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -108,14 +108,13 @@ def mark_page(build: Path, run: Run, reasons: Sequence[str]) -> Run:
     """Render the page again with a note that it is handed in anyway, and why; returns the record that says so."""
     from streaming_lab.report.render import page
 
-    plain = {name: hash_ for name, hash_ in run.hashes.items() if not name.startswith("build/")}
     notebooks = {
         one.name: nbformat.read(build / f"{one.name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
         for one in run.chapters
         if (build / f"{one.name}.ipynb").exists()
     }
     marked = replace(run, anyway=tuple(reasons))
-    text = page.render_page(replace(marked, hashes=plain), notebooks, PROJECT / "notebooks")
+    text = page.render_page(without_outputs(marked), notebooks, PROJECT / "notebooks")
     write_text(build / "report.html", text)
     marked = replace(marked, hashes={**run.hashes, "build/report.html": sha256(build / "report.html")})
     write_text(build / "run.json", marked.to_json())

@@ -159,7 +159,5 @@ def copy_bounded(source: IO[bytes], target: Path, room: int) -> int:
 
 
 def is_hand_in(place: Path) -> bool:
-    """Is this a zip, or a folder with a report at its top or one level below?"""
-    if place.is_file():
-        return place.suffix.lower() == ".zip"
-    return place.is_dir() and ((place / "run.json").exists() or (place / "build" / "run.json").exists())
+    """Is this a folder with a report at its top or one level below?"""
+    return (place / "run.json").exists() or (place / "build" / "run.json").exists()

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from streaming_lab import __version__
 from streaming_lab.analysis.display import Table, TableColumn, number, numbered
-from streaming_lab.handin.check import WORDS, Check, count_words
+from streaming_lab.handin.check import WORDS, Check, Shared, count_words
 from streaming_lab.handin.examine import Examined
 from streaming_lab.report.render.page import TEMPLATES, styles
 from streaming_lab.wording import counted, visible
@@ -19,7 +19,7 @@ from streaming_lab.wording import counted, visible
 SIGNS = {"agrees": "=", "contradicts": "≠", "cannot tell": "?"}
 
 
-def render_verdict(rows: Sequence[Examined], shared: Sequence[tuple[str, ...]], how: str, moment: datetime) -> str:
+def render_verdict(rows: Sequence[Examined], shared: Sequence[Shared], how: str, moment: datetime) -> str:
     """The page; `shared` has what was shared, by whom, one tuple a finding."""
     words = [row.word for row in rows]
     broken = sum(bool(row.broken) for row in rows)
@@ -66,10 +66,11 @@ def check_names(rows: Sequence[Examined]) -> list[str]:
     return list(dict.fromkeys(check.name for row in rows for check in row.checks))
 
 
-def shared_table(shared: Sequence[tuple[str, ...]]) -> Table:
+def shared_table(shared: Sequence[Shared]) -> Table:
     """What two runs cannot share, and who shares it."""
     columns = (TableColumn("what"), TableColumn("value", "code"), TableColumn("hand-ins", "long"))
-    return Table("Shared by runs that cannot share it", columns, tuple(shared), "a run makes these anew each time")
+    rows = tuple((what, value, ", ".join(names)) for what, value, names in shared)
+    return Table("Shared by runs that cannot share it", columns, rows, "a run makes these anew each time")
 
 
 def row_values(row: Examined) -> dict[str, Any]:
@@ -117,9 +118,6 @@ def gradescope_results(row: Examined) -> dict[str, Any]:
         }
         for position, check in enumerate(row.checks, 1)
     ]
-    for test in tests:
-        if test["max_score"] == 0.0:
-            test["score"] = 0.0
     return {
         "output": row.broken or f"{row.word}: {summary(row.checks)}",
         "output_format": "text",

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from streaming_lab.cli import VERSION, positive, printable, whole, write_error
 from streaming_lab.errors import LabError
 from streaming_lab.handin import classroom, verdict_page
-from streaming_lab.handin.check import Check, count_words
+from streaming_lab.handin.check import Check, Shared
 from streaming_lab.handin.examine import Examined
 from streaming_lab.paths import PROJECT, build_folder
 from streaming_lab.report.record import write_text
@@ -41,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path.unlink(missing_ok=True)
     rows = examine_with_bar(hand_ins, options)
     earlier = read_register(options.register)
-    shared = classroom.find_shared(rows, earlier) if len(rows) > 1 or earlier else []
+    shared: list[Shared] = []
     if len(rows) > 1 or earlier:
+        shared = classroom.find_shared(rows, earlier)
         rows = classroom.with_shared(rows, shared)
     if options.rerun:
         from streaming_lab.handin.rerun import rerun_all
@@ -121,7 +122,7 @@ def examine_with_bar(hand_ins: Sequence[tuple[str, Path]], options: argparse.Nam
         )
 
 
-def write_outputs(rows: Sequence[Examined], shared: Sequence[tuple[str, ...]], options: argparse.Namespace) -> None:
+def write_outputs(rows: Sequence[Examined], shared: Sequence[Shared], options: argparse.Namespace) -> None:
     """Write the page, and what else was asked for."""
     how = "as handed in, and run again" if options.rerun else "as handed in"
     page = verdict_page.render_verdict(rows, shared, how, datetime.now(UTC))
@@ -136,8 +137,8 @@ def table_lines(rows: Sequence[Examined]) -> list[str]:
     """The verdict for a terminal: the checks of one hand-in, or a line for each of a class; contradictions in full."""
     lines = []
     for row in rows:
-        words = ", ".join(f"{count} {word}" for word, count in count_words(row.checks).items())
-        lines.append(f"{row.name}: could not look: {row.broken}" if row.broken else f"{row.name}: {row.word} ({words})")
+        said = f"could not look: {row.broken}" if row.broken else f"{row.word} ({verdict_page.summary(row.checks)})"
+        lines.append(f"{row.name}: {said}")
         for check in row.checks:
             if len(rows) == 1 or check.word == "contradicts":
                 lines += check_lines(check)
@@ -149,7 +150,7 @@ def check_lines(check: Check) -> list[str]:
     more = [f"    and {check.more:,} more"] if check.more else []
     return [
         f"  {check.name:<14}{check.word:<13}{check.said}",
-        *(f"    {one.place}: there {one.there}; again {one.again}" for one in check.findings),
+        *(f"  {verdict_page.finding_line(one)}" for one in check.findings),
         *more,
     ]
 

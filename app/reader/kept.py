@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,18 +69,9 @@ def decode_record_batches(batches: pd.DataFrame, schema: Schema, ranges: Ranges,
 
 
 def describe_batches(batches: pd.DataFrame) -> pd.DataFrame:
-    """The headers of the batches (KIP-98), a row each: partition, offset, producer, epoch, sequence, records."""
-    rows: list[dict[str, Any]] = []
-    for partition, offset, batch in batches[["partition", "offset", "batch"]].itertuples(index=False, name=None):
-        producer, epoch, sequence, records = struct.unpack_from(">qhii", batch, 43)
-        rows.append(
-            {
-                "partition": partition,
-                "offset": offset,
-                "producer": producer,
-                "epoch": epoch,
-                "sequence": sequence,
-                "records": records,
-            }
-        )
-    return pd.DataFrame(rows, columns=["partition", "offset", "producer", "epoch", "sequence", "records"])
+    """The headers of the batches (KIP-98), a row each: partition, producer, sequence, records."""
+    rows = [
+        (partition, *struct.unpack_from(">q2xii", batch, 43))  # the producer's epoch is passed over
+        for partition, batch in batches[["partition", "batch"]].itertuples(index=False, name=None)
+    ]
+    return pd.DataFrame(rows, columns=["partition", "producer", "sequence", "records"])

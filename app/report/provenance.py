@@ -170,3 +170,8 @@ def with_outputs(result: record.Run, build: Path) -> record.Run:
     outputs = sorted(path for pattern in OUTPUTS for path in build.glob(pattern))
     named = {f"build/{path.relative_to(build).as_posix()}": sha256(path) for path in outputs}
     return replace(result, hashes={**result.hashes, **named})
+
+
+def without_outputs(result: record.Run) -> record.Run:
+    """The record as its page shows it: without the hashes of the run's outputs."""
+    return replace(result, hashes={name: one for name, one in result.hashes.items() if not name.startswith("build/")})
