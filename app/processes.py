@@ -6,7 +6,9 @@ Standard library only on Linux; elsewhere psutil reads when a process started.
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -131,3 +133,14 @@ def _read(path: str) -> str:
         return Path(path).read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return ""
+
+
+def end_with_stdin(end: Callable[[], object]) -> None:
+    """Call `end` in a thread when standard input is closed, as by the end of whoever started this process."""
+
+    def watch() -> None:
+        while os.read(0, 1024):  # not sys.stdin: a thread that holds its lock would disturb the interpreter's end
+            pass
+        end()
+
+    threading.Thread(target=watch, name="exit-with-parent", daemon=True).start()

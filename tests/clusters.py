@@ -3,9 +3,10 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from waiting import eventually
 
 from streaming_lab.cluster.embedded import state
@@ -63,3 +64,13 @@ def link_jars(cache: Path) -> None:
 
     for jar in jars.class_path():
         (cache / "jars" / jar.name).symlink_to(jar.resolve())
+
+
+def games_below(pid: int) -> list[int]:
+    """The games that this process runs: the children of their templates."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "streaming_lab.game.template" in child.cmdline():
+                found += [game.pid for game in child.children()]
+    return list(set(found))

@@ -152,7 +152,7 @@ def machines() -> Iterator[Path | None]:
 @pytest.fixture(scope="session")
 def machine_library(machines: Path | None) -> Path:
     """The same, for tests that are nothing without it."""
-    return machines or pytest.skip("a machine of a process's own needs Linux and a C compiler")
+    return machines or pytest.skip("needs Linux and a C compiler, for a machine of a process's own")
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
-from waiting import within
+from clusters import games_below
+from waiting import eventually, within
 
 from streaming_lab.analysis.answer_kinds import ANSWERS
 from streaming_lab.client import topics
@@ -173,24 +174,13 @@ def test_ctrl_c_or_a_kill_leaves_no_game(breakable: Cluster, number: int) -> Non
         stderr=subprocess.PIPE,
     ) as process:
         try:
-            game = await_game(process.pid)
+            assert eventually(lambda: games_below(process.pid), 60)
+            (game,) = games_below(process.pid)
             os.kill(process.pid, number)
             process.communicate(timeout=60)
         finally:
             process.kill()
     assert ended(game)
-
-
-def await_game(pid: int, within: float = 60.0) -> int:
-    """The pid of the game that this process has started."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        for child in psutil.Process(pid).children():  # the supervisor of its cluster, and the template of its games
-            games = child.children() if "streaming_lab.game.template" in child.cmdline() else []
-            if games:
-                return games[0].pid
-        time.sleep(0.05)
-    raise AssertionError("no game was started")
 
 
 def test_a_game_comes_back_at_its_address(kafka: Connection, topic: str, tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-from clusters import now, pids
+from clusters import games_below, now, pids
 from waiting import eventually
 
 from streaming_lab.cluster import Cluster
@@ -107,16 +107,6 @@ def test_an_interrupted_long_run_leaves_nothing(tmp_path: Path) -> None:
     assert (process.returncode, "Traceback" in said) == (130, False), said
     assert eventually(lambda: not any(map(psutil.pid_exists, started)), 30)
     assert eventually(lambda: not [*(tmp_path / "faults").iterdir(), *(tmp_path / "run").iterdir()], 30)
-
-
-def games_below(pid: int) -> list[int]:
-    """The games that this process runs: the children of their templates."""
-    found = []
-    for child in psutil.Process(pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if "streaming_lab.game.template" in child.cmdline():
-                found += [game.pid for game in child.children()]
-    return list(set(found))
 
 
 def test_the_long_run_names_what_was_broken(

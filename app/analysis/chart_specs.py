@@ -50,8 +50,18 @@ def labelled_line(base: Any, where: Any, text: Mapping[str, Any]) -> Any:
     """A dashed line with its label, in the accent colour."""
     alt = altair()
 
-    rule = base.mark_rule(color=TOKENS["accent"], strokeDash=[4, 3], strokeWidth=1.25).encode(where)
-    return rule + base.mark_text(color=TOKENS["accent"], fontWeight=600, **text).encode(where, alt.Text("label:N"))
+    label = base.mark_text(color=TOKENS["accent"], fontWeight=600, **text).encode(where, alt.Text("label:N"))
+    return dashed_rule(base, where) + label
+
+
+def dashed_rule(base: Any, where: Any) -> Any:
+    """A dashed line in the accent colour."""
+    return base.mark_rule(color=TOKENS["accent"], strokeDash=[4, 3], strokeWidth=1.25).encode(where)
+
+
+def panel_title(name: str) -> Any:
+    """The title of one of several panels."""
+    return altair().TitleParams(name, anchor="start", fontSize=12, fontWeight=600, color=TOKENS["ink"], offset=2)
 
 
 def zoom() -> Any:
@@ -238,15 +248,14 @@ def timeline_spec(binned: pd.DataFrame, moments: Sequence[Any], width: float, na
     alt = altair()
     end = float(binned["from"].max()) + width
     x = {"scale": alt.Scale(domain=[0, max([end, *(moment.begin for moment in moments)])], nice=False)}
-    lines = [{"at": moment.begin, "row": row, "action": moment.action} for row, moment in enumerate(moments)]
+    lines = moment_lines(moments)
     names = list(binned["variant"].unique())
     size = (NARROW if narrow else WIDE) - 60
     panels = [moment_labels(lines, x, size)] if lines else []
     for name in names:
         bars = _bars(binned[binned["variant"] == name], width, x, size, last=name == names[-1], narrow=narrow)
         layers = alt.layer(bars, moment_rules(lines, x)) if lines else bars
-        title = alt.TitleParams(name, anchor="start", fontSize=12, fontWeight=600, color=TOKENS["ink"], offset=2)
-        panels.append(layers.properties(title=title))
+        panels.append(layers.properties(title=panel_title(name)))
     return alt.vconcat(*panels, spacing=8)
 
 
@@ -275,10 +284,15 @@ def _bars(rows: pd.DataFrame, width: float, x: Mapping[str, Any], size: int, *, 
     )
 
 
+def moment_lines(moments: Sequence[Any]) -> list[dict[str, Any]]:
+    """The moments (action, begin) as rows for `moment_rules` and `moment_labels`."""
+    return [{"at": moment.begin, "row": row, "action": moment.action} for row, moment in enumerate(moments)]
+
+
 def moment_rules(lines: list[dict[str, Any]], x: Mapping[str, Any]) -> Any:
+    """A dashed line at each moment."""
     alt = altair()
-    base = alt.Chart(records(pd.DataFrame(lines)))
-    return base.mark_rule(color=TOKENS["accent"], strokeDash=[4, 3], strokeWidth=1.25).encode(alt.X("at:Q", **x))
+    return dashed_rule(alt.Chart(records(pd.DataFrame(lines))), alt.X("at:Q", **x))
 
 
 def moment_labels(lines: list[dict[str, Any]], x: Mapping[str, Any], size: int) -> Any:

@@ -228,6 +228,10 @@ class Ledger:
             return []
         return [f"the log counts {counted(self.acknowledged, 'acknowledged event')}, but {self.promised:,} had a 2xx"]
 
+    def event_ids(self, gap: str) -> list[str]:
+        """The event ids of one kind of gap."""
+        return [entry.event_id for entry in self.entries if entry.gap == gap]
+
     def named(self, gap: str, most: int = 5) -> str:
         ids = [entry.event_id or entry.detail for entry in self.entries if entry.gap == gap]
         return ", ".join(ids[:most]) + (f" and {len(ids) - most:,} more" if len(ids) > most else "")

@@ -9,9 +9,12 @@ from streaming_lab.analysis.chart_specs import (
     NARROW,
     WIDE,
     altair,
+    dashed_rule,
     labelled_line,
     moment_labels,
+    moment_lines,
     moment_rules,
+    panel_title,
     records,
 )
 from streaming_lab.analysis.theme import OTHER, TOKENS
@@ -29,14 +32,14 @@ MEMBER_COLOURS = (TOKENS["t1"], TOKENS["t2"], TOKENS["t3"], TOKENS["t4"])
 SIDE = 84  # pixels for the names of rows
 
 
+def _width(narrow: bool) -> int:
+    return (NARROW if narrow else WIDE) - SIDE - 16
+
+
 def _time_axis(end: float, narrow: bool, *, shown: bool, title: str) -> dict[str, Any]:
     alt = altair()
     axis = alt.Axis(tickCount=5 if narrow else 9, labels=shown, title=title if shown else None)
     return {"axis": axis, "scale": alt.Scale(domain=[0, end], nice=False)}
-
-
-def _lines(moments: Sequence[Any]) -> list[dict[str, Any]]:
-    return [{"at": moment.begin, "row": row, "action": moment.action} for row, moment in enumerate(moments)]
 
 
 def _rows_over_time(
@@ -49,7 +52,7 @@ def _rows_over_time(
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     axis = alt.Axis(labelColor=TOKENS["ink"], minExtent=SIDE - 20, maxExtent=SIDE)
     bars = (
-        alt.Chart(records(spans), width=(NARROW if narrow else WIDE) - SIDE - 16, height=20 * len(names))
+        alt.Chart(records(spans), width=_width(narrow), height=20 * len(names))
         .mark_bar(height=12, tooltip=True)
         .encode(
             alt.X("begin:Q", **x),
@@ -64,8 +67,8 @@ def _rows_over_time(
 def waits_spec(spans: pd.DataFrame, waits: pd.DataFrame, moments: Sequence[Any], narrow: bool) -> Any:
     """Brokers over time; below them the wait of each send: `waits` has sent, wait (ms) and kind (`ACKS_COLOURS`)."""
     alt = altair()
-    end, lines = float(spans["end"].max()), _lines(moments)
-    width = (NARROW if narrow else WIDE) - SIDE - 16
+    end, lines = float(spans["end"].max()), moment_lines(moments)
+    width = _width(narrow)
     x = _time_axis(end, narrow, shown=True, title="seconds since both senders had an answer")
     kinds = [kind for kind in ACKS_COLOURS if (waits["kind"] == kind).any()]
     scale = alt.Scale(domain=kinds, range=[ACKS_COLOURS[kind] for kind in kinds])
@@ -93,8 +96,8 @@ def waits_spec(spans: pd.DataFrame, waits: pd.DataFrame, moments: Sequence[Any],
 def group_spec(spans: pd.DataFrame, lag: pd.DataFrame, moments: Sequence[Any], narrow: bool) -> Any:
     """Partitions over time, coloured by their member; below them the group's lag (seconds, lag)."""
     alt = altair()
-    end, lines = float(lag["seconds"].max()), _lines(moments)
-    width = (NARROW if narrow else WIDE) - SIDE - 16
+    end, lines = float(lag["seconds"].max()), moment_lines(moments)
+    width = _width(narrow)
     x = _time_axis(end, narrow, shown=True, title="seconds since the first member was started")
     members = sorted(spans["state"].unique())
     colours = dict(zip(members, MEMBER_COLOURS, strict=False))
@@ -129,14 +132,11 @@ def balance_spec(held: pd.DataFrame, even: float, narrow: bool) -> Any:
         bars = alt.Chart(records(rows), width=width, height=110).mark_bar(color=OTHER, tooltip=True).encode(x, y)
         line = alt.Chart(records(pd.DataFrame({"even": [even], "label": [f"even share {even:,.0f}"]})))
         text = {"align": "right", "dy": -7, "x": width}
-        rule = labelled_line(line, alt.Y("even:Q"), text) if number == len(names) - 1 or narrow else _bare_rule(line)
-        title = alt.TitleParams(name, anchor="start", fontSize=12, fontWeight=600, color=TOKENS["ink"], offset=2)
-        panels.append(alt.layer(bars, rule).properties(title=title))
+        where = alt.Y("even:Q")
+        named = number == len(names) - 1 or narrow
+        rule = labelled_line(line, where, text) if named else dashed_rule(line, where)
+        panels.append(alt.layer(bars, rule).properties(title=panel_title(name)))
     return alt.vconcat(*panels, spacing=10) if narrow else alt.hconcat(*panels, spacing=16)
-
-
-def _bare_rule(line: Any) -> Any:
-    return line.mark_rule(color=TOKENS["accent"], strokeDash=[4, 3], strokeWidth=1.25).encode(altair().Y("even:Q"))
 
 
 def effects_spec(effects: pd.DataFrame, narrow: bool) -> Any:

@@ -62,12 +62,16 @@ def fetch_metadata(
     raise StaleMetadata("; ".join(trouble) or "no broker is known")
 
 
-def _topic_metadata(topic: str, connection: BrokerConnection) -> TopicMetadata:
+def ask_metadata(topic: str, connection: BrokerConnection) -> tuple[int, Any]:
+    """The version in which a broker is asked about a topic, which it does not create, and its answer."""
     version = connection.version(MetadataRequest, 1)
     asked = MetadataRequest.MetadataRequestTopic(version=version, name=topic, topic_id=_NO_ID)
-    answer = connection.request(
-        MetadataRequest(version=version, topics=[asked], allow_auto_topic_creation=False), MetadataResponse
-    )
+    request = MetadataRequest(version=version, topics=[asked], allow_auto_topic_creation=False)
+    return version, connection.request(request, MetadataResponse)
+
+
+def _topic_metadata(topic: str, connection: BrokerConnection) -> TopicMetadata:
+    version, answer = ask_metadata(topic, connection)
     found = next((each for each in answer.topics or () if each.name == topic), None)
     if found is None:
         raise ConnectionBroken(f"{connection}: an answer about another topic")

@@ -39,8 +39,7 @@ def timeline(experiment: Experiment) -> pd.DataFrame:
 
 
 def _timeline(experiment: Experiment, result: Result) -> pd.DataFrame:
-    gaps = result.ledger.gaps
-    lost = result.asked["request_id"].isin(gaps["event_id"][gaps["gap"] == "lost"])
+    lost = result.asked["request_id"].isin(result.ledger.event_ids("lost"))
     return pd.DataFrame(
         {
             "variant": result.variant.name,
@@ -122,8 +121,8 @@ def _for_every_way(result: Result) -> Iterator[str]:
 
 
 def _for_a_queue(result: Result) -> Iterator[str]:
-    gaps, named = result.ledger.gaps, set[str]().union(*(exit_report.named for exit_report in result.exit_reports))
-    silent = sorted(set(gaps["event_id"][gaps["gap"] == "lost"]) - named)
+    named = set[str]().union(*(exit_report.named for exit_report in result.exit_reports))
+    silent = sorted(set(result.ledger.event_ids("lost")) - named)
     if silent:
         yield f"{len(silent)} events lost that the game did not name when it was stopped: {', '.join(silent[:5])}"
 

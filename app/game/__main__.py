@@ -35,6 +35,7 @@ from streaming_lab.game.events import Event
 from streaming_lab.game.game import ANSWERS_REMEMBERED, Game
 from streaming_lab.game.server import SERVER_THREADS, GameServer
 from streaming_lab.game.web import create_app
+from streaming_lab.processes import end_with_stdin
 from streaming_lab.skipped_imports import skip_pandas
 from streaming_lab.wording import counted
 
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace, connection: Connection) -> int:
     if options.exit_with_parent:
-        threading.Thread(target=_exit_with_stdin, name="exit-with-parent", daemon=True).start()
+        end_with_stdin(partial(os._exit, 3))
     stopped = threading.Event()
     log = open_log(options.way, connection, options.topic, **_settings(options))
     try:
@@ -110,13 +111,6 @@ def _read_late(game: Game, history: History, stopped: threading.Event) -> None:
             game.waits_for = ""
         except LabError as error:
             game.waits_for = error.problem
-
-
-def _exit_with_stdin() -> None:
-    # os.read: a thread that holds sys.stdin's lock would disturb the interpreter's end
-    while os.read(0, 1024):
-        pass
-    os._exit(3)
 
 
 def _history(options: argparse.Namespace, connection: Connection, log: EventLog) -> Iterable[Event]:

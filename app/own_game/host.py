@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,6 +36,7 @@ from streaming_lab.own_game.producer import ProducerWatch, prefixed_names, reque
 from streaming_lab.own_game.routes import find_routes
 from streaming_lab.own_game.source import find_source
 from streaming_lab.own_game.world import RECORDS_FILE, WORLD_FILE, brings_evolve, fold_world, plain_world
+from streaming_lab.processes import end_with_stdin
 from streaming_lab.waiting import wait_until
 from streaming_lab.wording import counted
 
@@ -93,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.dup2(2, 1)
     sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # for as long as the process
     if not options.probe:  # a probe ends by its own timer
-        threading.Thread(target=_exit_with_parent, name="exit-with-parent", daemon=True).start()
+        end_with_stdin(partial(os._exit, 3))
     try:
         return probe(options, out) if options.probe else serve(options, out)
     except LabError as error:
@@ -147,12 +149,6 @@ def _loaded(options: argparse.Namespace, journal: Journal) -> tuple[Flask, Produ
     app, module = load_app(source)
     faulthandler.cancel_dump_traceback_later()
     return app, watch, module
-
-
-def _exit_with_parent() -> None:
-    while os.read(0, 1024):
-        pass
-    os._exit(3)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -55,11 +55,9 @@ class Ordeal:
     @property
     def lost(self) -> int:
         """Answers of 2xx of which an event is missing; where no id tells, events that are missing."""
-        gaps = self.account.ledger.gaps
-        missing = gaps["event_id"][gaps["gap"] == "lost"]
         if self.account.kind == "counts":
             return self.account.ledger.lost
-        return len({event_id.partition("/")[0] for event_id in missing})
+        return len({event_id.partition("/")[0] for event_id in self.account.ledger.event_ids("lost")})
 
 
 def undergo(choice: GameChoice, kafka: Cluster, faults: Sequence[Fault], load: Load) -> list[Ordeal]:

@@ -14,6 +14,7 @@ from typing import Any, Self
 from streaming_lab.client.connection import Connection
 from streaming_lab.errors import LabError
 from streaming_lab.paths import SOURCE
+from streaming_lab.processes import end_with_stdin
 
 END_TIMEOUT = 30.0  # seconds for a child to end when it was asked to
 
@@ -106,13 +107,7 @@ def send_report(kind: str, values: Any = None) -> None:
 def receive_task(stop: Callable[[], None]) -> dict[str, Any]:
     """The task from stdin; `stop` is called when the starter closes stdin or is gone."""
     task: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
-
-    def watch() -> None:
-        while os.read(0, 1024):  # not sys.stdin: its lock would disturb the interpreter's end
-            pass
-        stop()
-
-    threading.Thread(target=watch, name="exit-with-parent", daemon=True).start()
+    end_with_stdin(stop)
     return task
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from confluent_kafka import Consumer, Producer
 
 from streaming_lab.client.connection import Connection, librdkafka_settings
+from streaming_lab.errors import LabError
 
 SEND_LIMIT = 60.0  # seconds until a send without an acknowledgement is given up; longer than any outage here
 POLL_TIMEOUT = 0.2  # seconds for a batch
@@ -28,6 +29,12 @@ def make_producer(
             **(settings or {}),
         }
     )
+
+
+def flush_all(producer: Producer, sent: int) -> None:
+    """Wait until all events that were `sent` are acknowledged; a `LabError` when some are not within `SEND_LIMIT`."""
+    if left := producer.flush(SEND_LIMIT):
+        raise LabError(f"{left} of {sent} events were not acknowledged", "Is the machine very busy? Run it again.")
 
 
 def make_consumer(connection: Connection, group: str, settings: Mapping[str, object] | None = None) -> Consumer:

@@ -20,9 +20,9 @@ from streaming_lab.game.schema import EVENTS
 from streaming_lab.paths import lab_home
 from streaming_lab.reader import read_topic
 from streaming_lab.scaling.child import ChildProgram, task_connection
-from streaming_lab.scaling.clients import SEND_LIMIT, make_producer
+from streaming_lab.scaling.clients import flush_all, make_producer
 from streaming_lab.scaling.committing import AFTER, BEFORE, COMMIT_KINDS, TRANSACTION, UPSERT
-from streaming_lab.scaling.sender import numbered_events
+from streaming_lab.scaling.sender import create_experiment_topic, numbered_events
 
 COMMIT_PARTITIONS = 3
 AS_READ = {"read_committed": "read committed", "read_uncommitted": "read uncommitted"}
@@ -48,11 +48,9 @@ def crash_between(kafka: Cluster, *, events: int = 600, batch: int = 40, crash: 
     """
     name = uuid.uuid4().hex[:8]
     topic = f"commits-{name}"
-    topics.create_topic(
-        kafka.connection, topic, partitions=COMMIT_PARTITIONS, replication_factor=kafka.copies, timeout=30.0
-    )
+    create_experiment_topic(kafka, topic, COMMIT_PARTITIONS)
     output = f"{topic}-output"
-    topics.create_topic(kafka.connection, output, replication_factor=kafka.copies, timeout=30.0)
+    create_experiment_topic(kafka, output)
     ids = _write(kafka, topic, events)
     ends = sorted(topics.end_offsets(kafka.connection, topic, 30.0).items())
     (lab_home() / "faults").mkdir(parents=True, exist_ok=True)
@@ -89,8 +87,7 @@ def _write(kafka: Cluster, topic: str, events: int) -> list[str]:
     for event, _ in zip(numbered_events("order"), range(events), strict=False):
         producer.produce(topic, event.to_bytes(), event.player.encode())
         ids.append(event.event_id)
-    if left := producer.flush(SEND_LIMIT):
-        raise LabError(f"{left} of {events} events were not acknowledged", "Is the machine very busy? Run it again.")
+    flush_all(producer, events)
     return ids
 
 

@@ -3,7 +3,6 @@
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +10,12 @@ from typing import Any
 import pandas as pd
 
 from streaming_lab.analysis.deliveries import Mark
-from streaming_lab.client import topics
 from streaming_lab.cluster import Cluster
 from streaming_lab.errors import LabError
 from streaming_lab.scaling.child import ChildProgram, task_connection
-from streaming_lab.scaling.sender import Sender
-from streaming_lab.waiting import wait_until
+from streaming_lab.scaling.sender import Sender, await_answers, await_step, create_experiment_topic
 
 GROUP_PARTITIONS = 6
-GROUP_TIMEOUT = 60.0  # seconds for one step: an assignment, a number of events, an empty lag
 SESSION_TIMEOUT = 3.0  # seconds until a silent member counts as dead
 LAG_STEP = 0.1  # seconds between two points of the lag's curve
 
@@ -60,9 +56,7 @@ class GroupRun:
 def share_topic(kafka: Cluster, pace: Pace | None = None) -> GroupRun:
     """Two members share a topic under load, a third joins, the first is killed, the load ends, the lag goes to 0."""
     pace, name = pace or Pace(), f"group-{uuid.uuid4().hex[:8]}"
-    topics.create_topic(
-        kafka.connection, name, partitions=GROUP_PARTITIONS, replication_factor=kafka.copies, timeout=30.0
-    )
+    create_experiment_topic(kafka, name, GROUP_PARTITIONS)
     task = {"connection": task_connection(kafka.connection), "topic": name, "group": name, "session": SESSION_TIMEOUT}
     task |= {"work": pace.work, "batch": pace.batch}
     began, moments = time.monotonic(), list[Mark]()
@@ -84,21 +78,21 @@ def share_topic(kafka: Cluster, pace: Pace | None = None) -> GroupRun:
         sender = stack.enter_context(
             Sender(kafka.connection, name, "work", acks="all", rate=pace.rate, partitions=GROUP_PARTITIONS)
         )
-        _await_more(sender, pace.steady)
+        await_answers([sender], pace.steady)
         join("C")
-        _await_more(sender, pace.steady)
+        await_answers([sender], pace.steady)
         killed = time.monotonic()
         members["A"].kill()
         mark("A killed", killed)
         _settle({one: member for one, member in members.items() if one != "A"})
         unmissed = time.monotonic() - killed
         mark("B and C have all", time.monotonic())
-        _await_more(sender, pace.steady)
+        await_answers([sender], pace.steady)
         sender.stop()
         mark("load ends", time.monotonic())
         sent = {(one.partition, one.offset): one for one in sender.answers if one.status == 200}
         ends = Counter(partition for partition, _ in sent)
-        _await(lambda: not _missing(members, ends), lambda: f"the group to commit {_missing(members, ends)}")
+        await_step(lambda: not _missing(members, ends), lambda: f"the group to commit {_missing(members, ends)}")
         end = time.monotonic()
         for member in members.values():
             member.ask_to_end()
@@ -143,17 +137,7 @@ def _settle(members: dict[str, ChildProgram]) -> None:
             GROUP_PARTITIONS // len(members)
         }
 
-    _await(settled, lambda: f"{len(members)} members to share {GROUP_PARTITIONS} partitions")
-
-
-def _await_more(sender: Sender, more: int) -> None:
-    wanted = sender.acknowledged + more
-    _await(lambda: sender.acknowledged >= wanted, lambda: f"{more} more acknowledgements")
-
-
-def _await(condition: Callable[[], object], what: Callable[[], str]) -> None:
-    cure = "Is the machine very busy? Run the chapter again."
-    wait_until(condition, GROUP_TIMEOUT, lambda: LabError(f"waited {GROUP_TIMEOUT:g} s for {what()}", cure))
+    await_step(settled, lambda: f"{len(members)} members to share {GROUP_PARTITIONS} partitions")
 
 
 def _committed(members: dict[str, ChildProgram]) -> dict[int, int]:

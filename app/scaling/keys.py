@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from confluent_kafka import Producer, TopicPartition
 
-from streaming_lab.client import topics
 from streaming_lab.cluster import Cluster
 from streaming_lab.errors import LabError
 from streaming_lab.game.events import Event
-from streaming_lab.scaling.clients import POLL_TIMEOUT, SEND_LIMIT, make_consumer, make_producer
-from streaming_lab.scaling.sender import numbered_events
+from streaming_lab.scaling.clients import POLL_TIMEOUT, flush_all, make_consumer, make_producer
+from streaming_lab.scaling.sender import create_experiment_topic, numbered_events
 
 EVEN, HOT, NO_KEY = "key: player", "key: player, one is hot", "no key"
 KEYINGS = (EVEN, HOT, NO_KEY)
@@ -46,12 +45,10 @@ def spread_keys(
     """Events with each keying, on a topic of so many partitions each: a row for each `KeyedEvent`, as they came."""
     found: list[KeyedEvent] = []
     producer = make_producer(kafka.connection, settings={"linger.ms": 5, "sticky.partitioning.linger.ms": 0})
+    sent = {keying: list(played(keying, events, players, seed)) for keying in KEYINGS}
     for partitions in partition_counts:
         topic = f"keys-{partitions}-{uuid.uuid4().hex[:8]}"
-        topics.create_topic(
-            kafka.connection, topic, partitions=partitions, replication_factor=kafka.copies, timeout=30.0
-        )
-        sent = {keying: list(played(keying, events, players, seed)) for keying in KEYINGS}
+        create_experiment_topic(kafka, topic, partitions)
         for keying in KEYINGS:
             _send_keyed(producer, topic, sent[keying], keyed=keying != NO_KEY)
         found += _consume_all(kafka, topic, partitions, sent)
@@ -73,8 +70,7 @@ def _send_keyed(producer: Producer, topic: str, sent: Sequence[Event], *, keyed:
     for event in sent:
         producer.produce(topic, event.to_bytes(), event.player.encode() if keyed else None)
         producer.poll(0)
-    if left := producer.flush(SEND_LIMIT):
-        raise LabError(f"{left} of {len(sent)} events were not acknowledged", "Is the machine very busy? Run it again.")
+    flush_all(producer, len(sent))
 
 
 def _consume_all(

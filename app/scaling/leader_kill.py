@@ -6,7 +6,7 @@ are frozen first: with acks=1 the leader goes on acknowledging, with acks=all it
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
@@ -16,17 +16,14 @@ import pandas as pd
 from streaming_lab.analysis.deliveries import Mark
 from streaming_lab.analysis.ledger import Ledger, close_ledger
 from streaming_lab.analysis.outgrow_specs import IN_SYNC, LEADS, OUT_OF_SYNC
-from streaming_lab.client import topics
 from streaming_lab.cluster import Cluster
-from streaming_lab.errors import LabError
+from streaming_lab.cluster.base import BrokerVerb
 from streaming_lab.game.schema import EVENTS
 from streaming_lab.reader import TopicFrame, read_topic
 from streaming_lab.scaling.leader_watch import Leadership, LeaderWatch
-from streaming_lab.scaling.sender import Sender
-from streaming_lab.waiting import wait_until
+from streaming_lab.scaling.sender import Sender, await_answers, await_step, create_experiment_topic
 
 ACKS = ("all", "1")
-STEP_TIMEOUT = 60.0  # seconds for one step of an experiment: an election, a return, a number of answers
 
 
 class BrokerFaults:
@@ -35,7 +32,7 @@ class BrokerFaults:
     def __init__(self, kafka: Cluster, began: float) -> None:
         self.moments: list[Mark] = []
         self._kafka, self._began = kafka, began
-        self._left: dict[int, str] = {}  # broker -> the verb that brings it back
+        self._left: dict[int, BrokerVerb] = {}  # broker -> the verb that brings it back
 
     def kill(self, broker: int) -> None:
         """SIGKILL one broker."""
@@ -48,11 +45,11 @@ class BrokerFaults:
     def bring_back(self, *brokers: int) -> None:
         """Start or resume these brokers."""
         for broker in brokers:
-            self._do(self._left[broker], broker, "")
+            self._do(self._left[broker], broker)
 
-    def _do(self, verb: str, broker: int, back: str) -> None:
+    def _do(self, verb: BrokerVerb, broker: int, back: BrokerVerb | None = None) -> None:
         begin = time.monotonic() - self._began
-        getattr(self._kafka, verb)(broker)
+        self._kafka.command(verb, broker)
         self.moments.append(Mark(f"{verb} broker {broker}", begin, time.monotonic() - self._began))
         self._left.pop(broker, None)
         if back:
@@ -64,7 +61,7 @@ class BrokerFaults:
     def __exit__(self, *failure: object) -> None:
         with ExitStack() as left:  # each is done, whatever the others raise
             for broker in self._left:
-                left.callback(getattr(self._kafka, self._left[broker]), broker)
+                left.callback(self._kafka.command, self._left[broker], broker)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +84,7 @@ class LeaderKill:
     @property
     def lost(self) -> pd.DataFrame:
         """The rows of `answers` that were acknowledged and are not in the topic, by offset."""
-        gaps = self.ledger.gaps
-        gone = self.answers["request_id"].isin(gaps["event_id"][gaps["gap"] == "lost"])
+        gone = self.answers["request_id"].isin(self.ledger.event_ids("lost"))
         return self.answers[gone].sort_values("offset")
 
     @property
@@ -156,10 +152,10 @@ def kill_leader(kafka: Cluster, *, freeze: bool = False, rate: float = 30.0, ans
     the kill, until the sender with acks=1 has had so many more, and resumed after it. At its end all brokers run.
     """
     topic = f"leader-{uuid.uuid4().hex[:8]}"
-    topics.create_topic(kafka.connection, topic, replication_factor=kafka.copies, timeout=30.0)
+    create_experiment_topic(kafka, topic)
     with ExitStack() as stack:
         watch = stack.enter_context(LeaderWatch(kafka.connection, topic))
-        _await(lambda: len(watch.now.isr) == kafka.copies and watch.now.leader, "all brokers to be in sync")
+        await_step(lambda: len(watch.now.isr) == kafka.copies and watch.now.leader, lambda: "all brokers to be in sync")
         before, followers = watch.now.leader or 0, [one for one in watch.now.isr if one != watch.now.leader]
         senders = {
             acks: stack.enter_context(Sender(kafka.connection, topic, f"acks-{acks}", acks=acks, rate=rate))
@@ -167,19 +163,19 @@ def kill_leader(kafka: Cluster, *, freeze: bool = False, rate: float = 30.0, ans
         }
         began = time.monotonic()
         faults = stack.enter_context(BrokerFaults(kafka, began))  # ends first: a sender waits for its answers
-        _await_answers(list(senders.values()), answers)
+        await_answers(senders.values(), answers)
         if freeze:
             for broker in followers:
                 faults.pause(broker)
-            _await_answers([senders["1"]], answers)
+            await_answers([senders["1"]], answers)
         faults.kill(before)
         if freeze:
             faults.bring_back(*followers)
-        _await(lambda: watch.now.leader in followers, "a new leader")
+        await_step(lambda: watch.now.leader in followers, lambda: "a new leader")
         after = watch.now.leader or 0
-        _await_answers(list(senders.values()), answers)
+        await_answers(senders.values(), answers)
         faults.bring_back(before)
-        _await(lambda: len(watch.now.isr) == kafka.copies, "the killed broker to be in sync again")
+        await_step(lambda: len(watch.now.isr) == kafka.copies, lambda: "the killed broker to be in sync again")
         for sender in senders.values():
             sender.stop()
     told = pd.concat([sender.frame(began).assign(acks=acks) for acks, sender in senders.items()], ignore_index=True)
@@ -187,16 +183,6 @@ def kill_leader(kafka: Cluster, *, freeze: bool = False, rate: float = 30.0, ans
     seen = tuple(Leadership(one.at - began, one.leader, one.isr) for one in watch.seen)
     name = "followers frozen first" if freeze else "leader killed"
     return LeaderKill(name, told, read, close_ledger(told, read), seen, tuple(faults.moments), before, after)
-
-
-def _await(condition: Callable[[], object], what: str) -> None:
-    cure = "Is the machine very busy? Run the chapter again."
-    wait_until(condition, STEP_TIMEOUT, lambda: LabError(f"waited {STEP_TIMEOUT:g} s for {what}", cure))
-
-
-def _await_answers(senders: list[Sender], more: int) -> None:
-    wanted = {sender: sender.acknowledged + more for sender in senders}
-    _await(lambda: all(one.acknowledged >= least for one, least in wanted.items()), f"{more} acknowledgements")
 
 
 # What must hold, whatever the moment of the kill.
@@ -216,7 +202,7 @@ def broken_replication_promises(kill: LeaderKill) -> list[str]:
         found.append(f"{len(twice)} events of the idempotent sender are there twice: {', '.join(twice[:5])}")
     if kill.after == kill.before:
         found.append(f"broker {kill.before} led before and after its kill")
-    known = kill.topic.events.set_index("offset")["event_id"]
-    if not lost.empty and (known.reindex(lost["offset"]).to_numpy() == lost["request_id"].to_numpy()).any():
+    tail = lost_tail(kill)
+    if (tail["now"] == tail["event_id"]).any():
         found.append("an event that the ledger calls lost is at its offset")
     return found

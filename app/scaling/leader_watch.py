@@ -2,17 +2,13 @@
 
 import threading
 import time
-import uuid
 from dataclasses import dataclass, replace
 from typing import Self
 
-from kafka.protocol.metadata import MetadataRequest, MetadataResponse
-
 from streaming_lab.client.broker_connection import Address, BrokerConnection, ConnectionBroken
 from streaming_lab.client.connection import Connection
-from streaming_lab.client.metadata import parse_addresses
+from streaming_lab.client.metadata import ask_metadata, parse_addresses
 
-_NO_ID = uuid.UUID(int=0)
 WATCH_INTERVAL = 0.03  # seconds between two looks
 LOOK_TIMEOUT = 0.3  # seconds for one broker to answer; then another one is asked
 
@@ -72,10 +68,7 @@ class LeaderWatch:
             self._open[address] = BrokerConnection(address, deadline)
         connection = self._open[address]
         connection.deadline = deadline
-        version = connection.version(MetadataRequest, 1)
-        asked = MetadataRequest.MetadataRequestTopic(version=version, name=self._topic, topic_id=_NO_ID)
-        request = MetadataRequest(version=version, topics=[asked], allow_auto_topic_creation=False)
-        answer = connection.request(request, MetadataResponse)
+        _, answer = ask_metadata(self._topic, connection)
         for one in (one for topic in answer.topics or () for one in topic.partitions or ()):
             if one.partition_index == self._partition:
                 leader = int(one.leader_id)

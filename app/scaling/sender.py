@@ -2,26 +2,36 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
 import pandas as pd
 
+from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection
+from streaming_lab.cluster import Cluster
+from streaming_lab.errors import LabError
 from streaming_lab.game.events import EVENT_TYPES, Event
 from streaming_lab.scaling.clients import SEND_LIMIT, make_producer
+from streaming_lab.waiting import wait_until
 
 PLAYERS = 12
+STEP_TIMEOUT = 60.0  # seconds for one step of an experiment: an election, an assignment, a number of answers
 
 
-def numbered_events(name: str, players: int = PLAYERS) -> Iterator[Event]:
+def create_experiment_topic(kafka: Cluster, name: str, partitions: int = 1) -> None:
+    """A topic with as many copies as the cluster keeps."""
+    topics.create_topic(kafka.connection, name, partitions=partitions, replication_factor=kafka.copies, timeout=30.0)
+
+
+def numbered_events(name: str) -> Iterator[Event]:
     """Events without end, by one player after the other; the ids are `name` and a number from 0."""
-    kinds, number = list(EVENT_TYPES), 0
+    kinds, number = [each for each, kind in EVENT_TYPES.items() if not kind.fields], 0
     while True:
-        kind = kinds[number % 3]  # the types without fields of their own
-        yield Event(f"{name}-{number:05}", kind, f"player-{number % players + 1:02}", datetime.now(UTC))
+        kind = kinds[number % len(kinds)]
+        yield Event(f"{name}-{number:05}", kind, f"player-{number % PLAYERS + 1:02}", datetime.now(UTC))
         number += 1
 
 
@@ -46,7 +56,7 @@ class Sender:
     """
 
     def __init__(self, connection: Connection, topic: str, name: str, *, acks: str, rate: float, partitions: int = 1):
-        self.name, self.answers = name, list[SendAnswer]()
+        self.answers = list[SendAnswer]()
         self.acknowledged = 0
         self._topic, self._rate, self._partitions = topic, rate, partitions
         self._producer = make_producer(connection, acks=acks)
@@ -104,3 +114,17 @@ class Sender:
         self._producer.produce(
             self._topic, event.to_bytes(), event.player.encode(), partition=partition, on_delivery=answered
         )
+
+
+def await_step(condition: Callable[[], object], what: Callable[[], str]) -> None:
+    """Wait for a step of an experiment; after `STEP_TIMEOUT` a `LabError` says what was waited for."""
+    cure = "Is the machine very busy? Run the chapter again."
+    wait_until(condition, STEP_TIMEOUT, lambda: LabError(f"waited {STEP_TIMEOUT:g} s for {what()}", cure))
+
+
+def await_answers(senders: Iterable[Sender], more: int) -> None:
+    """Wait until each sender has had so many more acknowledgements."""
+    wanted = {sender: sender.acknowledged + more for sender in senders}
+    await_step(
+        lambda: all(one.acknowledged >= least for one, least in wanted.items()), lambda: f"{more} more acknowledgements"
+    )

@@ -1,6 +1,7 @@
 """From runs to figures: every frame checked, then medians, ranges, ratios, and the table that the README shows."""
 
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.ways import WAYS
@@ -83,3 +84,9 @@ def table(result: dict[str, Any]) -> str:
 
 def _figure(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
+
+
+def spread(seconds: Sequence[float], digits: int) -> dict[str, float]:
+    """The median and the range."""
+    found = {"seconds": statistics.median(seconds), "low": min(seconds), "high": max(seconds)}
+    return {name: round(value, digits) for name, value in found.items()}

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import spread
 from streaming_lab.cli import whole
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
@@ -86,14 +86,7 @@ def phases(lines: Sequence[tuple[float, str]], record: dict[str, Any], seconds: 
 
 def summary(rounds: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
     """The median and the range of each phase."""
-    return {
-        phase: {
-            "seconds": round(statistics.median(one[phase] for one in rounds), 2),
-            "low": round(min(one[phase] for one in rounds), 2),
-            "high": round(max(one[phase] for one in rounds), 2),
-        }
-        for phase in rounds[0]
-    }
+    return {phase: spread([one[phase] for one in rounds], 2) for phase in rounds[0]}
 
 
 def table(result: dict[str, dict[str, dict[str, float]]], rounds: int) -> str:

