@@ -1,6 +1,7 @@
 """Measures the lab against its peers, on this machine, with a real broker.
 
 python3 scripts/bench.py read       a topic to a DataFrame
+python3 scripts/bench.py stages     where the time of that reading goes
 python3 scripts/bench.py request    one request through the game and its log
 python3 scripts/bench.py lag        from the log to a consumer
 python3 scripts/bench.py start      from nothing to the first acknowledged record
@@ -20,7 +21,7 @@ import sys
 from streaming_lab.cli import run
 from streaming_lab.errors import LabError
 
-KINDS = ("read", "request", "lag", "start", "report", "memory")
+KINDS = ("read", "stages", "request", "lag", "start", "report", "memory")
 
 
 def main() -> int:

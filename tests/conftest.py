@@ -33,13 +33,16 @@ settings.register_profile("any", derandomize=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Restore Ctrl-C under nohup or in a script's background: what the tests start would ignore it, too.
+    """Restore Ctrl-C and the end of a terminal under nohup or in a script's background: what the tests start would
+    ignore them, too.
 
     Generated values are the same in each run, and other ones in each long run.
     """
     settings.load_profile("any" if config.getoption("--minutes") else "same")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

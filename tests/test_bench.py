@@ -52,6 +52,20 @@ def test_tiny_run(kafka: Connection, tmp_path: Path, ways: tuple[str, ...]) -> N
 
 
 @pytest.mark.slow
+def test_the_stages_of_a_read(kafka: Connection, tmp_path: Path) -> None:
+    """A tiny compressed topic: every stage has a time, and together they are the whole."""
+    file = tmp_path / "stages.json"
+    options = ["--events", "2000", "--rounds", "1", "--codec", "zstd", "--json", str(file)]
+    ran = bench("stages", "--cluster", addresses(kafka), *options)
+    assert ran.returncode == 0, ran.stderr
+    for decoder, found in json.loads(file.read_text())["stages"].items():
+        seconds = {stage: one["seconds"] for stage, one in found.items()}
+        assert all(seconds[stage] > 0 for stage in ("connect", "fetch", "inflate", "decode", "pandas")), decoder
+        stages = ("connect", "fetch", "inflate", "decode", "build", "pandas")
+        assert seconds["one after another"] == pytest.approx(sum(seconds[stage] for stage in stages), abs=0.001)
+
+
+@pytest.mark.slow
 def test_an_outage_stays_within_the_memory_that_was_stated(tmp_path: Path) -> None:
     """Ten thousand events for 4 MB: every way refuses what does not fit, the outbox takes all; reads hold."""
     file = tmp_path / "memory.json"
@@ -158,7 +172,7 @@ def test_a_peer_that_fails_is_named() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("reed",), "there is no benchmark 'reed'\nUse one of: read, request, lag, start, report, memory."),
+        (("reed",), "there is no benchmark 'reed'\nUse one of: read, stages, request, lag, start, report, memory."),
         (("read", "--ways", "ours,pandas"), "unknown: pandas; use ours, ours_pure"),
         (("read", "--events", "many"), "'many' is not a whole number of at least 1"),
     ],

@@ -14,7 +14,7 @@ from topics_of import new_topic
 
 from streaming_lab.cluster import Cluster
 
-SOME = 2  # schedules of each safe way in every full run; `long` plays as many as there is time for
+SOME = 1  # schedules of each safe way in every full run; `long` plays as many as there is time for
 
 
 @pytest.fixture

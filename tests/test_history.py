@@ -17,6 +17,8 @@ def lines(kafka: Connection) -> tuple[Line, ...]:
     """The table, on the session's Kafka as somebody else's cluster."""
     needs("curl")
     needs("kcat")
+    if "events" in topics.topic_names(kafka):  # of other tests on this Kafka
+        topics.delete_topics(kafka, ["events"])
     with attach(addresses(kafka)) as cluster:
         return beside_today(cluster)
 

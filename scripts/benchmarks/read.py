@@ -40,8 +40,8 @@ def main(arguments: Sequence[str]) -> int:
         cluster = stack.enter_context(environment.attached(options.cluster, "bench.py read"))
         task = Task(addresses(cluster.connection), f"bench-{uuid.uuid4().hex[:8]}", options.events, options.partitions)
         peers, python = _peers(options.ways)
-        size = _seed(python, task, options.codec, options.batch)
-        stack.callback(_delete, task)
+        size = seed_topic(python, task, options.codec, options.batch)
+        stack.callback(delete_topic, task)
         _touch(task)
         runs, failed = rounds(peers, task, python, options.rounds)
     check_equal(runs)
@@ -89,7 +89,7 @@ def _peers(names: Iterable[str]) -> tuple[dict[str, Way], Path]:
     return {name: WAYS[name] for name in WAYS if name in set(names)}, environment.peers_python()
 
 
-def _seed(python: Path, task: Task, codec: str, batch: int) -> int:
+def seed_topic(python: Path, task: Task, codec: str, batch: int) -> int:
     """Fill the topic, in a process of its own: this one stays small, its children's peak memory begins with its own."""
     command = [str(python), str(FOLDER / "seed.py"), json.dumps(asdict(task)), codec, str(batch)]
     sys.stderr.write(f"Seeding {task.events} events.\n")
@@ -99,7 +99,8 @@ def _seed(python: Path, task: Task, codec: str, batch: int) -> int:
     return int(json.loads(ran.stdout)["bytes"])
 
 
-def _delete(task: Task) -> None:
+def delete_topic(task: Task) -> None:
+    """Delete the task's topic, if its cluster is still there."""
     with suppress(LabError):  # the figures stand, whatever becomes of the topic
         topics.delete_topics(connection_for(task.bootstrap), [task.topic])
 
