@@ -24,6 +24,7 @@ with iri_grammar_skipped():
 
 if TYPE_CHECKING:
     from book import Report
+    from playwright.sync_api import Browser
 
 BROKERS = {"kafka", "breakable", "trio", "doors", "compacted", "engine"}  # fixtures that start a JVM
 
@@ -133,6 +134,20 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> "Report":
             ran = project_report(place / "build", *options)
             (place / "done.json").write_text(json.dumps([ran.exit_code, ran.out, ran.err]))
     return Report(*json.loads((place / "done.json").read_text()), place / "build")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """The system's Chromium, for one file of tests: its loop runs in this thread and keeps others out."""
+    from peers import needs_chromium
+    from playwright.sync_api import sync_playwright
+
+    found = needs_chromium()
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"] if root else [])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

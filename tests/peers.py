@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -17,6 +18,15 @@ def missing(what: str) -> NoReturn:
 def needs(program: str, *others: str) -> str:
     """The path of this program, or of the first of the `others` that do as well; `missing` where there is none."""
     return next(filter(None, map(shutil.which, (program, *others))), None) or missing(program)
+
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+
+
+def needs_chromium() -> str:
+    """The path of the system's Chromium or Chrome."""
+    return str(MAC_CHROME) if MAC_CHROME.exists() else needs(*CHROMIUM)
 
 
 def needs_compiler() -> None:

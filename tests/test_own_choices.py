@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from peers import needs
 
 from streaming_lab.errors import LabError
 from streaming_lab.own_game.choices import choose_game
@@ -134,6 +135,8 @@ def test_the_player_goes_where_the_option_says(player: str, where: Any) -> None:
 
 def test_load_lines_are_those_of_ab_and_curl(tmp_path: Path) -> None:
     """As they stand in courses, with the game's address in place of theirs; nothing goes through a shell."""
+    needs("ab")
+    needs("curl")
     file = tmp_path / "load.sh"
     file.write_text(
         "#!/bin/sh\n# eleven swords\n"

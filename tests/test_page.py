@@ -1,7 +1,5 @@
 """The page in a real browser: no request, no error, accessible, complete on paper."""
 
-import os
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +8,7 @@ import book
 import pytest
 from axe_core_python.sync_playwright import Axe
 from book import chapter, code, prose, raised, shown, stream
-from peers import needs
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from pypdf import PdfReader
 
 from streaming_lab.analysis.display import FIGURE, Figure, Table, TableColumn, number
@@ -25,8 +22,6 @@ from streaming_lab.report.record import ChapterRecord, Failure
 
 pytestmark = pytest.mark.slow  # a browser
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 THREADS = tuple(RequestThread(index % 3, f"player-{index:02d}", 5 + index % 7) for index in range(1, 25))
 ROWS = sum(thread.rows for thread in THREADS)
@@ -127,17 +122,6 @@ def failed_page() -> str:
     return book.page(
         chapter(1, "Start", *body()), chapter(2, "Read", *cells, failure=failure), (skipped, None), ledger=opened
     )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium."""
-    found = str(MAC) if MAC.exists() else needs(*CHROMIUM)
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"] if root else [])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from streaming_lab.cluster.embedded.client import attach_embedded
 from streaming_lab.faults import soak
 from streaming_lab.faults.load import Load
 from streaming_lab.faults.plan import FAULT_ACTIONS, NO_FAULT, TARGETS
-from streaming_lab.faults.soak import MOST_STEPS, find_violations, make_schedule
+from streaming_lab.faults.soak import MOST_STEPS, find_violations, make_schedule, possible_targets
 from streaming_lab.paths import PROJECT
 
 SEEDS = range(1, 11)
@@ -42,7 +42,7 @@ def test_a_seed_is_a_schedule() -> None:
 
 
 def test_schedules_do_only_what_can_be_done() -> None:
-    """Every step fits the state that the one before left, moments rise, and in a hundred seeds everything happens."""
+    """Every step fits the state before it, moments rise, and in a hundred seeds all happens that can happen here."""
     done = set()
     for seed in range(100):
         states, moments = dict.fromkeys(TARGETS, "up"), [0.0]
@@ -53,7 +53,7 @@ def test_schedules_do_only_what_can_be_done() -> None:
             done.add(step.action)
         assert moments == sorted(moments)
         assert 2 <= len(moments) - 1 <= MOST_STEPS
-    assert done == FAULT_ACTIONS
+    assert done == {action for action in FAULT_ACTIONS if action.split()[1] in possible_targets()}
 
 
 def test_evidence_of_a_broken_promise_is_kept(

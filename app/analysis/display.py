@@ -111,7 +111,7 @@ class Table:
         heads = "".join(f'<th scope="col"{column.css}>{escape(visible(column.name))}</th>' for column in self.columns)
         last = len(self.rows) - 1
         body = [self.row(row, total=self.total and index == last) for index, row in enumerate(self.rows)]
-        body = body or [f'<tr><td colspan="{len(self.columns)}">{escape(visible(self.empty))}</td></tr>']
+        body = body or [f'<tr><td colspan="{len(self.columns)}"{LEFT}>{escape(visible(self.empty))}</td></tr>']
         lines = "\n".join(body)
         return (
             f'<div class="table" tabindex="0" role="group" aria-label="{escape(visible(label))}">\n<table>\n{caption}\n'

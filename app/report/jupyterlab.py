@@ -3,9 +3,11 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from streaming_lab import settings
@@ -36,8 +38,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.update(lab_environment(jupyter_folder(lab_home()), os.environ))
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 
+    end_by_one_signal()
     LabApp.launch_instance([*lab_options(PROJECT / "notebooks", given, LabApp.aliases), *given])
     return 0
+
+
+def end_by_one_signal() -> None:
+    """Let Ctrl-C do what SIGTERM does once JupyterLab handles that: without a terminal its files would stay."""
+    before, interrupt = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGTERM)
+        (handler if handler != before and callable(handler) else signal.default_int_handler)(number, frame)
+
+    if interrupt is signal.default_int_handler:  # nohup and a script's background ignore it
+        signal.signal(signal.SIGINT, stop)
 
 
 def jupyter_folder(home: Path) -> Path:

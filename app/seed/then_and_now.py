@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from html import escape
 
-from streaming_lab.analysis.display import bare_html, prose_html
+from streaming_lab.analysis.display import LEFT, bare_html, prose_html
 from streaming_lab.analysis.measured import marked
 from streaming_lab.client import topics
 from streaming_lab.cluster.base import Cluster
@@ -161,10 +161,10 @@ class ThenAndNow:
 
     def _repr_html_(self) -> str:
         caption = (
-            '<caption><b><span class="no table"></span>2019 beside today</b> '
+            f'<caption{LEFT}><b><span class="no table"></span>2019 beside today</b> '
             "<span>the assignment’s commands; today’s were run just now, with this output</span></caption>"
         )
-        heads = "".join(f'<th scope="col">{name}</th>' for name in ("step", "2019", "today"))
+        heads = "".join(f'<th scope="col"{LEFT}>{name}</th>' for name in ("step", "2019", "today"))
         rows = "\n".join(map(table_row, self.lines))
         return (
             '<div class="table" tabindex="0" role="group" aria-label="2019 beside today">\n'
@@ -189,9 +189,10 @@ def table_row(line: Line) -> str:
     output = escape("\n".join(shown_lines(line.output)), quote=False)
     today = marked(f"<code>{escape(line.today, quote=False)}</code>\n<pre>{output}</pre>")
     return (
-        f'<tr><th scope="row">{prose_html(line.step)}</th>'
-        f"<td><code>{escape(line.old, quote=False)}</code><small>{prose_html(line.why)}</small></td>"
-        f"<td>{today}</td></tr>"
+        f'<tr><th scope="row"{LEFT}>{prose_html(line.step)}</th>'
+        f'<td{LEFT}><code>{escape(line.old, quote=False)}</code><small style="display:block">'
+        f"{prose_html(line.why)}</small></td>"
+        f"<td{LEFT}>{today}</td></tr>"
     )
 
 
