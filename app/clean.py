@@ -73,13 +73,23 @@ def find_heaps(everything: bool) -> list[Heap]:
     if idle and not has_shared_cache():
         heaps.append(Heap("Kafka's jars, start-up caches, environments of benchmarks", below(cache_folder(), ("*",))))
     if everything and idle:
-        heaps.append(Heap("the last report and its data, and earlier ones", below(build, (*REPORT, "runs"))))
+        report = dict.fromkeys((*below(build, (*REPORT, "runs")), *notebooks_of_report(build)))
+        heaps.append(Heap("the last report and its data, and earlier ones", tuple(report)))
         heaps.append(Heap("data of clusters that were started with --keep", below(home, ("kept/*",))))
         heaps.append(Heap("outboxes, with what they have not delivered", below(home, ("outbox/*",))))
         heaps.append(Heap("the kernel's description for JupyterLab", below(home, ("jupyter",))))
         own = (".venv", ".venv.lock", "*.egg-info", ".lab/python")
         heaps.append(Heap("the project's own environment", below(PROJECT, own)))
     return heaps
+
+
+def notebooks_of_report(build: Path) -> list[Path]:
+    """The notebooks of the last report by its record, whatever their names."""
+    names = []
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        record = json.loads((build / "run.json").read_text(encoding="utf-8"))
+        names = [f"{one['name']}.ipynb" for one in record["chapters"]]
+    return [build / name for name in names if Path(name).name == name and (build / name).is_file()]
 
 
 def ended_runs(build: Path) -> Iterator[Path]:

@@ -29,14 +29,22 @@ OLD = {
 }
 LAST = {
     "build/report.html": "x",
-    "build/run.json": "x",
+    "build/run.json": '{"chapters": [{"name": "notes [1]"}, {"name": "../thesis"}]}',
+    "build/notes [1].ipynb": "x",
     "build/01-start.ipynb": "x",
     "build/kept/ledger.json": "x",
     f"app/_columns.{PYTHON}-x86_64-linux-gnu.so": "x",
     ".lab/outbox/events.sqlite": "x",
     ".venv/pyvenv.cfg": "version = 3.8.1\n",
 }
-OTHERS = {"app/a.py": "x", "build/thesis.odt": "x", ".lab/diary.txt": "x", "seed/program.py": "x", "data.parquet": "x"}
+OTHERS = {
+    "app/a.py": "x",
+    "build/thesis.odt": "x",
+    "build/mine.ipynb": "x",
+    ".lab/diary.txt": "x",
+    "seed/program.py": "x",
+    "data.parquet": "x",
+}
 
 
 @pytest.fixture

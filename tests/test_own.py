@@ -8,10 +8,12 @@ import pytest
 from book import Report, code, page, prose, report, write
 
 from streaming_lab.errors import LabError
+from streaming_lab.handin.submit import handed_in
 from streaming_lab.report import own
 from streaming_lab.report.chapter import find_chapters
 from streaming_lab.report.new_chapter import write_new_chapter
 from streaming_lab.report.parameters import Parameter, ParameterError, read_declarations
+from streaming_lab.report.record import Run
 
 SEED = {"seed": Parameter("seed", "int", 2019, "")}
 GIVEN = ["-p", "author", "Ada <b>L.</b>", "-p", "student", "ada", "-p", "challenge", "owl", "-p", "title", "My lab"]
@@ -100,7 +102,7 @@ def test_a_new_chapter_is_the_next_one(tmp_path: Path) -> None:
 
 
 def test_a_new_chapter_reads_what_chapter_03_kept(tmp_path: Path) -> None:
-    """It passes in a run of both, and its table shows the rows."""
+    """It passes in a run of both, and its table shows the rows; so does a notebook without a number, behind it."""
     folder = tmp_path / "nb"
     keep = (
         "import pandas as pd\nfrom streaming_lab.report.record import save_result\n"
@@ -111,10 +113,12 @@ def test_a_new_chapter_reads_what_chapter_03_kept(tmp_path: Path) -> None:
     )
     write(folder, "03-keep", prose("# Keep"), code(keep, "keep"))
     path = write_new_chapter(folder, "Mine")
+    write(folder, "my notes", prose("# Notes"), code("print('noted')", "noted"))
     ran = report(folder)
     assert ran.exit_code == 0, ran.out + ran.err
     cells = ran.cells(path.stem)
     assert "player-1" in cells["my-rows"].outputs[0].data["text/html"]
     assert "**2 requests** became 1 event of 1 player." in cells["my-reading"].outputs[0].data["text/markdown"]
-    assert ">4</span> Mine" in ran.page
+    assert [f">{part}" in ran.page for part in ("4</span> Mine", "5</span> Notes")] == [True, True]
+    assert {path.name, "my notes.ipynb"} <= {*handed_in(ran.build, Run.from_json((ran.build / "run.json").read_text()))}
     assert json.loads((folder.parent / "build" / "run.json").read_text())["chapters"][1]["title"] == "Mine"

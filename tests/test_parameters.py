@@ -130,38 +130,46 @@ def test_a_notebook_without_a_parameters_cell_has_no_parameters(tmp_path: Path) 
         parameters.read_declarations(path)
 
 
-NOT_CHAPTERS = (
-    "02 play the game (copy)",
-    "02b-more",
-    "3D-plots",
-    "02-play-Copy1",
-    "02-play-checkpoint",
-    "02-play (2)",
-    "untitled",
-)
+COPIES = ("02 play the game (copy)", "02-play-Copy1", "02-play-checkpoint", "02-play (2)", "untitled-Copy2")
 
 
-def test_a_notebook_is_a_chapter_or_is_named_in_one_line(
+def test_a_copy_is_no_chapter_and_is_named_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Copies and other names stop nothing; a broken chapter stops only a run that it belongs to."""
+    """Copies stop nothing; a broken chapter stops only a run that it belongs to."""
     plans: list[Any] = []
     monkeypatch.setattr(
         "streaming_lab.report.run.run_report",
         lambda plan, _: plans.append(plan) or (Mock(seconds=0.0, exit_code=0, reason="x"), plan.build),
     )
-    for name in ("10-late", "02-play", "05-öwn chapter", *NOT_CHAPTERS):
+    for name in ("10-late", "02-play", "05-öwn chapter", *COPIES):
         book.write(tmp_path, name, book.code("1", "one"))
     (tmp_path / "07-broken.ipynb").write_text("{")
     (tmp_path / ".hidden.ipynb").write_text("{")
     assert main(["2", "05", "notebooks/10-late.ipynb"], tmp_path) == 0
     assert [one.name for one in plans[0].chapters] == ["02-play", "05-öwn chapter", "10-late"]
     assert sorted(capsys.readouterr().err.splitlines()) == sorted(
-        f"{name}.ipynb is not a chapter and does not run: a chapter is called like 05-my-chapter.ipynb"
-        for name in NOT_CHAPTERS
+        f"{name}.ipynb is called like a copy and does not run: a chapter is called like 06-my-chapter.ipynb"
+        for name in COPIES
     )
     with pytest.raises(ParameterError, match=r"07-broken.ipynb is not a notebook"):
         main([], tmp_path)
+
+
+def test_any_other_notebook_is_a_chapter_behind_the_numbered_ones(tmp_path: Path) -> None:
+    """By name, with the next numbers; the word that names it is that number or its name's beginning."""
+    for name in ("3D-plots", "untitled", "10-late", "02-play", "What I found"):
+        book.write(tmp_path, name, book.code("1", "one"))
+    chapters = find_chapters(tmp_path)
+    assert {one.name: one.number for one in chapters} == {
+        **{"02-play": 2, "10-late": 10, "3D-plots": 11, "What I found": 12, "untitled": 13}
+    }
+    for words, name in (
+        (["12"], "What I found"),
+        (["What"], "What I found"),
+        (["notebooks/untitled.ipynb"], "untitled"),
+    ):
+        assert [one.name for one in select_chapters(chapters, words)] == [name]
 
 
 @pytest.mark.parametrize(

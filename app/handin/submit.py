@@ -50,7 +50,7 @@ def pack(build: Path, *, anyway: bool = False) -> Path:
                 "Run python3 scripts/report.py again, or hand it in as it is, which its page then says: --anyway",
             )
         run = mark_page(build, run, reasons)
-    files = {name: build / name for name in handed_in(build)}
+    files = {name: build / name for name in handed_in(build, run)}
     missing = [name for name in ("report.html", *(f"{one.name}.ipynb" for one in run.chapters)) if name not in files]
     if missing and not anyway:
         raise LabError(f"{', '.join(missing)} is not in {build}", "Run python3 scripts/report.py again.")
@@ -121,10 +121,10 @@ def mark_page(build: Path, run: Run, reasons: Sequence[str]) -> Run:
     return marked
 
 
-def handed_in(build: Path) -> list[str]:
+def handed_in(build: Path, run: Run) -> list[str]:
     """The names of the report's files that are handed in."""
     names = ["report.html", "run.json", *(f"{frame}.parquet" for frame in FRAMES), "kept/experiments.json"]
-    names += [path.name for path in sorted(build.glob("[0-9]*-*.ipynb"))]
+    names += [f"{one.name}.ipynb" for one in run.chapters]
     return [name for name in names if (build / name).is_file()]
 
 

@@ -23,7 +23,7 @@ LARGEST_FILE, LARGEST_HANDIN = 64 << 20, 256 << 20  # bytes, counted while they 
 PIECE = 1 << 20
 WANTED = re.compile(
     rf"report\.html|run\.json|requirements\.txt|SHA256SUMS|kept/\w+\.json|(?:{'|'.join(FRAMES)})\.parquet"
-    r"|\d{1,4}-[^/\\]{1,150}\.ipynb"
+    r"|[^./\\][^/\\]{0,155}\.ipynb"
 )
 
 

@@ -41,9 +41,10 @@ INJECTED = "injected-parameters"  # papermill's tag, and the lab's id of that ce
 
 @dataclass(frozen=True)
 class Chapter:
-    """One notebook of the report."""
+    """One notebook of the report; `place` is its number where its name begins with none."""
 
     path: Path
+    place: int = 0
 
     @property
     def name(self) -> str:
@@ -52,8 +53,8 @@ class Chapter:
 
     @property
     def number(self) -> int:
-        """The number that the name begins with."""
-        return int(self.name.split("-")[0])
+        """The number that the name begins with; for any other name its place behind all numbered ones."""
+        return int(self.name.split("-")[0]) if is_numbered(self.name) else self.place
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
@@ -112,9 +113,14 @@ class RunPlan:
 
 
 def find_chapters(folder: Path) -> list[Chapter]:
-    """All chapters in `folder`, by number and name: NN-name.ipynb, and no copies of them."""
-    found = [Chapter(path) for path in notebooks_in(folder) if is_chapter_name(path.stem)]
-    return sorted(found, key=lambda one: (one.number, one.name))
+    """All chapters in `folder`: NN-name.ipynb by number and name, then each other notebook by name; no copies."""
+    paths = [path for path in notebooks_in(folder) if not is_copy(path.stem)]
+    numbered = sorted(
+        (Chapter(path) for path in paths if is_numbered(path.stem)), key=lambda one: (one.number, one.name)
+    )
+    others = [path for path in paths if not is_numbered(path.stem)]
+    last = numbered[-1].number if numbered else 0
+    return [*numbered, *(Chapter(path, place) for place, path in enumerate(others, last + 1))]
 
 
 def replace_chapters(chapters: Sequence[Chapter], others: Sequence[Chapter]) -> list[Chapter]:
@@ -123,12 +129,12 @@ def replace_chapters(chapters: Sequence[Chapter], others: Sequence[Chapter]) -> 
     return [instead.get(one.number, one) for one in chapters]
 
 
-def name_other_notebooks(folder: Path) -> list[str]:
-    """A line for each notebook in `folder` that is no chapter, with the reason."""
+def name_copies(folder: Path) -> list[str]:
+    """A line for each notebook in `folder` that is a copy and so no chapter."""
     return [
-        f"{path.name} is not a chapter and does not run: a chapter is called like 05-my-chapter.ipynb"
+        f"{path.name} is called like a copy and does not run: a chapter is called like 06-my-chapter.ipynb"
         for path in notebooks_in(folder)
-        if not is_chapter_name(path.stem)
+        if is_copy(path.stem)
     ]
 
 
@@ -138,9 +144,14 @@ def notebooks_in(folder: Path) -> list[Path]:
     return sorted(path for path in files if path.suffix.lower() == ".ipynb" and not path.name.startswith("."))
 
 
-def is_chapter_name(stem: str) -> bool:
-    """Does a name begin with a number and a hyphen, and is it no copy that Jupyter or a file manager made?"""
-    return bool(re.match(r"[0-9]+-", stem)) and not re.search(r"(-checkpoint|-Copy[0-9]*|\([^)]*\))$", stem)
+def is_numbered(stem: str) -> bool:
+    """Does a name begin with a number and a hyphen?"""
+    return bool(re.match(r"[0-9]{1,6}-", stem))
+
+
+def is_copy(stem: str) -> bool:
+    """Is it the name of a copy that Jupyter or a file manager made?"""
+    return bool(re.search(r"(-checkpoint|-Copy[0-9]*|\([^)]*\))$", stem))
 
 
 def select_chapters(chapters: Sequence[Chapter], wanted: Sequence[str]) -> list[Chapter]:

@@ -20,8 +20,9 @@ from streaming_lab.skipped_imports import skip_iri_grammar
 
 PROGRAM = "python3 scripts/report.py"
 HELP = """\
-A chapter is a file notebooks/NN-name.ipynb. It runs in the folder notebooks/, where its relative paths begin, with
-the clock at UTC. A run takes the place of the last report when it ends; earlier ones are in build/runs/."""
+A chapter is a notebook in notebooks/: NN-name.ipynb by its number, any other behind these. It runs in that folder,
+where its relative paths begin, with the clock at UTC. A run takes the place of the last report when it ends; earlier
+ones are in build/runs/."""
 CELL_LIMIT, RUN_LIMIT = 600.0, 1800.0  # seconds; more where a parameter multiplies the work
 
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path | None = None) -> 
         from streaming_lab.own_game.choices import absolute_choices
 
         given = absolute_choices(given)
-    for line in chapter.name_other_notebooks(folder):
+    for line in chapter.name_copies(folder):
         write_error(line)
     return start(chosen, here, given, arguments, options)
 

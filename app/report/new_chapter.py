@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from streaming_lab.errors import LabError
-from streaming_lab.report.chapter import find_chapters
+from streaming_lab.report.chapter import find_chapters, is_numbered
 from streaming_lab.report.record import write_text
 
 LONGEST_TITLE = 80
@@ -33,7 +33,7 @@ def write_new_chapter(folder: Path, title: str) -> Path:
     title = " ".join(title.split())
     if not title or len(title) > LONGEST_TITLE or not title.isprintable():
         raise LabError(f"the title {title[:LONGEST_TITLE]!r} is no title", f"Take 1 to {LONGEST_TITLE} characters.")
-    number = max((chapter.number for chapter in find_chapters(folder)), default=0) + 1
+    number = max((one.number for one in find_chapters(folder) if is_numbered(one.name)), default=0) + 1
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     slug = "-".join(re.findall(r"[a-z0-9]+", plain)) or "chapter"
     cells = [
