@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "own_game": {"client", "reader", "cluster", "game", "analysis", "faults"},
     "doctor": {"client", "cluster"},
     "report": {"client", "delivery", "reader", "cluster", "game", "analysis", "own_game"},
-    "handin": {"client", "delivery", "reader", "cluster", "game", "analysis", "faults", "report"},
+    "handin": {"client", "delivery", "reader", "cluster", "game", "analysis", "faults", "scaling", "report"},
 }
 
 

@@ -7,6 +7,11 @@ import pytest
 from book import SMALL, Report, project_report
 from peers import missing
 
+from streaming_lab.handin.examine import run_checks
+from streaming_lab.handin.kept_run import KeptRun
+from streaming_lab.handin.load import load
+from streaming_lab.handin.submit import pack
+from streaming_lab.handin.unpack import unpacked
 from streaming_lab.paths import PROJECT
 from streaming_lab.report.chapter import find_chapters
 
@@ -61,6 +66,10 @@ def test_the_chapter_that_runs_by_name_passes(tmp_path: Path) -> None:
     there = {path.name for path in ran.build.iterdir()}
     assert {"acks.parquet", "keys.parquet", "effects.parquet", "05-outgrow-one-broker.ipynb"} <= there
     assert ran.page.count('<figure class="figure">') == 5
+    with unpacked(pack(ran.build, anyway=True)) as handed_in:
+        found = {one.name: one for one in run_checks(KeptRun(load(handed_in)), ("cells", "outputs 05", "outgrow"))}
+    assert {name: (one.word, one.findings) for name, one in found.items()} == dict.fromkeys(found, ("agrees", ()))
+    assert found["outputs 05"].said.startswith("5 outputs made again, equal; of 8 outputs nothing can be told: ")
 
 
 @pytest.mark.long

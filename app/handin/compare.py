@@ -18,6 +18,9 @@ SETTLED: Mapping[str, tuple[list[str], list[str]]] = {
     "events": (["player", "partition", "offset"], ["player", "event_type", "partition", "key", "guild", "user_agent"]),
     "rejects": (["partition", "offset"], ["partition", "reason", "raw"]),
     "deliveries": (["fault", "variant"], ["fault", "variant", "safe", "requests", "left"]),
+    "keys": (["partitions", "keying"], ["partitions", "keying", "events", "players"]),
+    "acks": (["fault", "acks"], ["fault", "acks", "kills"]),
+    "effects": (["kind", "seen_as"], ["kind", "seen_as", "events"]),
 }
 
 

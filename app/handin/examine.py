@@ -13,6 +13,7 @@ from streaming_lab.handin.crowd_checks import CROWD_CHECKS
 from streaming_lab.handin.faults_check import check_faults
 from streaming_lab.handin.kept_run import KeptRun
 from streaming_lab.handin.load import HandIn, load
+from streaming_lab.handin.outgrow_check import check_outgrow
 from streaming_lab.handin.record_checks import RECORD_CHECKS, UNTOLD, check_verdict
 from streaming_lab.handin.remake import compare_chapter, reference_chapters
 from streaming_lab.handin.unpack import BadHandIn, unpacked
@@ -83,13 +84,16 @@ def examine(place: Path, name: str = "", work: Path | None = None) -> Examined:
 
 def run_checks(kept: KeptRun, only: Collection[str] = ()) -> Iterator[Check]:
     """All checks, or `only` these, with their seconds; one that meets the unforeseen can't tell, and stops none."""
-    for name, check in all_checks().items():
+    for name, check in all_checks({one.name for one in kept.run.chapters}).items():
         if not only or name in only:
             yield attempt(name, partial(check, kept))
 
 
-def all_checks() -> dict[str, Callable[[KeptRun], Check]]:
-    """Every check by name, in order: the last ones use what the reference's chapters gave before."""
+def all_checks(ran: Collection[str]) -> dict[str, Callable[[KeptRun], Check]]:
+    """Every check by name, in order: the last ones use what the reference's chapters gave before.
+
+    A chapter that runs by name only has its checks where it `ran`.
+    """
     results: dict[str, Any] = {}
 
     def remade(name: str, chapter: Any, kept: KeptRun) -> Check:
@@ -97,13 +101,15 @@ def all_checks() -> dict[str, Callable[[KeptRun], Check]]:
         results.update(found)
         return check
 
-    given = {name: one for name, one in reference_chapters().items() if not one.by_name}
+    given = {name: one for name, one in reference_chapters().items() if not one.by_name or name in ran}
+    outgrow = {"outgrow": check_outgrow} if any(one.by_name and one.number == 5 for one in given.values()) else {}
     chapters = {f"outputs {one.number:02d}": partial(remade, name, one) for name, one in given.items()}
     return {
         **RECORD_CHECKS,
         **CROWD_CHECKS,
         **chapters,
         "faults": lambda kept: check_faults(kept, results),
+        **outgrow,
         "verdict": lambda kept: check_verdict(kept, results),
         "origin": lambda kept: cannot_tell("origin", UNTOLD),
     }

@@ -57,7 +57,7 @@ FRAME_COLUMNS: Mapping[str, Mapping[str, tuple[pa.DataType, ...]] | None] = {
     "asked": {**_PLACE, **_REQUESTS},
     "appended": {**_PLACE, **_EVENTS},
     "refused": {**_PLACE, **_REJECTS},
-    "deliveries": None,  # counts: any columns of numbers, texts and booleans
+    **dict.fromkeys(("deliveries", "acks", "keys", "effects")),  # counts: any columns of numbers, texts and booleans
 }
 
 

@@ -61,6 +61,8 @@ class StandIns:
 
         def find(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
             module = builtins.__import__(name, globals, locals, fromlist, level)
+            if name == "streaming_lab.scaling":
+                return Overlay(module, self._scaling(module))
             return Overlay(module, names[name]) if name in names else module
 
         return find
@@ -110,8 +112,25 @@ class StandIns:
             "timeit": {"timeit": not_kept("times"), "default_timer": not_kept("times")},
         }
 
-    def _attach(self, name: str, **_: Any) -> Any:
-        return _KeptCluster(self, name)
+    def _scaling(self, module: Any) -> dict[str, Any]:
+        """Chapter 05's experiments: their counts as kept; what else they found was not."""
+        told: dict[str, dict[str, Any]] = {
+            "leader_kill": {"kill_leader": _NotThere("a killed leader"), "acks_numbers": "acks"},
+            "keys": {"spread_keys": _NotThere("the keyed events"), "order_and_balance": "keys"},
+            "groups": {"share_topic": _NotThere("the group's events")},
+            "commits": {"crash_between": "effects"},
+        }
+        return {
+            room: Overlay(getattr(module, room), {name: self._kept_or_not(one) for name, one in names.items()})
+            for room, names in told.items()
+            if hasattr(module, room)
+        }
+
+    def _kept_or_not(self, one: Any) -> Callable[..., Any]:
+        return lambda *_, **__: self.kept.frame(one) if isinstance(one, str) else one
+
+    def _attach(self, name: str, instance: str = "", **_: Any) -> Any:
+        return _KeptCluster(self, name, own=bool(instance))
 
     def _create_topic(self, _: Any, name: str, **__: Any) -> str:
         plain = self.kept.topic
@@ -164,11 +183,24 @@ class StandIns:
         return taken
 
 
+class _NotThere:
+    """A result that was not kept: whoever looks into it can't be told anything."""
+
+    def __init__(self, what: str) -> None:
+        self.__dict__["_what"] = what
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotKept(self._what)
+
+    def __getitem__(self, name: Any) -> Any:
+        raise NotKept(self._what)
+
+
 class _KeptCluster:
     """The cluster as the record describes it; nothing can be asked of it."""
 
-    def __init__(self, stand_ins: StandIns, name: str) -> None:
-        self._stand_ins = stand_ins
+    def __init__(self, stand_ins: StandIns, name: str, *, own: bool = False) -> None:
+        self._stand_ins, self._own = stand_ins, own
         kinds = ("embedded", "compose")
         self.kind = next((kind for kind in kinds if name.startswith(kind)), "external")
         self.name = name
@@ -182,7 +214,7 @@ class _KeptCluster:
 
     def describe(self) -> Any:
         description = self._stand_ins.kept.run.cluster
-        if not description:
+        if not description or self._own:
             raise NotKept("the cluster's description")
         return Description(**{**description, "brokers": tuple(Broker(**one) for one in description["brokers"])})
 
