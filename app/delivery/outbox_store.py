@@ -225,7 +225,7 @@ def _lock(path: Path) -> sqlite3.Connection:
     guard = sqlite3.connect(_beside(path, ".lock"), timeout=0.0, isolation_level=None, check_same_thread=False)
     try:
         guard.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         guard.close()
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             raise

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,10 @@ from streaming_lab.faults.game_process import snapshot_of_world
 from streaming_lab.game.events import EVENT_TYPES, Event
 from streaming_lab.game.rules import Command, RuleBroken, World, decide
 
+KEPT_RESULTS = 64  # whose answers and counts are made once: chapter 04 has 31, and asks for each of them six times
 
+
+@lru_cache(maxsize=KEPT_RESULTS)
 def answers(result: Result) -> "pd.Series[str]":
     """The kind of each request's (last) answer, one of `ANSWERS`, in the order of `asked`."""
     asked = result.asked
@@ -60,6 +64,7 @@ def counts(*experiments: Experiment) -> pd.DataFrame:
     return pd.DataFrame([_counts(one, result) for one in experiments for result in one.results])
 
 
+@lru_cache(maxsize=KEPT_RESULTS)
 def _counts(experiment: Experiment, result: Result) -> dict[str, Any]:
     kinds, events = answers(result).value_counts(), result.topic.events
     distinct = events.drop_duplicates("event_id")
