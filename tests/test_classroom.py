@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from book import PROJECT, Report, renew
+from peers import needs
 
 from streaming_lab.errors import LabError
 from streaming_lab.handin import classroom, submit, verify_cli
@@ -200,6 +201,7 @@ def test_a_tree_hash_is_of_names_and_bytes(tmp_path: Path) -> None:
 
 def test_own_cells_are_no_change_of_the_code(tmp_path: Path) -> None:
     """Cells of one's own beside the given ones never count; a changed, missing or moved given cell does."""
+    needs("git")
     name = "notebooks/03-read-the-events.ipynb"
     notebook = json.loads((PROJECT / name).read_text())
     path = tmp_path / "nb.ipynb"
