@@ -255,10 +255,9 @@ def inflict(what: str, kafka: Cluster, game: Game, disk: Path | None, dice: rand
     if whom == "disk" and disk is not None:
         filling = disk / "filling"
         if act == "fill":
-            with filling.open("wb") as file, suppress(OSError):
+            with filling.open("wb", buffering=0) as file, suppress(OSError):  # a buffer's rest would fail at the close
                 while True:
                     file.write(bytes(64 << 10))
-                    file.flush()
         else:
             filling.unlink(missing_ok=True)
         return

@@ -16,13 +16,14 @@ from book import PROJECT, Report, code, parameters, prose
 from peers import missing
 
 from streaming_lab.report.chapter import Chapter
+from streaming_lab.report.record import without_home
 
 pytestmark = pytest.mark.slow  # every test has a report in a process of its own
 
 SEED = "seed: int = 2019  # of all chance, 0..9999"
 KEEP = """\
 import pandas as pd
-from streaming_lab.report.record import save_result, without_home
+from streaming_lab.report.record import save_result
 save_result("ranges", {"events": {0: [0, 3]}})
 save_result("events", pd.DataFrame({"a": [1]}))
 """
