@@ -9,8 +9,8 @@ from kafka.partitioner.default import murmur2
 from streaming_lab.handin.check import Check, Contradiction, cannot_tell, conclude, found
 from streaming_lab.handin.kept_run import KeptRun
 
-EVENTS, PLAYERS = 1200, 48  # of each keying: the defaults of `spread_keys`, which the chapter takes
-UNTOLD = "that the counts are those of the brokers can't be told, since the events' ids were not kept"
+SPREAD_EVENTS, SPREAD_PLAYERS = 1200, 48  # of each keying: the defaults of `spread_keys`, which the chapter takes
+IDS_NOT_KEPT = "that the counts are those of the brokers can't be told, since the events' ids were not kept"
 
 
 def check_outgrow(kept: KeptRun) -> Check:
@@ -18,7 +18,7 @@ def check_outgrow(kept: KeptRun) -> Check:
     if not any(chapter.number == 5 for chapter in kept.run.chapters):
         return cannot_tell("outgrow", "chapter 05 did not run")
     findings = [*odd_keys(kept), *odd_acks(kept), *odd_effects(kept)]
-    return conclude("outgrow", f"keys by seed and murmur2; sends and effects add up; {UNTOLD}", findings)
+    return conclude("outgrow", f"keys by seed and murmur2; sends and effects add up; {IDS_NOT_KEPT}", findings)
 
 
 def odd_keys(kept: KeptRun) -> Iterator[Contradiction]:
@@ -42,13 +42,13 @@ def expected_row(keying: str, partitions: int, seed: int) -> dict[str, Any]:
     """What the seed decides of one row."""
     from streaming_lab.scaling import keys
 
-    players = [event.player for event in keys.played(keying, EVENTS, PLAYERS, seed)]
-    row: dict[str, Any] = {"events": EVENTS, "players": len(set(players))}
+    players = [event.player for event in keys.played(keying, SPREAD_EVENTS, SPREAD_PLAYERS, seed)]
+    row: dict[str, Any] = {"events": SPREAD_EVENTS, "players": len(set(players))}
     if keying == keys.NO_KEY and partitions > 1:
         return row
     home = {player: murmur2(player.encode()) % 2**31 % partitions for player in set(players)}
     held = Counter(home[player] for player in players)
-    return {**row, "late": 0, "homes": 1, "used": len(held), "share": max(held.values()) / (EVENTS / partitions)}
+    return {**row, "late": 0, "homes": 1, "used": len(held), "share": max(held.values()) / (SPREAD_EVENTS / partitions)}
 
 
 def odd_acks(kept: KeptRun) -> Iterator[Contradiction]:
