@@ -30,7 +30,7 @@ CHAPTERS = {
     "04-lose-nothing": ("lost-after-a-200", "print(len(everything))", "6\n"),
     "05-outgrow-one-broker": ("order-holds", "print(len(members))", "3\n"),
 }
-READY = "jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+READY = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 BOOK = "jupyterapp.shell.currentWidget.content"
 CELLS = f"{BOOK}.widgets.filter(one => one.model.type === 'code')"
 STATES = (
