@@ -41,6 +41,7 @@ def page_header(run: record.Run) -> dict[str, Any]:
         "losses": loss_facts(run.losses),
         "exercises": exercises_done(run),
         "experiments": (run.losses or {}).get("experiments", 0),
+        "checked": (run.losses or {}).get("checked", 0),
         "drawing": drawing(run.ledger),
         "cluster": describe_cluster(run.cluster),
     }
