@@ -81,6 +81,7 @@ def known(kafka: Connection) -> dict[str, Any]:
         "games_killed": [SimpleNamespace(results=[outbox])],
         "crowd's events": rows,
         "events": events,
+        "exercises": exercises,
     }
 
 
