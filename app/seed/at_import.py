@@ -1,10 +1,12 @@
 """A producer made at import beside one made late: under a reloader, in forked workers, without a broker; measured."""
 
+import inspect
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from streaming_lab.cluster import run_topics
 from streaming_lab.cluster.base import Cluster
 from streaming_lab.cluster.embedded.broker import is_listening
 from streaming_lab.ports import free_ports
+from streaming_lab.seed.event_logger import EventLogger
 from streaming_lab.waiting import wait_until
 
 START_TIMEOUT = 7.0  # seconds until a server listens, or has ended
@@ -127,6 +130,11 @@ def program(late: bool) -> str:
     return IMPORTS + text.replace('"events"', 'os.environ["KAFKA_TOPIC"]').replace(LATE, AT_IMPORT)
 
 
+def source_of_late() -> str:
+    """What the lab's game does instead, as it stands in its file: a producer made in the process that serves."""
+    return textwrap.dedent(inspect.getsource(EventLogger._producer))
+
+
 def ask_all(url: str, count: int) -> tuple[int, ...]:
     """The codes of the answers to requests that are sent at the same time, without those that got none."""
     import requests
@@ -170,7 +178,7 @@ def trials_table(trials: Sequence[Trial]) -> Table:
     rows = tuple(
         (
             one.situation.name,
-            "at the first event" if one.late else "at import",
+            "late" if one.late else "at import",
             one.producers,
             "listens" if one.started else f"not in {START_TIMEOUT:g} s",
             one.situation.asked,
