@@ -94,7 +94,7 @@ def judged(error: Exception | None) -> Judgement:
     if error is None:
         return Judgement("done", "The check agrees.")
     if isinstance(error, Unfilled):
-        return Judgement("unfilled", "Put your own in the place of the three dots, then run both cells.")
+        return Judgement("unfilled", "Put your answer in place of the three dots, then run both cells.")
     if isinstance(error, NotYet):
         return Judgement("not yet", f"{error}.".replace("?.", "?"))
     if isinstance(error, NameError):
