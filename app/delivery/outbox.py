@@ -25,7 +25,7 @@ DISK_QUOTA = 256 << 20  # bytes
 IDLE_COMMIT = 0.1  # seconds without a commit, after which delivered rows get a commit of their own
 SWEEP_ROWS = 1000  # delivered rows that are worth a commit in any case
 
-DISK_CURE = "Wait for the broker, or free disk."
+REFUSED_CURE = "Wait for the broker, or free disk."
 
 
 class Outbox(EventLog):
@@ -141,7 +141,7 @@ class Outbox(EventLog):
         self._waiting.append(entry)
         self._commit_with_others(entry)  # one write to the disk for all events that wait
         if not entry[0].delivered:
-            raise Refused(f"outbox {self.path} did not take the event: {entry[0].why}", DISK_CURE)
+            raise Refused(f"outbox {self.path} did not take the event: {entry[0].why}", REFUSED_CURE)
 
     def _commit_with_others(self, entry: tuple[DeliveryFuture, Row]) -> None:
         outcome = entry[0]

@@ -32,7 +32,7 @@ MADE = "a producer is made"  # what a program says when it makes one
 # The line of the lab's second game that makes its producer, and the same as the assignment had it, with its imports.
 LATE = "event_logger = EventLogger(KafkaProducer, app)"
 AT_IMPORT = "event_logger = KafkaProducer(**kafka_python_settings(broker()))"
-IMPORTS = """\
+EARLY_IMPORTS = """\
 import os
 from streaming_lab.client.connection import kafka_python_settings
 from streaming_lab.seed.event_logger import broker
@@ -106,8 +106,15 @@ def try_game(cluster: Cluster, situation: Situation, late: bool) -> Trial:
     before = written(cluster, topic)
     with tempfile.TemporaryDirectory(prefix="lab-game-") as folder, Path(folder, "log").open("w+b") as log:
         Path(folder, "game.py").write_text(program(late), encoding="utf-8")
-        streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-        process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **streams)
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
         try:
             wait_until(lambda: is_listening(port) or process.poll() is not None, START_TIMEOUT)
             started = is_listening(port)
@@ -127,7 +134,7 @@ def program(late: bool) -> str:
     text = text.replace("from kafka import KafkaProducer", announced)
     if late:
         return text
-    return IMPORTS + text.replace('"events"', 'os.environ["KAFKA_TOPIC"]').replace(LATE, AT_IMPORT)
+    return EARLY_IMPORTS + text.replace('"events"', 'os.environ["KAFKA_TOPIC"]').replace(LATE, AT_IMPORT)
 
 
 def source_of_late() -> str:
