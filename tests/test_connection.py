@@ -4,7 +4,14 @@ import time
 
 import pytest
 
-from streaming_lab.client.connection import GOOD_FOR, addresses, connection_for, expiry, librdkafka_settings
+from streaming_lab.client.connection import (
+    GOOD_FOR,
+    addresses,
+    connection_for,
+    expiry,
+    librdkafka_settings,
+    without_secrets,
+)
 from streaming_lab.errors import LabError
 
 
@@ -69,3 +76,11 @@ def test_a_token_that_does_not_say_until_when(token: str) -> None:
 def test_a_token_that_does() -> None:
     """{"exp": 1893456000}, without padding, as JSON Web Tokens have it."""
     assert expiry("a.eyJleHAiOiAxODkzNDU2MDAwfQ.c") == 1893456000
+
+
+def test_a_connection_is_shown_without_its_secrets() -> None:
+    """Passwords and token providers are covered, addresses and names are not."""
+    given = {"bootstrap_servers": ["a:1"], "sasl_plain_username": "ada", "sasl_plain_password": "hunter2"}
+    shown = without_secrets({**given, "ssl_password": None, "sasl_oauth_token_provider": object()})
+    hidden = {"sasl_plain_password": "***", "ssl_password": None, "sasl_oauth_token_provider": "***"}
+    assert shown == {**given, **hidden}

@@ -7,6 +7,7 @@ from streaming_lab.analysis import chart_specs, deliveries
 from streaming_lab.analysis.answer_kinds import ANSWER_KINDS, ANSWERS, LOST, PROMISES, answer_kind
 from streaming_lab.analysis.deliveries import OUTCOME_COLUMNS, Mark
 from streaming_lab.analysis.display import FIGURE
+from streaming_lab.delivery.ways import DELIVERING, log_class
 
 MOMENTS = [Mark("kill broker", 1.0, 1.1), Mark("restart broker", 2.0, 4.5)]
 
@@ -83,6 +84,7 @@ def test_losses_are_added_up_for_the_verdict() -> None:
             {"variant": "forget", "answered": 20, "lost": 4, "safe": False},
             {"variant": "confirmed", "answered": 18, "lost": 0, "safe": True},
         ],
+        "checked": 0,
     }
 
 
@@ -153,3 +155,12 @@ def test_each_kind_of_answer_has_a_colour_of_its_own() -> None:
     """Kinds are told apart by their colours, and only a 200 promised something, also one whose event is lost."""
     assert len(set(chart_specs.ANSWER_COLOURS.values())) == len(ANSWER_KINDS)
     assert PROMISES == ("200", LOST)
+
+
+def test_the_heart_of_each_way_fits_into_five_lines() -> None:
+    """As it is in the class, escaped for the page."""
+    shown = deliveries.hearts({way: log_class(way) for way in DELIVERING})
+    bodies = {way: shown.lines(way).splitlines() for way in DELIVERING}
+    assert max(map(len, bodies.values())) == 5
+    assert "    raise Undecided(outcome, self.timeout, self._watch.reason)" in bodies["confirmed"]
+    assert shown._repr_html_().count("<figure>") == len(DELIVERING)

@@ -287,7 +287,9 @@ def test_the_verdict_has_the_losses_of_every_way() -> None:
         {"variant": "fire-and-forget", "answered": 1310, "lost": 1010, "safe": False},
         {"variant": "confirmed", "answered": 1189, "lost": 0, "safe": True},
     ]
-    page = book.page(chapter(4, "Lose nothing"), losses={"experiments": 6, "variants": rows})
+    losses = {"experiments": 6, "variants": rows}
+    assert "agrees with all 36 of these:" in book.page(chapter(4, "Lose nothing"), losses={**losses, "checked": 36})
+    page = book.page(chapter(4, "Lose nothing"), losses=losses)
     head = page.split('id="lose-nothing"')[0].split("<main>")[1]
     assert "Lost after a 200, in 6 experiments with each way to deliver:" in head
     assert "<dt>fire-and-forget</dt><dd class=off>1,010 of 1,310</dd>" in head

@@ -19,6 +19,7 @@ from streaming_lab.report.chapter import Chapter
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 LONGEST = 15  # lines of a code cell
+GOALS = r"\n\nAfter this chapter you can say:\n(\n- [^\n]+){2,4}"
 
 
 def cells(path: Path) -> list[dict[str, Any]]:
@@ -77,9 +78,9 @@ def test_has_hand_written_ids(notebook: Path) -> None:
 
 
 def test_begins_as_every_chapter_does(notebook: Path) -> None:
-    """H1 and a one-line promise, then the imports, then the parameters."""
+    """H1, a one-line promise and what one can say afterwards, then the imports, then the parameters."""
     title, imports, parameters = cells(notebook)[:3]
-    assert re.fullmatch(r"# [^\n]+\n\n[^\n]+", "".join(title["source"]))
+    assert re.fullmatch(rf"# [^\n]+\n\n[^\n]+({GOALS})?", "".join(title["source"]))
     assert all(re.match(r"(from|import) |\s*$", line) for line in imports["source"])
     assert tagged(parameters, "parameters")
 

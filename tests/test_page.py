@@ -11,6 +11,7 @@ from book import chapter, code, prose, raised, shown, stream
 from playwright.sync_api import Browser, Page
 from pypdf import PdfReader
 
+from streaming_lab.analysis.deliveries import Hearts
 from streaming_lab.analysis.display import FIGURE, Figure, Table, TableColumn, number
 from streaming_lab.analysis.ledger import Gap, Ledger, RequestThread
 from streaming_lab.handin.check import Check, Contradiction
@@ -18,6 +19,7 @@ from streaming_lab.handin.crowd_checks import CROWD_CHECKS
 from streaming_lab.handin.examine import Examined
 from streaming_lab.handin.record_checks import RECORD_CHECKS
 from streaming_lab.handin.verdict_page import render_verdict
+from streaming_lab.report.exercises import Judgement
 from streaming_lab.report.record import ChapterRecord, Failure
 
 pytestmark = pytest.mark.slow  # a browser
@@ -72,6 +74,22 @@ def wide_frame() -> Any:
     return shown({"text/html": table, "text/plain": "frame"})
 
 
+def lesson() -> list[Any]:
+    """The end of a chapter: a question with its answer, two answers of one's own, an exercise that is not right yet."""
+    question = "**1.** Why a partition?\n\n<details><summary>An answer</summary>\n\nOrder.\n\n</details>"
+    cells = [prose("## Recap\n\n- one"), prose(question), prose("*Your answer:*"), prose("*Your answer:* mine")]
+    for cell, tag in zip(cells, ("recap", "question", "answer", "answer"), strict=True):
+        cell.metadata.tags = [tag]
+    said = Judgement("not yet", "x: expected 4, came 5")._repr_mimebundle_()
+    error = raised("NameError", "name 'x' is not defined", "Traceback", "  line 1")
+    return [
+        *cells,
+        code("x", "fill", "exercise", "raises-exception", outputs=[error]),
+        code("with exercise() as check: ...", "check", "check", outputs=[shown(said[0], **said[1])]),
+        code("deliveries.hearts()", "hearts", outputs=[shown({"text/html": Hearts({"a": drawing})._repr_html_()})]),
+    ]
+
+
 def body() -> list[Any]:
     """A chapter with one of everything."""
     events = Table("Events", (TableColumn("type", "code"), number("n")), (("default", 3), (EVIL, 4)), "in all")
@@ -91,6 +109,7 @@ def body() -> list[Any]:
         code("charts.more(rows)", "chart-2", outputs=[figure("Events per player")]),
         code("rows", "frame", outputs=[wide_frame()]),
         code(f"x = '{'long ' * 60}lastword'", "long", outputs=[stream("word " * 60 + "endword\n")]),
+        *lesson(),
         code("Markdown(f'{n}')", "say", outputs=[shown({"text/markdown": f"**3** {EVIL}", "text/plain": "x"})]),
     ]
 
@@ -226,6 +245,21 @@ def test_a_phone_scrolls_in_one_direction(browser: Browser, pages: dict[str, str
         opened.open_all()
         assert opened.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
         assert opened.page.evaluate("document.querySelector('.table:has(.dataframe)').hasAttribute('data-scrolls')")
+
+
+def test_all_code_is_within_reach(browser: Browser, pages: dict[str, str]) -> None:
+    """Shown, hidden, copied; a term's link opens the glossary."""
+    with Opened(browser, pages["passed"], permissions=["clipboard-read", "clipboard-write"]) as opened:
+        folds, plain = opened.page.locator("details[data-code]"), opened.page.locator("#answers > pre.code")
+        opened.page.click("text=Show all code")
+        assert folds.count() == opened.page.locator("details[data-code][open]").count() > 4
+        opened.page.locator("#say pre.code").hover()
+        opened.page.locator("#say .copy").click()
+        assert opened.page.evaluate("navigator.clipboard.readText()") == "Markdown(f'{n}')"
+        opened.page.click("text=Hide all code")
+        assert (opened.page.locator("details[data-code][open]").count(), plain.is_visible()) == (0, False)
+        opened.page.locator("a.gloss").first.click()
+        opened.page.wait_for_function("document.querySelector('.terms').open")
 
 
 def test_the_switch_of_themes_wins_over_the_system(browser: Browser, pages: dict[str, str]) -> None:

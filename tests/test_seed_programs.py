@@ -19,11 +19,11 @@ from waiting import eventually
 
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, addresses
-from streaming_lab.cluster import Cluster
+from streaming_lab.cluster import Cluster, attach
 from streaming_lab.errors import LabError
 from streaming_lab.game.server import GameServer
 from streaming_lab.paths import SOURCE
-from streaming_lab.seed import event_logger as event_logger_module, game_api, game_api_with_kafka
+from streaming_lab.seed import at_import, event_logger as event_logger_module, game_api, game_api_with_kafka
 from streaming_lab.seed.event_logger import EventLogger, broker
 from streaming_lab.seed.shells import HostShell
 from streaming_lab.seed.then_and_now import SEED_GAMES
@@ -198,3 +198,22 @@ def test_no_file_of_the_project_hides_a_library(kafka: Connection, program: str)
     with shell.serving(program, "events") as game:
         assert Path(psutil.Process(game.process.pid).cwd()) == SOURCE
         assert f"--app streaming_lab.seed.{Path(program).stem} " in game.line
+
+
+@pytest.mark.slow
+def test_a_producer_made_at_import_fails_where_one_made_late_does_not(kafka: Connection) -> None:
+    """Two under a reloader, none that sends in forked workers, no server without a broker."""
+    with attach(addresses(kafka)) as cluster:
+        trials = at_import.try_both(cluster)
+    found = {(one.situation.name, one.late): (one.started, one.answers, one.arrived) for one in trials}
+    assert found == {
+        ("a reloader", False): (True, (200,) * 4, 4),
+        ("a reloader", True): (True, (200,) * 4, 4),
+        ("two forked workers", False): (True, (), 0),
+        ("two forked workers", True): (True, (200,) * 4, 4),
+        ("no broker", False): (False, (), 0),
+        ("no broker", True): (True, (503,), 0),
+    }
+    made = {(one.situation.name, one.late): one.producers for one in trials}
+    assert made["a reloader", False] == 2 > made["a reloader", True]
+    assert made["no broker", True] == 0

@@ -74,8 +74,8 @@ def test_an_honest_run_agrees(small: Report) -> None:
     found = checks(small.build)
     odd = {name: (one.word, one.findings) for name, one in found.items() if one.word != "agrees"}
     assert odd.keys() - {"code"} == {"origin"}, odd
-    assert "18 outputs made again" in found["outputs 03"].said
-    assert "21 outputs made again" in found["outputs 04"].said
+    assert "19 outputs made again" in found["outputs 03"].said
+    assert "23 outputs made again" in found["outputs 04"].said
 
 
 def test_kind_1_a_word_in_the_page(copy: Path) -> None:
@@ -377,10 +377,10 @@ def test_kind_27_links_in_a_folder(copy: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('{"format": 2, "format": 2}', "is there twice"),
+        ('{"format": 3, "format": 3}', "is there twice"),
         ('{"seconds": NaN}', "NaN is no JSON"),
         ("[" * 5000 + "]" * 5000, "no record of a run"),
-        ('{"format": 2}', "is a required property"),
+        ('{"format": 3}', "is a required property"),
         ('{"a": ' + "9" * 50 + "}", "50 digits"),
     ],
 )
@@ -445,11 +445,51 @@ def test_own_cells_and_chapters_are_named_and_not_run(copy: Path) -> None:
     assert not trap.exists()
 
 
+def fill_exercise(folder: Path, state: str, source: str | None) -> None:
+    """Chapter 03's exercise as a student leaves it: its source, what its check showed, and the record of it."""
+    if source:
+        edit_cell(folder, "03", "fill-3", lambda cell: cell.update(source=source))
+    edit_cell(folder, "03", "answer-3-1", lambda cell: cell.update(source="*Your answer:* both"))
+    edit_cell(folder, "03", "check-3", lambda cell: cell.outputs[0].metadata.update(exercise=state))
+    record = json.loads((folder / "run.json").read_text())
+    record["chapters"][2]["exercises"] = {"check-3": state}
+    (folder / "run.json").write_text(json.dumps(record))
+    renew(folder)
+
+
+def test_a_filled_exercise_is_the_students_own_word(copy: Path) -> None:
+    """It is named and not run, and casts no doubt on the chapter; a solution that was only claimed contradicts."""
+    fill_exercise(copy, "done", "def lost(asked, events):\n    open('/trap', 'w')")
+    edit_cell(copy, "03", "events-by-type", lambda cell: cell.outputs[0].data.update({"text/html": "mine"}))
+    found = checks(copy, "cells", "exercises", "outputs 03", "page")
+    assert {name: one.word for name, one in found.items()} == {
+        "cells": "agrees",
+        "exercises": "cannot tell",
+        "outputs 03": "contradicts",
+        "page": "contradicts",
+    }
+    assert "1 of 4 exercises done, in the hand-in's own word; a student's cells are not run" in found["exercises"].said
+    assert "03-read-the-events: answer-3-1, 03-read-the-events: fill-3" in found["cells"].said
+
+
+def test_an_exercise_that_is_only_claimed_contradicts(copy: Path) -> None:
+    """The check says done, and the three dots are still there; or the record says more than the check."""
+    fill_exercise(copy, "done", None)
+    [finding] = checks(copy, "exercises")["exercises"].findings
+    assert (finding.there, finding.again) == ("done", "unfilled, by its cell")
+    record = json.loads((copy / "run.json").read_text())
+    record["chapters"][0]["exercises"] = {"check-1": "done"}
+    (copy / "run.json").write_text(json.dumps(record))
+    assert len(checks(copy, "exercises")["exercises"].findings) == 2
+
+
 def test_a_hand_in_of_another_version_is_named(copy: Path) -> None:
     """Which version it is, and what can be checked of it is."""
     record = json.loads((copy / "run.json").read_text())
     for name in ("run_id", "changed", "code", "anyway"):
         del record[name]
+    for chapter in record["chapters"]:
+        del chapter["exercises"]
     (copy / "run.json").write_text(json.dumps({**record, "format": 1}))
     found = checks(copy, "code", "page", "offsets", "times")
     assert {name: one.word for name, one in found.items()} == {

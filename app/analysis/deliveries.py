@@ -4,6 +4,9 @@ Counts under a fault are measured, since no two outages are alike; a guaranteed 
 variant and experiment, as `streaming_lab.faults.results` makes it.
 """
 
+import html
+import inspect
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +48,38 @@ class Mark:
 def promises(ways: Mapping[str, str]) -> Table:
     """Each way with its guarantee: the meaning of its 200."""
     return Table("What a 200 means", (TableColumn("way"), TableColumn("its guarantee", "long")), tuple(ways.items()))
+
+
+@dataclass(frozen=True)
+class Hearts:
+    """The lines of some functions side by side, by name, taken from their source."""
+
+    functions: Mapping[str, Callable[..., Any]]
+
+    def lines(self, name: str) -> str:
+        """The body of a function as it is in its file, without its head."""
+        source = textwrap.dedent(inspect.getsource(self.functions[name])).splitlines()
+        return textwrap.dedent("\n".join(source[1:]))
+
+    def _repr_html_(self) -> str:
+        box = 'class="code" tabindex="0" role="group"'
+        return (
+            '<div class="hearts">'
+            + "".join(
+                f'<figure><figcaption><b>{name}</b></figcaption><pre {box} aria-label="Code of {name}">'
+                f"<code>{html.escape(self.lines(name), quote=False)}</code></pre></figure>"
+                for name in self.functions
+            )
+            + "</div>"
+        )
+
+    def __repr__(self) -> str:
+        return "\n\n".join(f"{name}:\n{textwrap.indent(self.lines(name), '    ')}" for name in self.functions)
+
+
+def hearts(ways: Mapping[str, type]) -> Hearts:
+    """The heart of each way, the few lines that deliver one event, as they are in its class."""
+    return Hearts({name: way._deliver for name, way in ways.items()})  # type: ignore[attr-defined]
 
 
 def outcome(counts: pd.DataFrame) -> Table:
@@ -110,14 +145,17 @@ def lost_table(counts: pd.DataFrame) -> Table:
     return Table("Lost after a 200", columns, rows, note)
 
 
-def losses_by_variant(counts: pd.DataFrame) -> dict[str, Any]:
-    """The result of all experiments, for the verdict: requests answered 200 and events lost, by variant."""
+def losses_by_variant(counts: pd.DataFrame, checked: int = 0) -> dict[str, Any]:
+    """The result of all experiments, for the verdict: requests answered 200 and events lost, by variant.
+
+    `checked` is the number of ledgers that a second count agrees with.
+    """
     summed = counts.groupby("variant", sort=False).agg({"200": "sum", "lost": "sum", "safe": "all"})
     variants = [
         {"variant": str(name), "answered": int(row["200"]), "lost": int(row["lost"]), "safe": bool(row["safe"])}
         for name, row in summed.iterrows()
     ]
-    return {"experiments": int(counts["fault"].nunique()), "variants": variants}
+    return {"experiments": int(counts["fault"].nunique()), "variants": variants, "checked": checked}
 
 
 def lost_events_table(found: pd.DataFrame, most: int = 12) -> Table:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from streaming_lab.analysis.display import Table, TableColumn, number
+from streaming_lab.analysis.measured import measured
+from streaming_lab.client.connection import Connection, without_secrets
 
 
 def cluster_table(description: Any, ready_seconds: float | None = None) -> Table:
@@ -31,6 +33,19 @@ def cluster_table(description: Any, ready_seconds: float | None = None) -> Table
         "as it describes itself",
         empty="no brokers",
     )
+
+
+def connection_table(connection: Connection) -> Any:
+    """The mapping that a client connects by, a setting a row, without its secrets; measured, since ports are free ones.
+
+    Returns the `Table`, marked as a whole.
+    """
+    rows = tuple(
+        (key, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+        for key, value in without_secrets(connection).items()
+    )
+    columns = (TableColumn("setting", "code"), TableColumn("value", "code"))
+    return measured(Table("`kafka.connection`", columns, rows, "all that a client of this report is told"))
 
 
 def topic_table(description: Any, note: str = "as the cluster describes it") -> Table:

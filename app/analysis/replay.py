@@ -1,5 +1,6 @@
 """Replay: the rows of a topic, folded with the game's own rules, give the world that the game holds."""
 
+import inspect
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -9,9 +10,14 @@ import pandas as pd
 from streaming_lab.analysis.ledger import text_or_empty
 from streaming_lab.errors import LabError
 from streaming_lab.game.events import COLUMNS, EVENT_TYPES, Event
-from streaming_lab.game.rules import World
+from streaming_lab.game.rules import World, decide, evolve
 
 NEEDED = (*(name for name in COLUMNS if name not in ("host", "user_agent")), "partition", "offset")
+
+
+def rules_source() -> str:
+    """The game's two rules, `decide` and `evolve`, as they stand in their file."""
+    return "\n\n".join(inspect.getsource(rule) for rule in (decide, evolve))
 
 
 def replay_events(events: pd.DataFrame) -> World:

@@ -62,6 +62,12 @@ def addresses(connection: Connection) -> str:
     return servers if isinstance(servers, str) else ",".join(servers)
 
 
+def without_secrets(connection: Connection) -> dict[str, Any]:
+    """The connection as it may be shown: asterisks in the place of passwords and of whatever hands out tokens."""
+    hidden = (*_SECRETS, "sasl_oauth_token_provider", "ssl_context")
+    return {key: "***" if key in hidden and value else value for key, value in connection.items()}
+
+
 def security_protocol_of(connection: Connection) -> str:
     """The security protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
     return str(connection.get("security_protocol") or "PLAINTEXT")

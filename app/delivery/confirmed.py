@@ -137,10 +137,9 @@ class Confirmed(EventLog):
 
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:
         outcome = self._produce(key, value, event_id)
-        delivered = outcome.wait(self.timeout)
-        if delivered is None:
+        if outcome.wait(self.timeout) is None:
             raise Undecided(outcome, self.timeout, self._watch.reason)
-        if not delivered:
+        if not outcome.delivered:
             raise Refused(f"the broker did not take the event: {outcome.why}", "Ask again.")
 
     def _produce(self, key: str, value: bytes, event_id: str) -> DeliveryFuture:

@@ -74,16 +74,19 @@ class FireAndForget(EventLog):
                     raise BrokerUnavailable(f"no metadata for topic {self.topic!r}: {error}", "Try again.") from error
 
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:
-        assert self._producer is not None
         token = object()
         self._reserve(token, event_id, value)
+        future = self._send(key, value, token)
+        future.add_callback(lambda _: self._settle(token, True))
+        future.add_errback(lambda error: self._settle(token, False, f"{type(error).__name__}: {error}"))
+
+    def _send(self, key: str, value: bytes, token: object) -> Any:
+        assert self._producer is not None
         try:
-            future = self._producer.send(self.topic, value, key.encode())
+            return self._producer.send(self.topic, value, key.encode())
         except KafkaError as error:
             self.in_flight.release(token)
             raise Refused(f"send() failed: {error}", "Ask again later.") from error
-        future.add_callback(lambda _: self._settle(token, True))
-        future.add_errback(lambda error: self._settle(token, False, f"{type(error).__name__}: {error}"))
 
     def _close(self, deadline: float) -> list[str]:
         assert self._producer is not None

@@ -25,6 +25,8 @@ DISK_QUOTA = 256 << 20  # bytes
 IDLE_COMMIT = 0.1  # seconds without a commit, after which delivered rows get a commit of their own
 SWEEP_ROWS = 1000  # delivered rows that are worth a commit in any case
 
+REFUSED_CURE = "Wait for the broker, or free disk."
+
 
 class Outbox(EventLog):
     """`append` returns after the commit that holds its event; a row leaves the file after the broker's acknowledgement.
@@ -136,8 +138,13 @@ class Outbox(EventLog):
 
     def _deliver(self, key: str, value: bytes, event_id: str) -> None:
         entry = DeliveryFuture(event_id), (event_id, key, value)
-        outcome = entry[0]
         self._waiting.append(entry)
+        self._commit_with_others(entry)  # one write to the disk for all events that wait
+        if not entry[0].delivered:
+            raise Refused(f"outbox {self.path} did not take the event: {entry[0].why}", REFUSED_CURE)
+
+    def _commit_with_others(self, entry: tuple[DeliveryFuture, Row]) -> None:
+        outcome = entry[0]
         if self._committing.acquire(timeout=self.timeout):
             try:
                 if outcome.delivered is None:  # otherwise the thread before has committed this event along with its own
@@ -146,10 +153,6 @@ class Outbox(EventLog):
                 self._committing.release()
         elif not self._withdraw(entry):
             raise Undecided(outcome, self.timeout)
-        if not outcome.delivered:
-            raise Refused(
-                f"outbox {self.path} did not take the event: {outcome.why}", "Wait for the broker, or free disk."
-            )
 
     def _withdraw(self, entry: tuple[DeliveryFuture, Row]) -> bool:
         try:

@@ -14,6 +14,7 @@ from streaming_lab.handin.remake import excerpts, reference_chapters
 from streaming_lab.paths import PROJECT
 from streaming_lab.report.chapter import INJECTED, cell_tags, chapter_numbers
 from streaming_lab.report.code_state import given_cells, tree_hashes
+from streaming_lab.report.exercises import CHECK, EXERCISE, exercise_states, students_cells
 from streaming_lab.report.own import OWN_PARAMETERS, challenged_id, student_seed
 from streaming_lab.report.provenance import run_verdict, sha256, without_outputs
 from streaming_lab.wording import counted
@@ -93,6 +94,7 @@ def check_given_cells(kept: KeptRun) -> Check:
         given = given_cells(reference[name].document)
         ids = {one[0] for one in given}
         own += [f"{name}: {one[0]}" for one in cells if one[0] not in ids]
+        own += [f"{name}: {one}" for one in filled_cells(notebook, reference[name].document)]
         there = {one[0]: one for one in cells if one[0] in ids}
         for one in given:
             if there.get(one[0]) != one:
@@ -106,6 +108,42 @@ def check_given_cells(kept: KeptRun) -> Check:
     if own:
         said += f"; the student's own, of which nothing is checked (not run): {', '.join(own[:20])}"
     return conclude("cells", said, findings, doubt=kept.hand_in.other_version)
+
+
+def filled_cells(notebook: Mapping[str, Any], reference: Mapping[str, Any]) -> list[str]:
+    """The ids of the cells of a chapter that are for students, and that a student has filled."""
+    empty = dict(students_cells(reference))
+    return [one for one, source in students_cells(notebook) if one in empty and source != empty[one]]
+
+
+def check_exercises(kept: KeptRun) -> Check:
+    """The record's exercises are what the notebooks show; that a filled one is right, only running it could tell."""
+    findings, filled, count, reference = list[Contradiction](), list[str](), 0, reference_chapters()
+    for chapter in kept.run.chapters:
+        notebook = kept.hand_in.notebooks.get(chapter.name)
+        if notebook is None or chapter.name not in reference:
+            continue
+        states, document = exercise_states(notebook), reference[chapter.name].document
+        count += len(states)
+        if states != dict(chapter.exercises):
+            findings.append(found(f"run.json, exercises of {chapter.name}", dict(chapter.exercises), states))
+        changed = set(filled_cells(notebook, document))
+        for exercise, check in exercise_pairs(document):
+            if states.get(check) in ("done", "not yet") and exercise not in changed:
+                findings.append(found(f"{chapter.name}.ipynb, cell {check}", states[check], "unfilled, by its cell"))
+        filled += [f"{chapter.name}: {exercise}" for exercise, _ in exercise_pairs(document) if exercise in changed]
+    done = sum(state == "done" for one in kept.run.chapters for state in one.exercises.values())
+    said = f"{done} of {counted(count, 'exercise')} done, in the hand-in's own word"
+    if filled and not findings:
+        return cannot_tell("exercises", f"{said}; a student's cells are not run: {', '.join(filled)}")
+    return conclude("exercises", said, findings, doubt=kept.hand_in.other_version)
+
+
+def exercise_pairs(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The ids of each exercise of a chapter and of the check that follows it."""
+    exercises = [str(cell["id"]) for cell in document["cells"] if EXERCISE in cell_tags(cell)]
+    checks = [str(cell["id"]) for cell in document["cells"] if CHECK in cell_tags(cell)]
+    return list(zip(exercises, checks, strict=False))
 
 
 def check_execution(kept: KeptRun) -> Check:
@@ -229,6 +267,7 @@ RECORD_CHECKS: Mapping[str, Callable[[KeptRun], Check]] = {
     "versions": check_versions,
     "page": check_page,
     "cells": check_given_cells,
+    "exercises": check_exercises,
     "execution": check_execution,
     "parameters": check_run_parameters,
 }

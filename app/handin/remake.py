@@ -23,6 +23,7 @@ from streaming_lab.handin.stand_ins import NotKept, StandIns
 from streaming_lab.paths import PROJECT
 from streaming_lab.report.chapter import INJECTED, Chapter, cell_tags, find_chapters
 from streaming_lab.report.code_state import given_cells
+from streaming_lab.report.exercises import CHECK, EXERCISE, students_cells
 from streaming_lab.wording import counted
 
 VOLATILE = {"application/vnd.jupyter.widget-view+json"}
@@ -44,12 +45,15 @@ def reference_chapters() -> dict[str, Chapter]:
 
 
 def remake_chapter(kept: KeptRun, chapter: Chapter) -> tuple[dict[str, Remade], dict[str, Any]]:
-    """Run the reference chapter on what was kept: each code cell by id, and the results that it hands to the report."""
+    """Run the reference chapter on what was kept: each code cell by id, and the results that it hands to the report.
+
+    Exercises are left out: what their checks showed depends on what a student filled, which is never run.
+    """
     stand_ins = StandIns(kept)
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": restricted_builtins(stand_ins)}
     made: dict[str, Remade] = {}
     for cell in chapter.document["cells"]:
-        if cell["cell_type"] == "code":
+        if cell["cell_type"] == "code" and not {EXERCISE, CHECK} & set(cell_tags(cell)):
             stand_ins.guessed = False
             made[cell["id"]] = remake_cell("".join(cell["source"]), namespace, stand_ins)
             if "parameters" in cell_tags(cell):
@@ -190,7 +194,7 @@ def excerpts(one: str, two: str) -> tuple[str, str]:
 
 def own_cells_before(notebook: Mapping[str, Any], chapter: Chapter) -> str:
     """A sentence if cells of the student's own ran in this chapter, which are not run here; empty otherwise."""
-    given = {cell[0] for cell in given_cells(chapter.document)}
+    given = {cell[0] for cell in given_cells(chapter.document)} | {cell for cell, _ in students_cells(chapter.document)}
     own = [
         str(cell.get("id"))
         for cell in notebook["cells"]

@@ -18,6 +18,7 @@ from streaming_lab.handin.compare import compare_chapters, compare_frames, concl
 from streaming_lab.handin.examine import Examined
 from streaming_lab.handin.kept_run import KeptRun
 from streaming_lab.handin.load import HandIn, load
+from streaming_lab.handin.record_checks import filled_cells
 from streaming_lab.handin.remake import own_cells_before, reference_chapters
 from streaming_lab.handin.unpack import BadHandIn, unpacked
 from streaming_lab.paths import PROJECT, cache_folder
@@ -62,6 +63,14 @@ def rerun_checks(kept: KeptRun) -> Iterator[Check]:
             yield conclude_comparison(f"rerun {chapters[name].number:02d}", result, there.other_version or own)
         frames = compare_frames(there.frames, again.frames)
         yield conclude_comparison("rerun frames", frames, there.other_version)
+        filled = [
+            f"{name}: {cell}"
+            for name, one in chapters.items()
+            if name in there.notebooks
+            for cell in filled_cells(there.notebooks[name], one.document)
+        ]
+        if filled:
+            yield cannot_tell("rerun filled", f"what the student filled is not run: {', '.join(filled)}")
         if others := [one.name for one in kept.run.chapters if one.name not in reference]:
             yield cannot_tell("rerun own", f"the student's own chapters are not run: {', '.join(others)}")
 

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+from streaming_lab.analysis import plain_tables
 from streaming_lab.client import topics
 from streaming_lab.cluster import run_topics
 from streaming_lab.cluster.base import Broker, Description
@@ -103,6 +104,10 @@ class StandIns:
             "streaming_lab.report": {"record": Overlay(record, {"save_result": self._save})},
             "streaming_lab.report.record": {"save_result": self._save, "load_frame": self.kept.frame},
             "streaming_lab.seed.then_and_now": {"beside_today": not_kept("the output of other programs")},
+            "streaming_lab.seed.at_import": {"try_both": not_kept("other servers' answers")},
+            "streaming_lab.analysis": {
+                "plain_tables": Overlay(plain_tables, {"connection_table": self._connection_table})
+            },
             "streaming_lab.seed": {"then_and_now": SimpleNamespace(beside_today=not_kept("other programs"))},
             "streaming_lab.faults.side_by_side": {
                 "Lanes": lambda *_, **__: SimpleNamespace(result=self._experiments_of, close=lambda: None)
@@ -135,6 +140,10 @@ class StandIns:
     def _create_topic(self, _: Any, name: str, **__: Any) -> str:
         plain = self.kept.topic
         return name if plain is None or "-events-" not in plain else f"{name}-{self.kept.run.run_id}"
+
+    def _connection_table(self, connection: Mapping[str, Any]) -> Any:
+        self.guessed = True  # settings beside the addresses, and the address as it was typed, were not kept
+        return plain_tables.connection_table(connection)
 
     def _end_offsets(self, _: Any, topic: str) -> dict[int, int]:
         if topic == self.kept.topic:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streaming_lab.paths import PROJECT
+from streaming_lab.report.exercises import STUDENTS
 
 CODE_FOLDERS = ("app", "scripts")
 NOT_CODE = (".pyc", ".so", ".pyd", ".sha256")  # what an interpreter or a compiler left there
@@ -51,7 +52,7 @@ def changes_given_cells(path: Path, name: str) -> bool:
 
 
 def given_cells(notebook: Mapping[str, Any]) -> list[tuple[str, str, str, tuple[str, ...]]]:
-    """A notebook's cells as a chapter gives them: id, kind, source, tags."""
+    """A notebook's cells as a chapter gives them: id, kind, source, tags; without those that a student fills."""
     return [
         (
             str(cell.get("id")),
@@ -60,6 +61,7 @@ def given_cells(notebook: Mapping[str, Any]) -> list[tuple[str, str, str, tuple[
             tuple(sorted(map(str, cell.get("metadata", {}).get("tags", [])))),
         )
         for cell in notebook["cells"]
+        if not STUDENTS & set(map(str, cell.get("metadata", {}).get("tags", [])))
     ]
 
 

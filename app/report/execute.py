@@ -22,6 +22,7 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 
 from streaming_lab.report import chapter as chapters, record
+from streaming_lab.report.exercises import exercise_states
 from streaming_lab.report.kernels import KERNEL_NAME, Kernel, Kernels, describe_exit
 from streaming_lab.report.progress import Progress
 from streaming_lab.report.record import describe_full_disk
@@ -231,6 +232,7 @@ def execute(execution: Execution, values: dict[str, Any], output: Path) -> tuple
         round(time.monotonic() - began, 3),
         cells,
         failure,
+        exercise_states(notebook) if notebook else {},
     )
     return result, notebook
 

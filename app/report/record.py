@@ -16,7 +16,7 @@ from streaming_lab import settings
 from streaming_lab.errors import LabError
 from streaming_lab.paths import DISK_FULL_ERRNOS, build_folder
 
-FORMAT = 2  # of run.json; 1 had no run_id, code and changed
+FORMAT = 3  # of run.json; 2 had no exercises, 1 no run_id, code and changed
 SCHEMA = Path(__file__).with_name("run.schema.json")  # every key of run.json, with its meaning
 
 
@@ -42,7 +42,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class ChapterRecord:
-    """One chapter of a run; a skipped chapter could not run, and `failure` says why."""
+    """One chapter of a run; a skipped chapter could not run, and `failure` says why.
+
+    `exercises` has the state of each exercise (done, not yet, unfilled, not run) by the id of its check.
+    """
 
     name: str
     number: int
@@ -51,6 +54,7 @@ class ChapterRecord:
     seconds: float
     cells: tuple[Cell, ...] = ()
     failure: Failure | None = None
+    exercises: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from streaming_lab.errors import LabError
 from streaming_lab.paths import DISK_FULL_ERRNOS, cache_folder
 from streaming_lab.report import provenance, record
 from streaming_lab.report.chapter import Chapter, RunPlan
+from streaming_lab.report.exercises import exercise_states
 from streaming_lab.report.kernels import Kernels, kernel_environment
 from streaming_lab.report.progress import Progress
 from streaming_lab.report.run_folder import RunFolder, open_run_folder
@@ -62,7 +63,14 @@ class RunState:
         seconds = round(sum(execution.seconds.values()), 3)
         self.results.append(
             record.ChapterRecord(
-                chapter.name, chapter.number, chapter.title, "failed", seconds, execution.cells(), failure
+                chapter.name,
+                chapter.number,
+                chapter.title,
+                "failed",
+                seconds,
+                execution.cells(),
+                failure,
+                exercise_states(execution.notebook) if execution.notebook else {},
             )
         )
         self.notebooks[chapter.name] = execution.notebook

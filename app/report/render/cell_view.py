@@ -6,10 +6,13 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from streaming_lab.report import record
+from streaming_lab.report import exercises, record
 from streaming_lab.report.chapter import INJECTED, cell_tags, chapter_numbers
+from streaming_lab.report.render import glossary
 
 MOST_UNSPLIT_LINES = 16  # of code; a longer cell may be split between two printed pages
+GLOSSARY_ANCHORS = {glossary.ANCHOR, *(term.anchor for term in glossary.GLOSSARY)}
+BOXES = ("recap", "question", exercises.ANSWER)  # tags of prose that stands in a box of its own
 
 
 @dataclass
@@ -17,7 +20,7 @@ class Anchors:
     """Keeps the ids of the page unique."""
 
     taken: set[str] = field(
-        default_factory=lambda: {"verdict", "provenance", "theme-auto", "theme-light", "theme-dark"}
+        default_factory=lambda: {"verdict", "provenance", "theme-auto", "theme-light", "theme-dark", *GLOSSARY_ANCHORS}
     )
 
     def take(self, wanted: str) -> str:
@@ -45,10 +48,22 @@ def prepare_cells(notebook: Any, chapter: record.ChapterRecord, anchors: Anchors
                 chapter.failure.problem if is_failed and not has_error_output(cell) and chapter.failure else ""
             )
             stopped = stopped or is_failed
+        elif cell.cell_type == "markdown":
+            page |= prose_appearance(cell)
         cell["page"] = page
     if stopped:
         note_pending(notebook, failed)
     return notebook
+
+
+def prose_appearance(cell: Any) -> dict[str, Any]:
+    """Choose the box of a cell of prose; an answer cell shows what a person wrote into it, or that nobody has."""
+    tags = set(cell_tags(cell))
+    box = next((name for name in BOXES if name in tags), "")
+    if box != exercises.ANSWER:
+        return {"box": box}
+    cell.source = exercises.own_answer(cell.source)
+    return {"box": box, "empty": not cell.source}
 
 
 def cell_appearance(cell: Any, failed: bool) -> dict[str, Any]:
@@ -59,13 +74,15 @@ def cell_appearance(cell: Any, failed: bool) -> dict[str, Any]:
         "hidden": not failed and ("test" in tags or not cell.source.strip()),
         "fold": "" if failed else cell_label(cell, tags, lines),
         "reading": not failed and is_computed_prose(cell, tags),
+        "writes": f"The code that writes this, {count_lines(lines)}",
+        "own": exercises.EXERCISE in tags,
         "long": lines > MOST_UNSPLIT_LINES,
     }
 
 
 def cell_label(cell: Any, tags: set[str], lines: int) -> str:
     """Return the summary line of a folded cell; empty when the code is shown."""
-    counted = f"{lines} line{'s' * (lines != 1)}"
+    counted = count_lines(lines)
     title = cell.metadata.get("lab", {}).get("title") or cell.metadata.get("title")
     if title:
         return f"{title}, {counted}"
@@ -76,6 +93,11 @@ def cell_label(cell: Any, tags: set[str], lines: int) -> str:
     if "machinery" in tags:
         return f"{'Imports' if only_imports(cell.source) else 'Code'}, {counted}"
     return ""
+
+
+def count_lines(lines: int) -> str:
+    """Return the number of lines with its noun."""
+    return f"{lines} line{'s' * (lines != 1)}"
 
 
 def only_imports(source: str) -> bool:

@@ -22,6 +22,7 @@ from streaming_lab.report import record
 from streaming_lab.report.own import byline
 from streaming_lab.report.render import cell_view, markdown, terminal_text
 from streaming_lab.report.render.cell_view import Anchors
+from streaming_lab.report.render.glossary import GLOSSARY, GlossaryLinks
 from streaming_lab.report.render.outputs import Outputs
 from streaming_lab.report.render.pictures import Pictures
 from streaming_lab.report.render.sanitize import find_left_out, sanitize
@@ -85,6 +86,7 @@ class Page:
         self.anchors = Anchors()
         self.pictures = Pictures(folder)
         self.outputs = Outputs(self.prose, self.pictures)
+        self.glossary = GlossaryLinks()
 
     def section(self, chapter: record.ChapterRecord, notebook: Any) -> Section:
         """Render one chapter as a section; only its title when it did not run (no notebook)."""
@@ -112,7 +114,7 @@ class Page:
             if cell.cell_type == "markdown":
                 rest = re.sub(r"^# .*\n*", "", cell.source, count=1)
                 lede, _, cell.source = rest.partition("\n\n")
-                return self.inline(" ".join(lede.split())) if lede.strip() else ""
+                return self.glossary.link(self.inline(" ".join(lede.split()))) if lede.strip() else ""
         return ""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
@@ -139,7 +141,8 @@ class Page:
         markup = self.reader(text)
         left_out = find_left_out(markup)
         line = [self.outputs.left_out(", ".join(left_out))] if left_out else []
-        return "\n".join([*markdown.split_prose(markup, self.outputs.sanitizer.clean), *line])
+        made = "\n".join([*markdown.split_prose(markup, self.outputs.sanitizer.clean), *line])
+        return self.glossary.link(made)
 
 
 def styles() -> str:
@@ -178,6 +181,7 @@ def render_page(run: record.Run, notebooks: Mapping[str, Any], folder: Path | No
         promise=PROMISE,
         word=run.status.capitalize(),
         sections=sections,
+        glossary=[(term, page.inline(term.meaning)) for term in GLOSSARY] if page.glossary.used else [],
         css=styles(),
         js=script,
         script_hash=f"sha256-{digest}",

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from streaming_lab.report import record
+from streaming_lab.report.exercises import count_done
 from streaming_lab.report.render.terminal_text import bounded_text
+from streaming_lab.wording import counted
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ def page_header(run: record.Run) -> dict[str, Any]:
         "equation": equation(run.ledger),
         "facts": facts(run),
         "losses": loss_facts(run.losses),
+        "exercises": exercises_done(run),
         "experiments": (run.losses or {}).get("experiments", 0),
+        "checked": (run.losses or {}).get("checked", 0),
         "drawing": drawing(run.ledger),
         "cluster": describe_cluster(run.cluster),
     }
@@ -135,6 +139,12 @@ def facts(run: record.Run) -> list[Fact]:
     if "seed" in run.parameters:
         found.append(Fact("seed", str(run.parameters["seed"])))
     return found
+
+
+def exercises_done(run: record.Run) -> str:
+    """Return how many exercises are done, in a sentence; empty for a run of chapters without any."""
+    done, of = count_done(run.chapters)
+    return f"{done} of {counted(of, 'exercise')} done." if of else ""
 
 
 def loss_facts(losses: Mapping[str, Any] | None) -> list[Fact]:
