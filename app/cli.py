@@ -44,7 +44,7 @@ def run(main: Callable[[], int]) -> int:
         if error.errno not in DISK_ERRORS:
             raise
         where = f" {error.filename}" if error.filename else ""
-        write_error(f"cannot write{where}: {error.strerror}\n{DISK_CURE}")
+        write_error(f"cannot write{where}: {error.strerror}\n{DISK_CURE}\n{DOCTOR}")
         return 2
     except KeyboardInterrupt:
         write_error("interrupted")
