@@ -72,6 +72,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     (handler if callable(handler) else signal.default_int_handler)(number, frame)
 
 
+def command_parser(prog: str, description: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
+    """The parser of a script, with --version; the help keeps its lines and ends with the settings, or with `epilog`."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=settings.help_text() if epilog is None else epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    return parser
+
+
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:
     """An argparse type: a whole number of at least `low`, and of at most `high` if given."""
 
