@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from streaming_lab import settings
-from streaming_lab.cli import VERSION
+from streaming_lab.cli import command_parser
 from streaming_lab.paths import PROJECT, build_folder, cache_folder, lab_home
 from streaming_lab.processes import Place, locate
 
@@ -268,13 +268,9 @@ def _say(line: str) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "clean.py",
-        description="Free the disk of what the lab can make again; it says what and how much, and asks.",
-        epilog=settings.help_text(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "clean.py", "Free the disk of what the lab can make again; it says what and how much, and asks."
     )
-    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--all", action="store_true", help="also the last report, the outboxes, and .venv")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     return parser.parse_args(arguments)

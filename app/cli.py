@@ -44,7 +44,7 @@ def run(main: Callable[[], int]) -> int:
         if error.errno not in DISK_ERRORS:
             raise
         where = f" {error.filename}" if error.filename else ""
-        write_error(f"cannot write{where}: {error.strerror}\n{DISK_CURE}")
+        write_error(f"cannot write{where}: {error.strerror}\n{DISK_CURE}\n{DOCTOR}")
         return 2
     except KeyboardInterrupt:
         write_error("interrupted")
@@ -70,6 +70,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """
     handler = signal.getsignal(signal.SIGINT)
     (handler if callable(handler) else signal.default_int_handler)(number, frame)
+
+
+def command_parser(prog: str, description: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
+    """The parser of a script, with --version; the help keeps its lines and ends with the settings, or with `epilog`."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=settings.help_text() if epilog is None else epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    return parser
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:

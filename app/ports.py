@@ -17,6 +17,8 @@ from streaming_lab.errors import LabError
 class PortTaken(LabError):
     """Another process listens on a wanted port; `holder` names the process, where it is known."""
 
+    at_start = True
+
     def __init__(self, port: int | str, cure: str, holder: str = "") -> None:
         super().__init__(f"port {port} is taken by {holder or find_holder(port)}", cure)
 

@@ -158,6 +158,12 @@ def test_recolouring_leaves_unknown_colours_alone() -> None:
     )
 
 
+def test_labels_keep_their_decimals() -> None:
+    """Coordinates are cut to one decimal, and an axis with 0.05 and 0.10 says so."""
+    drawn = page_svg('<svg><text x="3.4567">0.05</text><text x="-1.04">0.15</text></svg>', "wide")
+    assert drawn.endswith('<text x="3.5">0.05</text><text x="-1">0.15</text></svg>')
+
+
 def account(size: int, **planted: int) -> Ledger:
     requests, topic = run_of(size, **planted)
     return close_ledger(requests, topic)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streaming_lab import cli
-from streaming_lab.cli import positive, run, whole
+from streaming_lab.cli import DOCTOR, positive, run, whole
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT
 
@@ -107,7 +107,7 @@ def test_a_signal_ends_a_script_by_way_of_its_cleaning_up(number: int, under: tu
 @pytest.mark.parametrize(
     ("error", "code"), [(OSError(errno.EROFS, "Read-only file system", "/x/y"), 2), (OSError(errno.EBADF, "bad"), None)]
 )
-def test_a_disk_that_takes_nothing_is_two_lines(
+def test_a_disk_that_takes_nothing_is_told_with_the_doctor(
     error: OSError, code: int | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A read-only checkout and a full disk are no bugs; any other OSError keeps its traceback."""
@@ -120,6 +120,7 @@ def test_a_disk_that_takes_nothing_is_two_lines(
             run(main)
         return
     assert run(main) == code
-    first, second = capsys.readouterr().err.splitlines()
+    first, second, third = capsys.readouterr().err.splitlines()
     assert first == "cannot write /x/y: Read-only file system"
     assert "LAB_HOME, LAB_BUILD and LAB_CACHE" in second
+    assert third == DOCTOR

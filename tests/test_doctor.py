@@ -18,12 +18,19 @@ from test_own_cluster import Misleading
 
 from streaming_lab import paths
 from streaming_lab.client.connection import Connection
+from streaming_lab.client.errors import AccessDenied, BrokerUnavailable, UnknownTopic
+from streaming_lab.cluster import ClusterError
+from streaming_lab.cluster.compose.docker import DaemonDown, DockerMissing
 from streaming_lab.cluster.embedded import jars
 from streaming_lab.doctor import course, installation, machine, network
 from streaming_lab.doctor.command_line import checks, main
 from streaming_lab.doctor.symptom import Symptom, run_check
 from streaming_lab.errors import LabError
+from streaming_lab.faults.game_process import GameFailed
+from streaming_lab.own_game.producer import BrokerNeeded
 from streaming_lab.paths import PROJECT
+from streaming_lab.ports import PortTaken
+from streaming_lab.report.parameters import ParameterError
 
 Plant = Callable[[Path, pytest.MonkeyPatch], socket.socket | None]  # a socket is closed when the test ends
 OLD_COURSE = "services:\n  kafka:\n    image: 'confluentinc/cp-kafka:latest' # as ever\n"
@@ -295,6 +302,14 @@ def test_an_error_of_a_start_points_to_the_doctor() -> None:
     assert [line.endswith("python3 scripts/doctor.py") for line in ran.stderr.splitlines()] == [False] * 2 + [True] + [
         False
     ] * 2
+
+
+def test_the_machine_s_errors_point_to_the_doctor_and_a_person_s_do_not() -> None:
+    """By their class, so that every script says it alike."""
+    machine = (BrokerUnavailable, ClusterError, DaemonDown, DockerMissing, GameFailed, PortTaken)
+    person = (LabError, ParameterError, UnknownTopic, AccessDenied, BrokerNeeded)
+    assert [one.__name__ for one in machine if not one.at_start] == []
+    assert [one.__name__ for one in person if one.at_start] == []
 
 
 def test_the_checks_have_their_sources() -> None:

@@ -85,6 +85,10 @@ def test_three_ways_to_write_one_connection(tmp_path: Path, monkeypatch: pytest.
         (("ScramLoginModule", "Krb5LoginModule"), "names Krb5LoginModule"),
         (('username="ada"', ""), "has no username and password"),
         (("kafka.example.org:9093", "kafka.example.org"), "is not host:port"),
+        (("=SCRAM-SHA-256", "=GSSAPI"), "sasl.mechanism=GSSAPI is not taken from a file"),
+        (("sasl.jaas.config", "x.jaas.config"), "needs a user and a password"),
+        (("ssl.truststore.location=ca.pem", "ssl.ca.pem=-----BEGIN CERTIFICATE-----"), "read from files here"),
+        (("ssl.truststore.type=PEM", "ssl.keystore.key=-----BEGIN PRIVATE KEY-----"), "read from files here"),
     ],
 )
 def test_what_is_wrong_is_named_and_no_secret_is(tmp_path: Path, change: tuple[str, str], problem: str) -> None:

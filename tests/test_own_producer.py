@@ -3,9 +3,12 @@
 import json
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
@@ -38,8 +41,9 @@ def test_a_producer_is_made_without_a_broker(watch: ProducerWatch) -> None:
     producer.close()
     with pytest.raises(ValueError, match="Unrecognized configs"):
         KafkaProducer(bootstrap_server="kafka:29092")
+    assert producer.send("events", b"x").get(timeout=1).topic == "events"  # in a probe, where nothing is sent
     with pytest.raises(LabError, match="talks to Kafka while it is imported"):
-        producer.send("events", b"x")
+        KafkaConsumer("events", bootstrap_servers="kafka:29092")
 
 
 def test_the_journal_tells_each_send() -> None:
@@ -105,6 +109,26 @@ def test_a_producer_made_before_a_fork_works_in_the_child(kafka: Connection, tmp
     assert len({send.send_id.partition("-")[0] for send in story.sends}) == 2
     assert {send.outcome for send in story.sends} == {"delivered"}
     assert json.dumps(story.topics) == json.dumps({"events": f"{prefix}events"})
+
+
+def test_threads_that_send_first_share_one_connection(watch: ProducerWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first sends of a served game come from several threads: none meets a producer that is half made."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def init(producer: Any, **configs: Any) -> None:
+        entered.set()
+        assert go_on.wait(10)
+        producer._metadata, producer._closed, producer.config = "made", True, KafkaProducer.DEFAULT_CONFIG
+
+    monkeypatch.setattr(watch, "_settings_of", dict)
+    monkeypatch.setattr(watch, "_original_init", init)
+    producer = KafkaProducer(bootstrap_servers="kafka:29092")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(lambda: producer._metadata)
+        assert entered.wait(10)
+        second = pool.submit(lambda: ("_lab" in producer.__dict__, producer._metadata))
+        go_on.set()
+        assert (first.result(10), second.result(10)) == ("made", (True, "made"))
 
 
 def test_a_hosted_game_waits_for_no_pandas() -> None:

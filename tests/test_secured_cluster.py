@@ -2,12 +2,14 @@
 
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from streaming_lab.client import topics
 from streaming_lab.client.client_properties import connection_from_file
@@ -18,8 +20,11 @@ from streaming_lab.cluster.embedded.client import attach_embedded
 from streaming_lab.cluster.embedded.security import RIGHTS, client_file, make_security, write_client_files
 from streaming_lab.delivery.ways import open_log
 from streaming_lab.errors import LabError
+from streaming_lab.own_game.hosted import probe_game
+from streaming_lab.own_game.session import hosted_game, run_game
 from streaming_lab.reader import read_topic
 from streaming_lab.topic.command_line import main as topic_main
+from streaming_lab.waiting import wait_until
 
 pytest.importorskip("cryptography")
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
@@ -52,6 +57,24 @@ def test_a_user_with_rights_writes_and_reads(engine: Path, capsys: pytest.Captur
     assert {
         file.name: oct(file.stat().st_mode)[-3:] for file in engine.iterdir() if oct(file.stat().st_mode)[-2:] != "00"
     } == {}
+
+
+def test_a_hosted_game_sends_with_the_users_login(engine: Path) -> None:
+    """The password reaches the game's producer, and stands in no command line, environment, file or print."""
+    password = (engine / "player.password").read_text()
+    with attach(str(client_file(engine, "player"))) as cluster:
+        found = probe_game(str(Path(__file__).parent / "games" / "course_game.py"))
+        run = run_game(found, cluster, found.routes, players=2, requests=8, seed=1, run="secured")
+        assert (run.account.kind, run.account.ledger.problems(), len(run.records.events)) == ("request id", [], 8)
+        with hosted_game(found, cluster) as game:
+            assert requests.get(f"{game.url}/", timeout=30).status_code == 200
+            wait_until(lambda: [send.outcome for send in game.story().sends] == ["delivered"], 30)
+            commands = subprocess.run(["ps", "axeww"], capture_output=True, text=True, timeout=30).stdout
+            files = [
+                file for file in game.folder.rglob("*") if file.is_file() and password.encode() in file.read_bytes()
+            ]
+        assert "own_game.host" in commands
+        assert (files, password in commands, password in repr(run)) == ([], False, False)
 
 
 def calls(connection: Connection) -> dict[str, Callable[[], object]]:

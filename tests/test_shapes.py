@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 
 from streaming_lab.analysis import charts, replay, tables
+from streaming_lab.analysis.chart_specs import series_colours
 from streaming_lab.analysis.shapes import flatten_objects, shape_events
+from streaming_lab.analysis.theme import EVENT_COLOURS
 from streaming_lab.errors import LabError
 
 
@@ -28,6 +30,9 @@ SHAPES = {
     "objects for types": rows({"event": [["a"], ["b"], None], "user": [{"x": 1}, None, "y"]}),
     "several topics": COURSE.assign(topic=["users", "events"] * 3),
     "free names": rows({"event_type": [f"chest {n}" for n in range(300)], "player": [f"p{n}" for n in range(300)]}),
+    "nobody named": rows({"value": ["a", "b"], "player": [None, None]}),
+    "no time": rows({"value": ["a", "b"]}).assign(timestamp=pd.Series([None, None], dtype="datetime64[ms, UTC]")),
+    "a time for some": rows({"value": ["a", "b"]}).assign(timestamp=pd.to_datetime(["2026-01-01", None], utc=True)),
     "one row": rows({"value": ["x"]}),
 }  # fmt: skip
 SHOWN = {
@@ -95,6 +100,19 @@ def test_a_chart_of_free_names_is_drawn() -> None:
     assert drawn.data is not None
     assert len(drawn.data.columns) == 1 + 11 + 1
     assert "33% of all events are `loot`" in charts.events_over_time_chart(events).reading
+
+
+def test_free_names_beside_the_lab_s_own_have_colours_of_their_own() -> None:
+    """`default` keeps its colour, and no other type gets that one."""
+    colours = series_colours(["default", "join_guild", "purchase_sword", "x"])
+    assert colours[0] == EVENT_COLOURS["default"]
+    assert len(set(colours)) == 4
+
+
+def test_a_payload_s_columns_that_differ_come_first() -> None:
+    """Of many columns the table of first rows has those that tell rows apart."""
+    events = rows({**{f"h{n}": ["same"] * 3 for n in range(8)}, "what": ["a", "b", "c"]})
+    assert tables.first_rows(events).columns[-6].name == "what"
 
 
 def test_a_topic_of_another_game_has_no_replay_here() -> None:

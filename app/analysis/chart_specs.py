@@ -37,7 +37,8 @@ def coloured(types: list[str], *, legend: bool = True, columns: int = 4) -> Any:
 
 def series_colours(types: Sequence[str]) -> list[str]:
     """The colours of event types: the game's own, and for free names the page's in their order; the rest is grey."""
-    free = iter(FREE_COLOURS)
+    taken = {EVENT_COLOURS.get(name) for name in types}
+    free = iter([colour for colour in FREE_COLOURS if colour not in taken])
     return [EVENT_COLOURS.get(name) or (OTHER if MORE.match(name) else next(free, OTHER)) for name in types]
 
 

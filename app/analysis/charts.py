@@ -21,7 +21,7 @@ from streaming_lab.analysis.counts import (
     to_broker,
     to_seconds,
 )
-from streaming_lab.analysis.display import NO_EVENTS, NO_PLAYERS, Figure, Table, TableColumn, number
+from streaming_lab.analysis.display import NO_EVENTS, NO_PLAYERS, NO_TIMES, Figure, Table, TableColumn, number
 from streaming_lab.analysis.shapes import is_lab_frame, most_frequent, names_players, shape_events
 from streaming_lab.analysis.theme import OTHER, SPEC_SCHEMA, TOKENS, config, page_svg
 from streaming_lab.wording import counted, rounded, visible, visible_everywhere
@@ -35,13 +35,14 @@ VEGALITE_VERSION = "5.21"  # draws the page; JupyterLab 4 draws the same specifi
 def events_over_time_chart(events: pd.DataFrame) -> Figure:
     """Events per second by type, over the events' own time; the panels share one scale."""
     title = "Events per second, by type"
-    if events.empty:
-        return empty_figure(title)
-    rates, width = bin_times(events)
-    total, span = rates.sum(axis=1), float(to_seconds(events).max())
+    shaped = shape_events(events)
+    if shaped["at"].isna().all():
+        return empty_figure(title, NO_EVENTS if events.empty else NO_TIMES)
+    rates, width = bin_times(shaped)
+    total, span = rates.sum(axis=1), float(to_seconds(shaped["at"]).max())
     peaks = ", ".join(f"{kind} peaks at {rates[kind].max():,.0f}" for kind in rates)
     mean = len(events) / max(span, width)
-    kinds = shape_events(events)["event_type"]
+    kinds = shaped["event_type"]
     top = "default" if is_lab_frame(events) else most_frequent(kinds)
     what = "plain visits" if is_lab_frame(events) else f"`{top}`"
     return figure(
@@ -107,7 +108,9 @@ def events_by_partition_chart(events: pd.DataFrame) -> Figure:
         alt=f"Bar chart of {counted(len(held), 'partition')}, each bar split by event type. Of "
         f"{counted(len(events), 'event')} {spread}; "
         f"an even share would be {even:,.0f}.",
-        reading=f"Partition {top} holds {share(held[top], len(events)):.0f}% of the events, {held[top] / even:.2f} "
+        reading=f"Partition {top} holds all events."
+        if len(held) == 1
+        else f"Partition {top} holds {share(held[top], len(events)):.0f}% of the events, {held[top] / even:.2f} "
         f"times its even share{why}.",
         data=frame_table(title, TableColumn("partition"), counts),
         draw=lambda narrow: chart_specs.by_partition_spec(counts, even, narrow),

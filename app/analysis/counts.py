@@ -73,12 +73,12 @@ def guild_counts(world: Any) -> pd.DataFrame:
 
 
 def bin_times(events: pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """Events per second in equal bins since the first event, and a bin's width in seconds.
+    """Events (of `shape_events`) per second in equal bins since the first one, and a bin's width in seconds.
 
-    The index is each bin's beginning in seconds, the columns are the types.
+    The index is each bin's beginning in seconds, the columns are the types; an event without a time is left out.
     """
-    events = shape_events(events)
-    since = to_seconds(events)
+    events = events[events["at"].notna()]
+    since = to_seconds(events["at"])
     width = next((step for step in STEPS if since.max() / step <= BINS), STEPS[-1])
     bins = (since // width).astype("int64")
     counts = pd.crosstab(bins, event_types(events)).reindex(range(int(bins.max()) + 1), fill_value=0)
@@ -87,10 +87,9 @@ def bin_times(events: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     return counts[rows_by_type(counts.columns)] / width, width
 
 
-def to_seconds(events: pd.DataFrame) -> "pd.Series[Any]":
-    """Seconds since the first event, by the events' own time; by the broker's where they have none."""
-    at = shape_events(events)["at"]
-    since: pd.Series[Any] = (at - at.min()).dt.total_seconds()
+def to_seconds(moments: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Seconds since the first moment."""
+    since: pd.Series[Any] = (moments - moments.min()).dt.total_seconds()
     return since
 
 

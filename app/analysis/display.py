@@ -26,10 +26,11 @@ FIGURE = "application/vnd.streaming-lab.figure+html"
 VEGALITE_MIME = "application/vnd.vegalite.v5+json"  # the newest that JupyterLab 4 draws
 NO_EVENTS = "no events"
 NO_PLAYERS = "no column names a player"
+NO_TIMES = "no event has a time"
 LEFT = ' style="text-align:left"'  # JupyterLab aligns every cell to the right, whatever its class
 SUBTITLE_WIDTH = 110  # characters in a line below a chart's title in JupyterLab
 
-Kind = Literal["text", "long", "code", "number", "raw"]
+Kind = Literal["text", "long", "prose", "code", "number", "raw"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,12 @@ class TableColumn:
 
     @property
     def css(self) -> str:
-        return {"number": " class=n", "raw": f" class=raw{LEFT}", "long": f" class=text{LEFT}"}.get(self.kind, LEFT)
+        return {
+            "number": " class=n",
+            "raw": f" class=raw{LEFT}",
+            "long": f" class=text{LEFT}",
+            "prose": f" class=text{LEFT}",
+        }.get(self.kind, LEFT)
 
     def plain(self, value: Any) -> str:
         """`value` as text, control characters as escapes; a missing value is empty."""
@@ -67,7 +73,8 @@ class TableColumn:
             return alarming_html(value, self.plain(value))
         if hasattr(value, "_repr_html_"):
             return str(value._repr_html_())
-        text = escape(self.plain(value), quote=False)
+        plain = self.plain(value)
+        text = prose_html(plain) if self.kind == "prose" else escape(plain, quote=False)
         if text and self.kind in ("code", "raw"):
             text = f"<code>{text}</code>"
         return marked(text) if self.measured else text
@@ -88,7 +95,7 @@ def alarming_html(value: Any, text: str) -> str:
 class Table:
     """A table with a title; the first column names the row, `total` underlines the last row twice.
 
-    Backticks in `title` and `note` become code; everything else in them, and in the cells, is escaped.
+    Backticks in `title`, `note`, `empty` and columns of prose become code; everything else, also in cells, is escaped.
     """
 
     title: str
@@ -111,7 +118,7 @@ class Table:
         heads = "".join(f'<th scope="col"{column.css}>{escape(visible(column.name))}</th>' for column in self.columns)
         last = len(self.rows) - 1
         body = [self.row(row, total=self.total and index == last) for index, row in enumerate(self.rows)]
-        body = body or [f'<tr><td colspan="{len(self.columns)}"{LEFT}>{escape(visible(self.empty))}</td></tr>']
+        body = body or [f'<tr><td colspan="{len(self.columns)}"{LEFT}>{prose_html(self.empty)}</td></tr>']
         lines = "\n".join(body)
         return (
             f'<div class="table" tabindex="0" role="group" aria-label="{escape(visible(label))}">\n<table>\n{caption}\n'
@@ -216,7 +223,7 @@ def plain_rows(table: Table) -> list[str]:
     lines = [[visible(column.name) for column in table.columns]]
     lines += [[column.plain(value) for column, value in zip(table.columns, row, strict=True)] for row in table.rows]
     if not table.rows:
-        return ["  ".join(lines[0]), visible(table.empty)]
+        return ["  ".join(lines[0]), bare_html(table.empty)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     sides: list[Callable[[str, int], str]] = [str.rjust if c.kind == "number" else str.ljust for c in table.columns]
     return ["  ".join(side(c, w) for side, c, w in zip(sides, line, widths, strict=True)).rstrip() for line in lines]

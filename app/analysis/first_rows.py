@@ -9,6 +9,7 @@ from streaming_lab.analysis.shapes import META, is_lab_frame, is_missing, short_
 from streaming_lab.wording import counted
 
 PAYLOAD_SHOWN = 6  # columns of a foreign payload in the table
+ROWS_COMPARED = 1000  # rows that tell which columns are always the same
 
 
 def first_rows(events: pd.DataFrame, most: int = 5) -> Table:
@@ -43,7 +44,7 @@ def first_records(events: pd.DataFrame, most: int) -> Table:
     """The first rows by partition and offset, with the record's own columns and the first of its payload."""
     order = [name for name in ("topic", "partition", "offset") if name in events]
     rows = events.sort_values(order, kind="stable").head(most)
-    payload = [name for name in map(str, events.columns) if name not in META][:PAYLOAD_SHOWN]
+    payload = shown_columns(events.drop(columns=[name for name in META if name in events]))
     known = {
         "topic": TableColumn("topic", "code"),
         "partition": TableColumn("partition"),
@@ -58,6 +59,13 @@ def first_records(events: pd.DataFrame, most: int) -> Table:
     left = events.shape[1] - len(shown) - len(payload)
     more = f"; {counted(left, 'more column')} not shown" if left > 0 else ""
     return Table("The first rows of the DataFrame", columns, cells, f"of {len(events):,}, by offset{more}")
+
+
+def shown_columns(payload: pd.DataFrame) -> list[str]:
+    """The first columns of a payload; where there are many, those that differ from row to row come first."""
+    looked = payload.head(ROWS_COMPARED)
+    same = {name: looked[name].map(str).nunique() < 2 for name in payload.columns}
+    return sorted(map(str, payload.columns), key=lambda name: same[name])[:PAYLOAD_SHOWN]
 
 
 def cell_text(value: Any, name: str) -> Any:

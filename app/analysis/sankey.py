@@ -167,7 +167,8 @@ def caption(ledger: Ledger) -> tuple[str, str]:
     if not ledger.requests and not ledger.rows:
         return "The ledger.", "No requests and no events."
     words = "Each thread is a player, as wide as that player’s events"
-    if len({thread.player for thread in ledger.threads}) == len(ledger.threads):
+    several = len({thread.partition for thread in ledger.threads}) > 1
+    if several and len({thread.player for thread in ledger.threads}) == len(ledger.threads):
         words += "; the key keeps it on one partition"
     red = " Red is what was answered 2xx and never arrived." if ledger.lost else ""
     return "The ledger." if ledger.closed else "The ledger, open.", f"{words}.{red}"

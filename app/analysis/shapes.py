@@ -45,8 +45,8 @@ def is_lab_frame(events: pd.DataFrame) -> bool:
 
 
 def names_players(events: pd.DataFrame) -> bool:
-    """Does a column name the player of a row?"""
-    return "player" in events or find_column(events, PLAYER_NAMES) is not None
+    """Does a column name the player of a row, of one at least?"""
+    return is_lab_frame(events) or find_column(events, PLAYER_NAMES) is not None
 
 
 def moments_of(events: pd.DataFrame) -> "pd.Series[Any]":

@@ -111,11 +111,16 @@ def page_svg(svg: str, css_class: str) -> str:
     svg = re.sub(r'<defs>.*?</defs>| clip-path="[^"]*"', "", svg)  # needed for zooming only; their ids would clash
     svg = svg.replace(' opacity="1"', "").replace(' stroke-width="1"', "").replace('px"', '"')
     svg = re.sub(r'<path d="(?:M0,0h0v0h0Z)?"(?: display="none")?/>', "", svg)
-    svg = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), svg)
+    svg = re.sub(r"<[^>]+>", with_short_numbers, svg)
     svg = re.sub(r"<text [^>]*>", with_text_class, svg)
     for token, colour in TOKENS.items():
         svg = re.sub(rf'(fill|stroke)="{colour}"', rf'\1="var(--{token},{colour})"', svg)
     return svg.replace("<svg", f'<svg class="{css_class}" aria-hidden="true"', 1)
+
+
+def with_short_numbers(tag: re.Match[str]) -> str:
+    """A tag's coordinates with one decimal at most; labels between the tags stay as they are."""
+    return re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), tag[0])
 
 
 def with_text_class(tag: re.Match[str]) -> str:

@@ -40,6 +40,16 @@ _NAMES = {
     "ssl.check.hostname": "ssl_check_hostname",
 }
 _STORES = {"ssl.truststore.location": "ssl_cafile", "ssl.keystore.location": "ssl_certfile"}
+# PEM in the properties themselves (Kafka's KIP-651, librdkafka's *.pem) -> the name that takes a file.
+_INLINE = {
+    "ssl.truststore.certificates": "ssl.ca.location",
+    "ssl.keystore.certificate.chain": "ssl.certificate.location",
+    "ssl.keystore.key": "ssl.key.location",
+    "ssl.ca.pem": "ssl.ca.location",
+    "ssl.certificate.pem": "ssl.certificate.location",
+    "ssl.key.pem": "ssl.key.location",
+}
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")  # those that a file alone can describe
 _JAVA_ONLY = re.compile(
     r"ssl\.(truststore|keystore)\.(type|password)|ssl\.(protocol|provider|enabled\.protocols|cipher\.suites)"
     r"|ssl\.(keymanager|trustmanager)\.algorithm|sasl\.(login|client)\..*|sasl\.kerberos\.(kinit|min|ticket).*"
@@ -105,8 +115,9 @@ class _Reader:
                 found |= self._login(value)
             elif key in _STORES:
                 found[_STORES[key]] = self._store(key, value)
-            elif key in ("ssl.truststore.certificates", "ssl.keystore.certificate.chain", "ssl.keystore.key"):
-                raise self._error(f"{written} holds a certificate", "Write it to a file, and name ssl.ca.location.")
+            elif key in _INLINE:
+                cure = f"Write the PEM to a file with mode 600, and name it: {_INLINE[key]}=FILE."
+                raise self._error(f"{written} holds a certificate or a key itself, which is read from files here", cure)
             elif key == "ssl.endpoint.identification.algorithm":
                 found["ssl_check_hostname"] = value.lower() not in ("", "none")
             elif key in _NAMES:
@@ -173,6 +184,8 @@ class _Reader:
             raise self._error(f"security.protocol={protocol} is unknown", f"Use one of {', '.join(PROTOCOLS)}.")
         if "SASL" in protocol and not found.get("sasl_mechanism"):
             raise self._error(f"security.protocol={protocol} needs sasl.mechanism", "For example SCRAM-SHA-256.")
+        if "SASL" in protocol:
+            self._check_login(found)
         if isinstance(checks := found.get("ssl_check_hostname"), str):
             found["ssl_check_hostname"] = checks.lower() in ("true", "1", "yes")
         for key in ("sasl_plain_password", "ssl_password"):
@@ -180,6 +193,17 @@ class _Reader:
                 found[key] = Secret(found[key])
         servers = connection_for(found["bootstrap_servers"])["bootstrap_servers"]
         return {**found, "bootstrap_servers": servers, "security_protocol": protocol}
+
+    def _check_login(self, found: dict[str, Any]) -> None:
+        """Kerberos asks for tickets and OAUTHBEARER for a program, which no properties file of this lab names."""
+        mechanism = str(found["sasl_mechanism"]).upper()
+        if mechanism not in _MECHANISMS:
+            cure = f"Ask for a user with one of {', '.join(_MECHANISMS)}; Python code may pass any connection."
+            raise self._error(f"sasl.mechanism={mechanism} is not taken from a file", cure)
+        if not found.get("sasl_plain_username") or not found.get("sasl_plain_password"):
+            cure = "Add sasl.username=NAME and sasl.password=${NAME_OF_A_VARIABLE}."
+            raise self._error(f"sasl.mechanism={mechanism} needs a user and a password", cure)
+        found["sasl_mechanism"] = mechanism
 
     def _error(self, problem: str, cure: str) -> LabError:
         return LabError(f"{self.name}: {problem}", cure)

@@ -68,6 +68,21 @@ def without_secrets(connection: Connection) -> dict[str, Any]:
     return {key: "***" if key in hidden and value else value for key, value in connection.items()}
 
 
+def connection_line(connection: Connection) -> str:
+    """The connection as one line of JSON with its secrets, for a pipe to another process and nowhere else.
+
+    Raises `LabError` for a setting that is an object of this process.
+    """
+    try:
+        return json.dumps({key: value for key, value in connection.items() if value is not None}) + "\n"
+    except TypeError as error:
+        objects = [key for key, value in connection.items() if not isinstance(value, (str, int, float, list, tuple))]
+        raise LabError(
+            f"another process can't be given {', '.join(objects)} of the connection",
+            "Name files and a password in their place.",
+        ) from error
+
+
 def security_protocol_of(connection: Connection) -> str:
     """The security protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
     return str(connection.get("security_protocol") or "PLAINTEXT")

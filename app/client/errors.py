@@ -6,6 +6,8 @@ from streaming_lab.errors import LabError
 class BrokerUnavailable(LabError):
     """No broker answered in time."""
 
+    at_start = True  # the doctor looks at ports, addresses and what a broker advertises
+
 
 class AccessDenied(LabError):
     """A broker answers and refuses this connection: it wants another user, certificate, file or protocol."""

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from streaming_lab import settings
-from streaming_lab.cli import VERSION, whole
+from streaming_lab.cli import command_parser, whole
 from streaming_lab.cluster.base import ClusterError
 from streaming_lab.cluster.embedded import client, state
 from streaming_lab.cluster.embedded.start_stop import forget_cluster, stop_cluster
@@ -24,13 +23,7 @@ EVAL = 'eval "$(python3 scripts/cluster.py address --shell)"'
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`start`, `status`, `address`, `stop` or `forget`; returns 1 when `status` finds no cluster, otherwise 0."""
-    parser = argparse.ArgumentParser(
-        prog="cluster.py",
-        description=__doc__,
-        epilog=settings.help_text(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=VERSION)
+    parser = command_parser("cluster.py", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("start", help="start Kafka, or keep the running one, until stop")
     start.add_argument("--port", type=whole(1, 65535 - 8), help="the first broker's port (default: free ones)")

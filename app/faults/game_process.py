@@ -32,6 +32,8 @@ UNDELIVERED = re.compile(r"^(\d+) events? .*:\n((?:  .+\n?)*)", re.MULTILINE)
 class GameFailed(LabError):
     """A game that did not start, or did not end, in time."""
 
+    at_start = True
+
 
 KILL_TIMEOUT = 60.0  # seconds until a killed process is gone
 TEMPLATE_TIMEOUT = 60.0  # seconds for an answer; the first one comes after the imports

@@ -14,6 +14,7 @@ from streaming_lab.handin.faults_check import check_faults
 from streaming_lab.handin.kept_run import KeptRun
 from streaming_lab.handin.load import HandIn, load
 from streaming_lab.handin.outgrow_check import check_outgrow
+from streaming_lab.handin.own_game_checks import OWN_GAME_CHECKS, has_own_game
 from streaming_lab.handin.record_checks import RECORD_CHECKS, UNTOLD, check_verdict
 from streaming_lab.handin.remake import compare_chapter, reference_chapters
 from streaming_lab.handin.unpack import BadHandIn, unpacked
@@ -84,9 +85,17 @@ def examine(place: Path, name: str = "", work: Path | None = None) -> Examined:
 
 def run_checks(kept: KeptRun, only: Collection[str] = ()) -> Iterator[Check]:
     """All checks, or `only` these, with their seconds; one that meets the unforeseen can't tell, and stops none."""
-    for name, check in all_checks({one.name for one in kept.run.chapters}).items():
+    ran = {one.name for one in kept.run.chapters}
+    wanted = own_game_checks() if has_own_game(kept) else all_checks(ran)
+    for name, check in wanted.items():
         if not only or name in only:
             yield attempt(name, partial(check, kept))
+
+
+def own_game_checks() -> dict[str, Callable[[KeptRun], Check]]:
+    """The checks of a run with a game of one's own; of chapters in which the game plays nothing is made again."""
+    none = {"verdict": lambda kept: check_verdict(kept, {}), "origin": lambda kept: cannot_tell("origin", UNTOLD)}
+    return {**RECORD_CHECKS, **OWN_GAME_CHECKS, **none}
 
 
 def all_checks(ran: Collection[str]) -> dict[str, Callable[[KeptRun], Check]]:

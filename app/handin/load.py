@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,8 @@ def load(unpacked: Unpacked) -> HandIn:
         if (found := attempt(f"{chapter['name']}.ipynb", load_notebook)) is not None
     }
     with bounded_memory():
-        frames = {
-            name: found for name in FRAME_COLUMNS if (found := attempt(f"{name}.parquet", load_frame_file)) is not None
-        }
+        read = partial(load_frame_file, own_game=bool(record["parameters"].get("game")))
+        frames = {name: found for name in FRAME_COLUMNS if (found := attempt(f"{name}.parquet", read)) is not None}
     experiments = attempt("kept/experiments.json", load_json)
     return HandIn(unpacked, record, Run.from_json(json.dumps(record)), notebooks, frames, experiments, unreadable)
 
@@ -190,12 +190,15 @@ def load_notebook(path: Path) -> Any:
     return nbformat.reads(json.dumps(document), 4)  # type: ignore[no-untyped-call]  # lines joined
 
 
-def load_frame_file(path: Path) -> pd.DataFrame:
+def load_frame_file(path: Path, own_game: bool = False) -> pd.DataFrame:
     """A frame by its declared columns, read piece by piece within bounds; raises ValueError and Arrow's errors."""
     declared = FRAME_COLUMNS[path.stem]
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
-        check_columns(schema, declared)
+        if own_game and path.stem in ("events", "rejects"):
+            check_own_columns(schema)
+        else:
+            check_columns(schema, declared)
         if file.metadata.num_rows > MOST_ROWS:
             raise ValueError(f"it claims {file.metadata.num_rows:,} rows; {MOST_ROWS:,} are read")
         pieces, size = [], 0
@@ -207,6 +210,19 @@ def load_frame_file(path: Path) -> pd.DataFrame:
         table = pa.Table.from_batches(pieces, schema).replace_schema_metadata(None)
     frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+OWN_COLUMNS: Mapping[str, tuple[pa.DataType, ...]] = {"topic": TEXTS, "partition": WHOLES, "offset": WHOLES}
+MOST_OWN_COLUMNS = 1000
+
+
+def check_own_columns(schema: pa.Schema) -> None:
+    """ValueError for a frame of a student's own game without a record's place, or with nested or too many columns."""
+    once = {name: schema.field(name).type for name in OWN_COLUMNS if schema.names.count(name) == 1}
+    missing = [name for name, kinds in OWN_COLUMNS.items() if once.get(name) not in kinds]
+    nested = [one.name for one in schema if pa.types.is_nested(one.type)]
+    if missing or nested or len(schema.names) > MOST_OWN_COLUMNS:
+        raise ValueError(f"its columns are not those of a game's records: {', '.join([*missing, *nested][:5])}")
 
 
 def check_columns(schema: pa.Schema, declared: Mapping[str, tuple[pa.DataType, ...]] | None) -> None:

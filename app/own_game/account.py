@@ -91,7 +91,7 @@ def with_requests_of(
         joined["player"] = pd.Series(joined["request_id"].map(requests["player"]), index=events.index, dtype="str")
     place = [name for name in ("topic", "partition", "offset") if name in joined]
     ordered = joined.sort_values(place, kind="stable")
-    nth = ordered.groupby("request_id").cumcount() + 1
+    nth = ordered.groupby("request_id", dropna=False).cumcount() + 1  # as whole numbers, also beside rows of no request
     ids = [name_event(request, n) for request, n in zip(ordered["request_id"], nth, strict=True)]
     return ordered.assign(event_id=pd.Series(ids, index=ordered.index, dtype="str"))
 

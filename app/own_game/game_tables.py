@@ -1,6 +1,7 @@
 """The tables of a hosted game: what was found, what each route did, and the lines that send."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -11,24 +12,24 @@ from streaming_lab.own_game.masks import masked_text
 from streaming_lab.own_game.routes import Route
 from streaming_lab.wording import counted
 
+FIRST_ERROR = TableColumn("first error", "long", measured=True)
 PRINTED_SHOWN = 20  # lines of a game's own prints
 WAITS = {
-    "result": "waits for the result: `.get()`",
-    "callback": "a callback hears of it",
-    "flush": "waits for `flush()`, which tells of no failure",
-    "": "nobody waits, nobody hears of a failure",
+    "result": "awaited: `.get()`",
+    "callback": "a callback hears it",
+    "flush": "`flush()`, no failure heard",
+    "": "not awaited",
 }
 
 
 def found_table(name: str, found: Sequence[Route], fired: Sequence[Route]) -> Table:
-    """The routes that were found in a game, with arguments, fields and weights; before anything is fired."""
+    """The routes that were found in a game, with fields and weights, before anything is fired."""
     weights = {(route.rule, route.method): route.weight for route in fired}
     rows = tuple(
         (
             route.rule,
             route.method,
             route.where,
-            ", ".join(f"{argument} ({converter.lower()})" for argument, converter in route.arguments.items()),
             "; ".join(f"{place}: {', '.join(names) or 'any'}" for place, names in route.fields.items()),
             weights.get((route.rule, route.method), 0.0),
         )
@@ -38,7 +39,6 @@ def found_table(name: str, found: Sequence[Route], fired: Sequence[Route]) -> Ta
         TableColumn("route", "code"),
         TableColumn("method"),
         TableColumn("view", "code"),
-        TableColumn("arguments"),
         TableColumn("fields that its source reads", "long"),
         number("weight", 1),
     )
@@ -51,14 +51,22 @@ def account_table(account: Account) -> Table:
         TableColumn("route", "code"),
         *(number(name) for name in ROUTE_COLUMNS[1:-2]),
         TableColumn("rows a request"),
-        TableColumn("first error", "long"),
+        FIRST_ERROR,
     )
     rows = tuple(account.routes[ROUTE_COLUMNS].itertuples(index=False, name=None))
-    return Table("What each route did", columns, rows, "2xx counts 3xx as well", empty="no requests")
+    note = "2xx counts 3xx as well"
+    return without_errors(Table("What each route did", columns, rows, note, empty="no requests"))
+
+
+def without_errors(table: Table) -> Table:
+    """The table without its last column, the first errors, where there is none."""
+    if any(row[-1] for row in table.rows):
+        return table
+    return replace(table, columns=table.columns[:-1], rows=tuple(row[:-1] for row in table.rows))
 
 
 def send_lines(story: Story) -> pd.DataFrame:
-    """By line of the source that called `send`: topic, sends, delivered, not delivered, and who waits."""
+    """By line of the source that called `send`: topic, sends, delivered, not delivered, and who waits (see `WAITS`)."""
     rows = [
         (send.where or "outside the game's files", send.topic, send.outcome, send.awaited, send.error)
         for send in story.sends
@@ -72,7 +80,7 @@ def send_lines(story: Story) -> pd.DataFrame:
             "sends": len(group),
             "delivered": int((group["outcome"] == "delivered").sum()),
             "not delivered": int((group["outcome"] != "delivered").sum()),
-            "awaited": WAITS[str(group["awaited"].mode().iloc[0])],
+            "awaited": str(group["awaited"].mode().iloc[0]),
             "first error": next((masked_text(text) for text in group["error"] if text), ""),
         }
         for (line, topic), group in grouped
@@ -91,11 +99,14 @@ def send_table(story: Story) -> Table:
         number("sends"),
         number("delivered"),
         number("not delivered", alarm=True),
-        TableColumn("the result", "long"),
-        TableColumn("first error", "long"),
+        TableColumn("the result", "prose"),
+        FIRST_ERROR,
     )
-    rows = tuple(send_lines(story).itertuples(index=False, name=None))
-    return Table("The lines that send", columns, rows, "as the broker reported each send", empty="no sends")
+    lines = send_lines(story)
+    rows = tuple(lines.assign(awaited=lines["awaited"].map(WAITS)).itertuples(index=False, name=None))
+    return without_errors(
+        Table("The lines that send", columns, rows, "as the broker reported each send", empty="no sends")
+    )
 
 
 def printed_table(printed: Sequence[str]) -> Table:

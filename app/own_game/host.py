@@ -1,8 +1,9 @@
-"""The process of a hosted game: python -m streaming_lab.own_game.host SOURCE --scratch FOLDER --bootstrap HOST:PORT
+"""The process of a hosted game: python -m streaming_lab.own_game.host SOURCE --scratch FOLDER
 
 With --probe it prints what it found (routes, or the reason why there is no game) as one JSON line, and ends. Otherwise
-it prints `ready http://127.0.0.1:PORT` and serves until SIGTERM; then the sends under way have --drain seconds to come
-through, and those that did not are named on stderr. The game's own prints go to stderr, whatever it prints to.
+it reads the connection to Kafka, a line of JSON, from stdin, prints `ready http://127.0.0.1:PORT` and serves until
+SIGTERM; then the sends under way have --drain seconds to come through, and those that did not are named on stderr. The
+game's own prints go to stderr, whatever it prints to.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Flask, got_request_exception
@@ -26,7 +27,7 @@ from flask.globals import request
 from werkzeug.exceptions import HTTPException
 
 from streaming_lab.cli import positive, whole
-from streaming_lab.client.connection import connection_for
+from streaming_lab.client.connection import Connection
 from streaming_lab.errors import LabError
 from streaming_lab.game.server import GameServer
 from streaming_lab.own_game.journal import JOURNAL_FILE, Journal, error_line
@@ -43,6 +44,27 @@ from streaming_lab.wording import counted
 HOST_HEARING = 0.5  # seconds until a signal is heard that did not wake the main thread
 HOST_LINES_KEPT = 1000
 NO_ROUTE = "(no route)"
+
+
+class CountedBody:
+    """An answer's body; what a view sends while its answer streams is counted for the request as well."""
+
+    def __init__(self, body: Iterable[bytes], request_id: str) -> None:
+        self._body, self._parts, self._request_id = body, iter(body), request_id
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        with requests_counted(self._request_id):
+            return next(self._parts)
+
+    def close(self) -> None:
+        """End the body, as WSGI asks."""
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            with requests_counted(self._request_id):
+                close()
 
 
 class CountedApp:
@@ -63,7 +85,7 @@ class CountedApp:
 
         try:
             with requests_counted(request_id):
-                return self.app(environ, start)
+                return CountedBody(self.app(environ, start), request_id)
         finally:
             self._journal.note(
                 "request",
@@ -93,11 +115,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")  # the line for the parent; the game's prints go to the log
     os.dup2(2, 1)
+    connection = None if options.probe else json.loads(sys.stdin.readline() or "null")
     sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # for as long as the process
     if not options.probe:  # a probe ends by its own timer
         end_with_stdin(partial(os._exit, 3))
     try:
-        return probe(options, out) if options.probe else serve(options, out)
+        return serve(options, connection, out) if connection else probe(options, out)
     except LabError as error:
         print(json.dumps({"problem": error.problem, "cure": error.cure}), file=out, flush=True)
         sys.stderr.write(f"{error}\n")
@@ -106,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def probe(options: argparse.Namespace, out: Any) -> int:
     """Import the game without a broker and print its routes."""
-    app, _, module = _loaded(options, Journal(None))
+    app, _, module = _loaded(options, None, Journal(None))
     if options.replay:
         world = fold_world(module, map(json.loads, Path(RECORDS_FILE).read_text(encoding="utf-8").splitlines()))
         print(json.dumps({"world": plain_world(world)}), file=out, flush=True)
@@ -116,10 +139,10 @@ def probe(options: argparse.Namespace, out: Any) -> int:
     return 0
 
 
-def serve(options: argparse.Namespace, out: Any) -> int:
+def serve(options: argparse.Namespace, connection: Connection, out: Any) -> int:
     """Serve the game until a signal ends it."""
     stopped, journal = threading.Event(), Journal(options.scratch / JOURNAL_FILE)
-    app, watch, module = _loaded(options, journal)
+    app, watch, module = _loaded(options, connection, journal)
     with GameServer(CountedApp(app, journal), port=options.port, capture=False, lines_kept=HOST_LINES_KEPT) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
@@ -136,14 +159,15 @@ def serve(options: argparse.Namespace, out: Any) -> int:
     return 1 if left else 0
 
 
-def _loaded(options: argparse.Namespace, journal: Journal) -> tuple[Flask, ProducerWatch, ModuleType]:
+def _loaded(
+    options: argparse.Namespace, connection: Connection | None, journal: Journal
+) -> tuple[Flask, ProducerWatch, ModuleType]:
     source = find_source(options.source)
     options.scratch.mkdir(parents=True, exist_ok=True)
     os.chdir(options.scratch)
     sys.dont_write_bytecode = True
     sys.argv = [str(source.file)]
     faulthandler.dump_traceback_later(options.stuck_after, exit=options.probe, file=sys.stderr)
-    connection = connection_for(options.bootstrap) if options.bootstrap else None
     watch = ProducerWatch(connection, journal, source.root, prefixed_names(options.prefix))
     watch.install()
     app, module = load_app(source)
@@ -155,7 +179,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m streaming_lab.own_game.host")
     parser.add_argument("source")
     parser.add_argument("--scratch", type=Path, required=True, help="the game's working folder")
-    parser.add_argument("--bootstrap", default="", metavar="HOST:PORT")
     parser.add_argument("--prefix", default="", help="begins the topics' names in the cluster")
     parser.add_argument("--port", type=whole(0, 65535), default=0)
     parser.add_argument("--drain", type=positive, default=10.0)

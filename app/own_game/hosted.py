@@ -6,15 +6,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streaming_lab.client.connection import Connection, addresses
+from streaming_lab.client.connection import Connection, connection_line
 from streaming_lab.errors import LabError
-from streaming_lab.faults.game_process import ServedProcess
+from streaming_lab.faults.game_process import Child, ServedProcess, Spawned
 from streaming_lab.own_game.journal import JOURNAL_FILE, Story, read_journal
 from streaming_lab.own_game.masks import masked_text
 from streaming_lab.own_game.routes import Route
@@ -51,9 +51,10 @@ def probe_game(text: str, timeout: float = IMPORT_TIMEOUT) -> FoundGame:
         scratch = lay_out_scratch(source, Path(folder, "scratch"))
         command = host_command(source, scratch, "--probe", "--stuck-after", str(timeout))
         found, ran = ask_host(command, timeout + 60)  # the process ends itself before
-    if found is None and ran.stderr.lstrip().startswith("Timeout ("):
+    if found is None and (stuck := re.search(r"^Timeout \(", ran.stderr, re.MULTILINE)):
+        place = _stuck_at(ran.stderr[stuck.start() :], source)
         raise LabError(
-            f"{source.name} is not imported after {timeout:g} s: it waits at {_stuck_at(ran.stderr, source)}",
+            f"{source.name} is not imported after {timeout:g} s: it waits at {place}",
             'Put what waits into a function, or under `if __name__ == "__main__":`.',
         )
     if found is None:
@@ -111,13 +112,25 @@ def lay_out_scratch(source: GameSource, scratch: Path) -> Path:
 
 
 class HostedGame(ServedProcess):
-    """A person's game in a process of its own, on the lab's cluster; `prefix` begins its topics' names there."""
+    """A person's game in a process of its own, on the lab's cluster; `prefix` begins its topics' names there.
+
+    The connection, which may hold a password, reaches the process through its standard input alone.
+    """
 
     def __init__(self, connection: Connection, source: GameSource, folder: Path, prefix: str) -> None:
         self.source = source
         self.scratch = lay_out_scratch(source, folder / "scratch")
-        where = ("--bootstrap", addresses(connection), "--prefix", prefix)
-        super().__init__(folder, host_command(source, self.scratch, *where))
+        self._connection = connection_line(connection)
+        super().__init__(folder, host_command(source, self.scratch, "--prefix", prefix))
+
+    def _start(self, command: Sequence[str]) -> Child:
+        child = super()._start(command)
+        assert isinstance(child, Spawned)
+        assert child.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended: `await_ready` tells why
+            child.stdin.write(self._connection.encode())
+            child.stdin.flush()
+        return child
 
     def printed(self) -> list[str]:
         """The lines that the game wrote to stdout and stderr over all its starts, without secrets."""

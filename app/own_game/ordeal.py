@@ -19,7 +19,7 @@ from streaming_lab.faults.load import CROWD_TIMEOUT, Crowds, Load
 from streaming_lab.faults.plan import Fault
 from streaming_lab.own_game.account import Account, settle_account
 from streaming_lab.own_game.choices import GameChoice
-from streaming_lab.own_game.game_tables import send_lines
+from streaming_lab.own_game.game_tables import FIRST_ERROR, WAITS, send_lines, without_errors
 from streaming_lab.own_game.hosted import HostedGame, game_in_folder
 from streaming_lab.own_game.journal import Story
 from streaming_lab.own_game.play import play, seeded_asks
@@ -157,19 +157,19 @@ def losses_of(found: pd.DataFrame) -> dict[str, object]:
 def advice_table(ordeals: Sequence[Ordeal]) -> Table:
     """Each line that called `send`: how many of its sends are not known to be delivered, who waited, what to change."""
     story = Story(sends=tuple(send for one in ordeals for send in one.story.sends))
-    awaited = {(send.where, send.topic): send.awaited for send in story.sends}
-    lines = send_lines(story)
     rows = tuple(
-        (line, topic, measured(sends), measured(missing), waits, ADVICE[awaited.get((line, topic), "")], error)
-        for line, topic, sends, _, missing, waits, error in lines.itertuples(index=False, name=None)
+        (line, topic, measured(sends), measured(missing), WAITS[awaited], ADVICE[awaited], error)
+        for line, topic, sends, _, missing, awaited, error in send_lines(story).itertuples(index=False, name=None)
     )
     columns = (
         TableColumn("line", "code"),
         TableColumn("topic", "code"),
         number("sends"),
         number("not known to be delivered", alarm=True),
-        TableColumn("the result", "long"),
-        TableColumn("what to change", "long"),
-        TableColumn("first error", "long", measured=True),
+        TableColumn("the result", "prose"),
+        TableColumn("what to change", "prose"),
+        FIRST_ERROR,
     )
-    return Table("The lines that called `send`", columns, rows, "over all faults", empty="the game sent nothing")
+    return without_errors(
+        Table("The lines that called `send`", columns, rows, "over all faults", empty="the game sent nothing")
+    )

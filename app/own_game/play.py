@@ -1,6 +1,7 @@
 """A seeded crowd for the routes of any game: values for arguments and fields, players, answers as rows."""
 
 import random
+import re
 import threading
 import time
 import uuid
@@ -23,7 +24,7 @@ from streaming_lab.game.players import (
     watch_workers,
 )
 from streaming_lab.own_game.masks import masked_text
-from streaming_lab.own_game.routes import Route
+from streaming_lab.own_game.routes import ANY, Route
 
 _NAMESPACE = uuid.UUID("5c0a6f7e-2019-5205-8000-77323035a9f2")  # fixed once, so that ids repeat
 PLAYER_FIELDS = ("player", "player_id", "user", "username", "user_name", "user_id", "name", "userid", "gamer")
@@ -42,6 +43,7 @@ NUMBERS = (
     "age",
     "id",
 )
+ARGUMENT = re.compile(r"<(?:\w+(?:\([^>]*?\))?:)?(?P<name>\w+)>")  # <name>, <int:name>, <any(a,b):name>
 KEPT_ANSWER = 500  # characters of an answer that a row keeps
 
 
@@ -106,6 +108,8 @@ def _player_place(route: Route) -> tuple[str, str]:
 
 def _value(name: str, converter: str, dice: random.Random) -> Any:
     low = name.lower()
+    if converter.startswith(ANY):
+        return dice.choice(converter.removeprefix(ANY).split(", "))
     if converter == "UUID":
         return str(uuid.UUID(int=dice.getrandbits(128), version=4))
     if converter == "Float":
@@ -116,12 +120,9 @@ def _value(name: str, converter: str, dice: random.Random) -> Any:
 
 
 def _target(route: Route, values: Mapping[str, Mapping[str, Any]]) -> str:
-    """Path and query, quoted."""
-    parts = []
-    for part in route.rule.split("/"):
-        name = part.strip("<>").rpartition(":")[2] if part.startswith("<") and part.endswith(">") else ""
-        parts.append(quote(str(values["path"].get(name, name)), safe="") if name else part)
-    path, query = "/".join(parts), values.get("query")
+    """Path and query, quoted; several arguments may stand between two slashes."""
+    path = ARGUMENT.sub(lambda at: quote(str(values["path"].get(at["name"], at["name"])), safe=""), route.rule)
+    query = values.get("query")
     return f"{path}?{urlencode(query)}" if query else path
 
 

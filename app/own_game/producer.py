@@ -15,9 +15,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, KafkaTimeoutError
-from kafka.producer.future import FutureRecordMetadata
+from kafka.producer.future import FutureProduceResult, FutureRecordMetadata
 
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, kafka_python_settings
@@ -66,6 +66,7 @@ class ProducerWatch:
             self._replace(FutureRecordMetadata, name, self._noting(kind))
         for client in (KafkaConsumer, KafkaAdminClient):
             self._replace(client, "__init__", self._client)
+        self._replace(KafkaConsumer, "subscribe", self._subscribe)
 
     def uninstall(self) -> None:
         """Put everything back."""
@@ -107,7 +108,8 @@ class ProducerWatch:
 
     def _getattr(self, original: Any) -> Any:
         def getattr_(producer: Any, name: str) -> Any:
-            if name.startswith("__") or not self._make(producer):
+            made = not name.startswith("__") and self._make(producer)  # or waits until another thread has made it
+            if not made and name not in producer.__dict__:
                 raise AttributeError(f"{type(producer).__name__!r} object has no attribute {name!r}")
             return getattr(producer, name)
 
@@ -120,12 +122,12 @@ class ProducerWatch:
             if lab is None or lab["pid"] == os.getpid():
                 return False
             settings = self._settings_of(lab["configs"])
-            producer.__dict__.clear()
+            _clear_but_lab(producer)
             producer.__dict__["_lab"] = {**lab, "pid": os.getpid()}
             try:
                 self._original_init(producer, **settings)
             except BaseException:
-                producer.__dict__.clear()
+                _clear_but_lab(producer)
                 producer.__dict__["_lab"] = lab
                 raise
             self._made.append(producer)
@@ -152,6 +154,8 @@ class ProducerWatch:
         )
         names = ("value", "key", "headers", "partition", "timestamp_ms")
         given = {**dict(zip(names, args, strict=False)), **more}
+        if self._connection is None:
+            return pretended_future(topic)
         given["headers"] = [*(given.get("headers") or []), (SEND_HEADER, send_id.encode())]
         try:
             self._make(producer)
@@ -181,7 +185,8 @@ class ProducerWatch:
 
     def _create_topic(self, name: str) -> None:
         with self._lock:
-            if name in self._topics or self._connection is None:
+            assert self._connection is not None
+            if name in self._topics:
                 return
             try:
                 topics.create_topic(self._connection, name, config=STAMPED)
@@ -192,7 +197,7 @@ class ProducerWatch:
     def _flush(self, original: Any) -> Any:
         def flush(producer: Any, *args: Any, **more: Any) -> Any:
             if producer.__dict__.get("_lab", {}).get("pid") == 0:
-                return None
+                return None  # nothing was sent
             self._journal.note("flush", request_id=current_request.get())
             return original(producer, *args, **more)
 
@@ -225,6 +230,12 @@ class ProducerWatch:
 
         return init
 
+    def _subscribe(self, original: Any) -> Any:
+        def subscribe(client: Any, topics: Any = (), *args: Any, **more: Any) -> Any:
+            return original(client, [*map(self._name_of, topics)], *args, **more)
+
+        return subscribe
+
     def _settings_of(self, configs: Mapping[str, Any]) -> dict[str, Any]:
         """What a client is given: the game's own settings, but for those of the cluster, which are the lab's."""
         if self._connection is None:
@@ -241,6 +252,19 @@ class ProducerWatch:
                 return f"{file.relative_to(self._root).as_posix()}:{frame.f_lineno}"
             frame = frame.f_back
         return ""
+
+
+def _clear_but_lab(producer: Any) -> None:
+    """Take a producer's attributes away, but for the watch's own: another thread may be about to send."""
+    for name in [name for name in producer.__dict__ if name != "_lab"]:
+        del producer.__dict__[name]
+
+
+def pretended_future(topic: str) -> FutureRecordMetadata:
+    """What `send` returns in a probe, where no broker is: a game may send while it is imported."""
+    result = FutureProduceResult(TopicPartition(topic, 0))
+    result.success((0, 0, None))
+    return FutureRecordMetadata(result, 0, None, None, -1, -1, -1)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """The records of a hosted game's topics as one frame, whatever they are: JSON of any shape, text, several topics."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -13,6 +13,7 @@ from streaming_lab.client.topics import Ranges
 from streaming_lab.own_game.journal import SEND_HEADER
 from streaming_lab.own_game.masks import MASKED_VALUE, is_secret_name, masked_value
 from streaming_lab.reader import TopicFrame, read_topic
+from streaming_lab.reader.decode.headers import Headers
 from streaming_lab.reader.fetch.request import ReadRequest, RecordSource
 from streaming_lab.reader.pipeline import REJECT_BYTES
 
@@ -44,10 +45,16 @@ def read_records(connection: Connection, topics: Mapping[str, str]) -> GameRecor
     for name, written in sorted(topics.items()):
         read = read_topic(connection, written)
         events, rejected = every_record(read)
-        ids = dict(send_ids(connection, written, read.ranges))
-        places = zip(events["partition"], events["offset"], strict=True)
-        sends = pd.Series([ids.get((int(p), int(o))) for p, o in places], index=events.index, dtype="str")
-        events = events.assign(topic=name, send_id=sends)
+        places = [*zip(map(int, events["partition"]), map(int, events["offset"]), strict=True)]
+        found = find_marks(connection, written, read.ranges)
+        marks = [found.get(place, NO_MARK) for place in places]
+        stamps = pd.Series([mark.timestamp for mark in marks], index=events.index, dtype="Int64")
+        events = events.assign(
+            topic=name,
+            timestamp=stamps.astype("datetime64[ms]").dt.tz_localize("UTC"),
+            key=pd.Series([mark.key for mark in marks], index=events.index, dtype="str"),
+            send_id=pd.Series([mark.send_id for mark in marks], index=events.index, dtype="str"),
+        )
         frames.append(flatten_objects(events))
         rejects.append(rejected.assign(topic=name))
         ranges[written] = read.ranges
@@ -78,7 +85,7 @@ def every_record(read: TopicFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     found = read.rejects.loc[is_text, ["partition", "offset"]].assign(
         **{VALUE: [text for text in texts if text is not None]}
     )
-    empty = read.tombstones[["partition", "offset", "key"]]
+    empty = read.tombstones[["partition", "offset"]]
     parts = [read.events, *(part for part in (found, empty) if len(part))]
     events = pd.concat(parts, ignore_index=True) if len(parts) > 1 else read.events
     events = events.sort_values(["partition", "offset"], kind="stable", ignore_index=True)
@@ -90,16 +97,38 @@ def text_of(raw: bytes) -> str | None:
     return raw.decode(errors="backslashreplace") if len(raw) < REJECT_BYTES else None
 
 
-def send_ids(
+class RecordMark(NamedTuple):
+    """What a record has beside its value: the broker's time in ms UTC, the key as text, and its send's id."""
+
+    timestamp: int | None = None
+    key: str | None = None
+    send_id: str | None = None
+
+
+NO_MARK = RecordMark()
+
+
+def find_marks(
     connection: Connection, topic: str, ranges: Ranges, timeout: float = 60.0
-) -> Iterator[tuple[tuple[int, int], str]]:
-    """(partition, offset) and the id of its send, for each record that has one; raises `ReadTimeout`."""
+) -> dict[tuple[int, int], RecordMark]:
+    """(partition, offset) -> the mark of each record, also of one that is no JSON; raises `ReadTimeout`."""
+    found = {}
     with RecordSource(ReadRequest(connection, topic, ranges, timeout=timeout)) as source:
         for response in source.responses(source.ranges):
-            for partition, offset, headers in response.headers():
-                if send_id := next((value.decode() for name, value in headers if name == SEND_HEADER and value), None):
-                    yield (partition, offset), send_id
+            sends = {(partition, offset): send_id_in(headers) for partition, offset, headers in response.headers()}
+            for partition, indexed in response.indexed():
+                records = indexed.records
+                columns = (records.offsets.tolist(), records.timestamps.tolist(), records.keys().to_pylist())
+                for offset, stamp, key in zip(*columns, strict=True):
+                    text = None if key is None else key.decode(errors="backslashreplace")
+                    found[partition, offset] = RecordMark(max(stamp, 0) or None, text, sends.get((partition, offset)))
             response.done()
+    return found
+
+
+def send_id_in(headers: Headers) -> str | None:
+    """The id that the watched producer gave to a record's send."""
+    return next((value.decode() for name, value in headers if name == SEND_HEADER and value), None)
 
 
 def masked_frame(frame: pd.DataFrame) -> pd.DataFrame:

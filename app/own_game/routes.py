@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
 FIRED = ("GET", "POST", "PUT", "PATCH", "DELETE")  # methods in the order in which one of several is chosen
+ANY = "Any of "  # begins the kind of an argument with a list of values
 PLACES = {"args": "query", "form": "form", "values": "query", "json": "json", "get_json": "json"}
 
 
@@ -55,14 +56,28 @@ def find_routes(app: "Flask", root: Path) -> list[Route]:
             rule.rule,
             method,
             rule.endpoint,
-            where_defined(app.view_functions.get(rule.endpoint), root),
-            {name: type(converter).__name__.removesuffix("Converter") for name, converter in rule._converters.items()},
-            fields_read(app.view_functions.get(rule.endpoint)),
+            where_defined(view, root),
+            {name: kind_of_argument(converter) for name, converter in rule._converters.items()},
+            fields_read(view),
         )
         for rule in app.url_map.iter_rules()
         for method in FIRED
         if method in (rule.methods or ()) and rule.endpoint.rpartition(".")[2] != "static"
+        for view in [view_of(app, rule.endpoint, method)]
     ]
+
+
+def kind_of_argument(converter: Any) -> str:
+    """The kind of an argument, as `Integer` or `Any of iron, gold`."""
+    items = sorted(getattr(converter, "items", ()))
+    return f"{ANY}{', '.join(items)}" if items else type(converter).__name__.removesuffix("Converter")
+
+
+def view_of(app: "Flask", endpoint: str, method: str) -> Any:
+    """The function that answers: a view, or a method of a class of views."""
+    view = app.view_functions.get(endpoint)
+    one = getattr(view, "view_class", None)
+    return view if one is None else getattr(one, method.lower(), None) or one.dispatch_request
 
 
 def where_defined(view: Any, root: Path) -> str:

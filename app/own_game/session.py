@@ -111,13 +111,14 @@ def settle_sends(game: HostedGame) -> int:
 def learn_rows(game: HostedGame, routes: Sequence[Route], player: str) -> tuple[dict[str, int | None], Story]:
     """The records that a request of each route sends, None where that varies; and the story of these requests."""
     before, learnt = game.story(), dict[str, int | None]()
+    sent = settle_sends(game)
     for route in routes:
         grown = []
         for number in range(ALONE):
-            start = settle_sends(game)
             asks = seeded_asks([route], players=1, requests=1, seed=number, run="alone", player=player)
             play(game.url, asks, concurrency=1)
-            grown.append(settle_sends(game) - start)
+            start, sent = sent, settle_sends(game)
+            grown.append(sent - start)
         learnt[route.name] = grown[0] if len(set(grown)) == 1 else None
     return learnt, without_story(game.story(), before)
 

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from streaming_lab import settings
-from streaming_lab.cli import VERSION
+from streaming_lab.cli import command_parser
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT, SOURCE, lab_home
 
@@ -95,14 +95,12 @@ def lab_options(notebooks: Path, given: Sequence[str], aliases: Mapping[str, Any
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = command_parser(
         "lab.py",
-        description="Open JupyterLab on the chapters, on this machine only; Ctrl-C ends it. Saving keeps what you\n"
+        "Open JupyterLab on the chapters, on this machine only; Ctrl-C ends it. Saving keeps what you\n"
         "type; what cells show is never written into a committed notebook.",
-        epilog=f"Every other option goes to JupyterLab; all of them: --help-all\n\n{settings.help_text()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"Every other option goes to JupyterLab; all of them: --help-all\n\n{settings.help_text()}",
     )
-    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
     parser.add_argument("--port", metavar="PORT", help="its port (default: 8888, or the next one that is free)")
     parser.add_argument("--notebook-dir", metavar="FOLDER", help="another folder than notebooks/")

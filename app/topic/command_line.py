@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import TypeAlias
 
-from streaming_lab import settings
-from streaming_lab.cli import VERSION, positive, whole
+from streaming_lab.cli import command_parser, positive, whole
 from streaming_lab.client import topics
 from streaming_lab.client.client_properties import connection_named
 from streaming_lab.client.connection import Connection
@@ -38,13 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line's options."""
-    parser = argparse.ArgumentParser(
-        prog="topic.py",
-        description=__doc__,
-        epilog=settings.help_text(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=VERSION)
+    parser = command_parser("topic.py", __doc__)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--cluster", metavar="HOST:PORT|FILE", help=f"default: {SERVERS}, else the lab's running cluster"

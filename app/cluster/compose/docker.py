@@ -14,27 +14,33 @@ from streaming_lab.ports import PortTaken
 DOCKER_TIMEOUT = 30.0  # seconds for a command that changes nothing
 
 
-class DockerMissing(LabError):
+class DockerError(LabError):
+    """Docker stands in the way, not what a person typed."""
+
+    at_start = True
+
+
+class DockerMissing(DockerError):
     """The machine has no `docker` command."""
 
 
-class ComposeMissing(LabError):
+class ComposeMissing(DockerError):
     """`docker` lacks its compose plugin."""
 
 
-class NotAllowed(LabError):
+class NotAllowed(DockerError):
     """The daemon refuses this user."""
 
 
-class DaemonDown(LabError):
+class DaemonDown(DockerError):
     """No daemon answers the `docker` command."""
 
 
-class Unhealthy(LabError):
+class Unhealthy(DockerError):
     """A container ended, or did not serve in time."""
 
 
-class DockerFailed(LabError):
+class DockerFailed(DockerError):
     """A docker command failed for any other reason."""
 
 

@@ -267,7 +267,7 @@ class _BoundedLegacyBatch(LegacyRecordBatch):  # type: ignore[misc]
 class _BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
     """A batch whose decompression stops at the source's bound, with an error or as a reject without records."""
 
-    _buffer: memoryview
+    _buffer: memoryview | bytearray
     _pos: int
     _decompressed: bool
 
@@ -282,7 +282,7 @@ class _BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
         segment = Segment(*place, self.records_count, self.base_offset, self.first_timestamp, None, self.last_offset)
         try:
             opened = segment.inflated(self._source.inflation.batch)
-            self._buffer, self._pos = opened.data, opened.start
+            self._buffer, self._pos = bytearray(opened.data), opened.start  # its headers are decoded from slices
         except BatchTooLarge as error:
             if not self._source.inflation.skip:
                 raise
