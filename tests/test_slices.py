@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,6 +23,7 @@ from waiting import eventually
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.errors import LabError
+from streaming_lab.paths import SOURCE
 from streaming_lab.reader import read_topic
 from streaming_lab.slices import executors, on_dask, run, work
 from streaming_lab.slices.executors import Executor, MachineProcesses, ThisProcess, open_executor
@@ -234,3 +238,16 @@ def test_a_plan_holds_no_secret_and_an_unread_engine_is_none(kafka: Connection, 
 def test_code_has_one_name_on_all_workers() -> None:
     """Hash, Python, pandas and pyarrow: what decides what a frame is."""
     assert [word for word in work.code_of_this_process().split() if word.isalpha()] == ["Python", "pandas", "pyarrow"]
+
+
+def test_who_does_not_ask_for_dask_neither_has_nor_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its packages are in no other lock, nothing imports it before it is asked for, and its absence is one error."""
+    project = Path(__file__).resolve().parent.parent
+    lock = (project / "requirements.txt").read_text(encoding="utf8")
+    assert not re.search(r"^(dask|distributed)==", lock, re.MULTILINE)
+    program = "import sys, streaming_lab.scaling.sliced_tables; print({'dask', 'distributed'} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=SOURCE, check=True)
+    assert ran.stdout == "set()\n"
+    monkeypatch.setattr(on_dask, "dask_is_there", lambda: False)
+    with pytest.raises(LabError, match="the engine dask is not installed"):
+        open_executor("dask")
