@@ -22,6 +22,7 @@ from waiting import eventually
 
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection, addresses
+from streaming_lab.cluster import Cluster
 from streaming_lab.errors import LabError
 from streaming_lab.paths import SOURCE
 from streaming_lab.reader import read_topic
@@ -178,6 +179,21 @@ def test_retention_that_passed_the_start_is_told(kafka: Connection, numbers: str
         pytest.raises(SliceFailed, match=r"\[0, 10\): .*0 to 10 were deleted"),
     ):
         run_slices(addresses(kafka), plan.slices, sliced.frames, concatenated, executor)
+
+
+@pytest.mark.slow
+def test_a_frozen_broker_is_told_in_time(breakable: Cluster) -> None:
+    """A broker that stops answering after the plan: an error with the slice when the read's time is over, no wait."""
+    kafka = breakable.connection
+    topic = values(kafka, *(b'{"n": 1}' for _ in range(30)))
+    plan = plan_slices(addresses(kafka), topic, offsets=10)
+    breakable.pause()
+    try:
+        with pytest.raises(SliceFailed, match=r"partition 0, offsets \[0, 10\): "):
+            run_slices(addresses(kafka), plan.slices, len_of, add, ThisProcess(), timeout=4)
+    finally:
+        breakable.resume()
+    assert run_slices(addresses(kafka), plan.slices, len_of, add, ThisProcess()).part == 30
 
 
 def test_a_tail_without_visible_records_ends(kafka: Connection) -> None:

@@ -94,7 +94,7 @@ def memory_budget() -> int:
     return max(0, free // 2)
 
 
-WHOLE_FRAME = 2.5  # times the bytes of its columns that a DataFrame takes while it is made
+WHOLE_FRAME = 2.7  # times the bytes of its columns that a DataFrame takes while it is made
 
 
 def plan_slices(

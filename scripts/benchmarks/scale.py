@@ -5,11 +5,13 @@ python3 scripts/bench.py scale --rows 1e5 1e6 1e7      (1e8 takes 25 GB on the b
 
 import argparse
 import json
+import pickle
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Sequence
+from timeit import timeit
 from typing import Any
 
 from benchmarks import environment
@@ -87,6 +89,7 @@ def in_own_process(brokers: str, topic: str, engine: str) -> str:
     found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     said = f"yes: {found['told']:,} of {found['offsets']:,} offsets" if found["told"] == found["offsets"] else "no"
     pace = found["rows"] / found["seconds"]
+    sys.stderr.write(found["facts"])
     return f"{found['seconds']:.2f} | {pace:,.0f} | {found['peak'] >> 20:,} | {said}"
 
 
@@ -102,16 +105,23 @@ def measure(brokers: str, topic: str, engine: str) -> dict[str, Any]:
         plan = plan_slices(brokers, topic, EVENTS)
         plan.refuse_beyond(memory_budget())
         frame = read_topic(connection_named(brokers), topic, EVENTS, ranges=plan.ranges, timeout=RUN_TIMEOUT)
+        facts = ""
         rows, told = len(summary_of(frame)), len(frame.events) + len(frame.rejects) + len(frame.tombstones)
-        peak = peak_memory()
+        took, peak = time.monotonic() - began, peak_memory()
     else:
         with open_executor(engine) as executor:
             plan = plan_slices(brokers, topic, EVENTS, workers=executor.workers)
             run = run_slices(brokers, plan.slices, summary_of, merge_summaries, executor)
         rows, told = len(run.part), run.rows + run.rejects + run.tombstones
-        peak = max(run.peak, peak_memory())
-    took = time.monotonic() - began
-    return {"rows": rows, "told": told, "offsets": plan.offsets, "seconds": took, "peak": peak}
+        took, peak = time.monotonic() - began, max(run.peak, peak_memory())
+        facts = (
+            f"an event: {plan.stored / plan.offsets:.1f} bytes in the log, "
+            f"{plan.decoded / plan.offsets:.1f} as columns; "
+            f"{len(plan.slices)} slices of {len(pickle.dumps(plan.slices[0]))} bytes; merged part: "
+            f"{len(pickle.dumps(run.part))} bytes for {PLAYERS} players, "
+            f"{100 * timeit(lambda: merge_summaries(run.part, run.part), number=10):.1f} ms to merge two\n"
+        )
+    return {"rows": rows, "told": told, "offsets": plan.offsets, "seconds": took, "peak": peak, "facts": facts}
 
 
 if __name__ == "__main__":
