@@ -1,6 +1,7 @@
 """The folders of the project and of everything that the lab makes."""
 
 import errno
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from streaming_lab.errors import LabError
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the person's share of it
 BROKER_SPACE = 4e6  # bytes: with less free space a broker does not start
 PROJECT = Path(__file__).resolve().parent.parent
+NOT_CODE = (".pyc", ".so", ".pyd", ".sha256")  # what an interpreter or a compiler left in a folder of code
 SOURCE = PROJECT / "src"  # where this package is imported from: src/streaming_lab is a link to app/
 
 
@@ -68,3 +70,14 @@ def space_of(folder: Path) -> tuple[float, float]:
         except OSError:
             continue
     return float("inf"), float("inf")
+
+
+def tree_hash(folder: Path) -> str:
+    """The SHA-256 of a folder's code, hidden and compiled files left out."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") or part in ("__pycache__", "build") for part in name.parts)
+        if not hidden and path.suffix not in NOT_CODE and path.is_file():
+            found.update(f"{name.as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return found.hexdigest()

@@ -69,6 +69,14 @@ def heap(text: str) -> str:
     return text
 
 
+def size(text: str) -> int:
+    """A number of bytes, with k, m or g for 1024 and its powers."""
+    found = re.fullmatch(r"(\d+)([kmg]?)b?", text.lower())
+    if found is None:
+        raise ValueError("no size")
+    return int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[found[2]]
+
+
 def project_name(text: str) -> str:
     """A project name in the syntax of Docker Compose."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", text):
@@ -99,11 +107,15 @@ COMPOSE_PROJECT = Setting(
     project_name,
 )
 
+FRAME_MEMORY = Setting[int | None](
+    "LAB_MEMORY", None, "half of what is free", "the memory that one DataFrame of a topic may take, as 800m or 8g", size
+)
+
 CLASS_KEY = Setting(
     "LAB_CLASS_KEY", "", "none", "a class's key: with it -p student gives seeds of that class alone", str
 )
 
-SETTINGS: tuple[Setting[Path | None] | Setting[str] | Setting[float] | Setting[bool], ...] = (
+SETTINGS: tuple[Setting[Path | None] | Setting[int | None] | Setting[str] | Setting[float] | Setting[bool], ...] = (
     HOME,
     BUILD,
     CACHE,
@@ -113,6 +125,7 @@ SETTINGS: tuple[Setting[Path | None] | Setting[str] | Setting[float] | Setting[b
     KAFKA_HEAP,
     COMPOSE_PROJECT,
     CLASS_KEY,
+    FRAME_MEMORY,
 )
 PREFIX = "LAB_"
 WARNED = "LAB_WARNED"  # set once unknown variables were named: a script that starts scripts is one command to its user

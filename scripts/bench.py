@@ -6,22 +6,24 @@ python3 scripts/bench.py request    one request through the game and its log
 python3 scripts/bench.py lag        from the log to a consumer
 python3 scripts/bench.py start      from nothing to the first acknowledged record
 python3 scripts/bench.py report     the phases of a whole report
+python3 scripts/bench.py scale      tables of 10^5 to 10^8 rows by pandas, processes and Dask
 python3 scripts/bench.py memory     what each way keeps while the broker is down, against what it states
 
 Each has its own options: python3 scripts/bench.py read --help
 """
 
+import sys
+
 import bootstrap
 
-bootstrap.enter()
+bootstrap.enter(scale=sys.argv[1:2] == ["scale"])
 
 import importlib
-import sys
 
 from streaming_lab.cli import run
 from streaming_lab.errors import LabError
 
-KINDS = ("read", "stages", "request", "lag", "start", "report", "memory")
+KINDS = ("read", "stages", "request", "lag", "start", "report", "scale", "memory")
 
 
 def main() -> int:

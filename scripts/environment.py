@@ -36,16 +36,19 @@ KERNEL = (  # a file of one's own in the folder where papermill is typed hides n
 READ_ONLY = "Copy the project to a folder of your own, or let its owner type there: python3 scripts/report.py --help"
 
 
-def enter(checks=False):
+def enter(checks=False, scale=False):
     """Return inside an environment that holds the lock; elsewhere run the calling script again, in such a one.
 
-    With `checks` the environment also holds the lock of the checks.
+    With `checks` the environment also holds the lock of the checks, with `scale` that of the engine `dask`.
     """
     bare()
     ours = os.path.realpath(sys.prefix) == os.path.realpath(VENV)
     if ours and complete(checks):
+        if scale and not requirements_lock.held(requirements_lock.SCALE_FILE):
+            with one_at_a_time():
+                set_up.add_scale()
         return say_once("project's .venv")
-    files = [requirements_lock.FILE] + [requirements_lock.CHECK_FILE] * checks
+    files = [requirements_lock.FILE] + [requirements_lock.CHECK_FILE] * checks + [requirements_lock.SCALE_FILE] * scale
     if not ours and all(map(requirements_lock.held, files)):
         os.environ["PYTHONPATH"] = SOURCE
         return say_once("running one, " + sys.prefix)

@@ -5,7 +5,7 @@ import sys
 try:
     import bootstrap
 
-    bootstrap.enter()
+    bootstrap.enter(scale="engine dask" in " ".join(sys.argv))
 
     from streaming_lab.cli import run
     from streaming_lab.report.cli import main

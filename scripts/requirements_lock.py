@@ -10,6 +10,7 @@ import tempfile
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FILE = os.path.join(PROJECT, "requirements.txt")  # what a run needs
 CHECK_FILE = os.path.join(PROJECT, "requirements-check.txt")  # what only the checks need
+SCALE_FILE = os.path.join(PROJECT, "requirements-scale.txt")  # what only the engine `dask` needs
 UV = re.compile(r"^uv==.*\\\n(?:\s+--hash=.*\n)+", re.MULTILINE)
 
 

@@ -114,6 +114,14 @@ def add_checks():
         step("download the tools of the checks", command, uv_environment(), shown=True)
 
 
+def add_scale():
+    """Add what requirements-scale.txt names to a complete `.venv`."""
+    say("Adding Dask from requirements-scale.txt, once.")
+    with locked_uv() as uv:
+        command = [uv, "pip", "install", "--python", python(), "--require-hashes", "-r", requirements_lock.SCALE_FILE]
+        step("download Dask", command, uv_environment(), shown=True)
+
+
 def works():
     """Tell whether `.venv` has a Python of this version: then the set-up need not start over."""
     program = f"import sys, pip; raise SystemExit(sys.version_info[:2] != {tuple(sys.version_info[:2])})"

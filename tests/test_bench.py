@@ -172,7 +172,10 @@ def test_a_peer_that_fails_is_named() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("reed",), "there is no benchmark 'reed'\nUse one of: read, stages, request, lag, start, report, memory."),
+        (
+            ("reed",),
+            "there is no benchmark 'reed'\nUse one of: read, stages, request, lag",
+        ),
         (("read", "--ways", "ours,pandas"), "unknown: pandas; use ours, ours_pure"),
         (("read", "--events", "many"), "'many' is not a whole number of at least 1"),
     ],

@@ -24,7 +24,8 @@ from streaming_lab.handin.load import load
 from streaming_lab.handin.remake import reference_chapters
 from streaming_lab.handin.submit import pack, unfit
 from streaming_lab.handin.unpack import unpacked
-from streaming_lab.report.code_state import changes_given_cells, tree_hash, tree_hashes
+from streaming_lab.paths import tree_hash
+from streaming_lab.report.code_state import changes_given_cells, tree_hashes
 from streaming_lab.report.record import SCHEMA, Run
 
 pytestmark = pytest.mark.slow

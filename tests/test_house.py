@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "reader": {"client"},
     "cluster": {"client"},
     "cluster.cli": {"client", "cluster", "reader.decode.native"},  # `status` says which decoder reads here
+    "slices": {"client", "reader"},
     "topic": {"client", "reader", "cluster"},
     "game": {"client", "delivery", "reader", "cluster"},
     "game.rules": {"game.events"},
@@ -44,7 +45,7 @@ MAY_IMPORT = {
     "analysis": {"client", "reader", "game"},
     "seed": {"client", "cluster", "analysis"},
     "faults": {"client", "delivery", "reader", "cluster", "game", "analysis"},
-    "scaling": {"client", "reader", "cluster", "game", "analysis"},
+    "scaling": {"client", "reader", "slices", "cluster", "game", "analysis"},
     "own_game": {"client", "reader", "cluster", "game", "analysis", "faults"},
     "doctor": {"client", "cluster"},
     "report": {"client", "delivery", "reader", "cluster", "game", "analysis", "own_game"},

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from streaming_lab.analysis import charts, counts, deliveries, tables
+from streaming_lab.analysis import charts, counts, deliveries, summary, tables
 from streaming_lab.analysis.chart_specs import common_prefix
 from streaming_lab.analysis.display import Figure, Table, TableColumn
 from streaming_lab.analysis.ledger import close_ledger
@@ -171,7 +171,7 @@ def test_answers_over_time_show_escapes() -> None:
 def test_a_chart_over_time_has_a_bounded_number_of_bins() -> None:
     """From the year 1 to 9999: as many bins as ever, each as wide as it takes."""
     rates, width = counts.bin_times(frame_of([("p", "default", at, 0, 0, "") for at in (YEAR_1, YEAR_9999)]))
-    assert (len(rates) <= counts.BINS + 1, rates.sum().sum() * width) == (True, pytest.approx(2))
+    assert (len(rates) <= summary.BINS + 1, rates.sum().sum() * width) == (True, pytest.approx(2))
 
 
 def test_counts_have_their_nouns() -> None:

@@ -18,11 +18,12 @@ from streaming_lab.analysis.counts import (
     count_by_player,
     guild_counts,
     share,
+    span_of,
     to_broker,
-    to_seconds,
 )
 from streaming_lab.analysis.display import NO_EVENTS, NO_PLAYERS, NO_TIMES, Figure, Table, TableColumn, number
-from streaming_lab.analysis.shapes import is_lab_frame, most_frequent, names_players, shape_events
+from streaming_lab.analysis.shapes import most_frequent
+from streaming_lab.analysis.summary import AnyEvents, summarize
 from streaming_lab.analysis.theme import OTHER, SPEC_SCHEMA, TOKENS, config, page_svg
 from streaming_lab.wording import counted, rounded, visible, visible_everywhere
 
@@ -32,38 +33,40 @@ SHARES = (0.01, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 1.0)
 VEGALITE_VERSION = "5.21"  # draws the page; JupyterLab 4 draws the same specification with a version 5 of its own
 
 
-def events_over_time_chart(events: pd.DataFrame) -> Figure:
+def events_over_time_chart(events: AnyEvents) -> Figure:
     """Events per second by type, over the events' own time; the panels share one scale."""
     title = "Events per second, by type"
-    shaped = shape_events(events)
-    if shaped["at"].isna().all():
-        return empty_figure(title, NO_EVENTS if events.empty else NO_TIMES)
-    rates, width = bin_times(shaped)
-    total, span = rates.sum(axis=1), float(to_seconds(shaped["at"]).max())
+    found = summarize(events)
+    if found.moments is None:
+        return empty_figure(title, NO_TIMES if len(found) else NO_EVENTS)
+    rates, width = bin_times(found)
+    total, span = rates.sum(axis=1), span_of(found)
     peaks = ", ".join(f"{kind} peaks at {rates[kind].max():,.0f}" for kind in rates)
-    mean = len(events) / max(span, width)
-    kinds = shaped["event_type"]
-    top = "default" if is_lab_frame(events) else most_frequent(kinds)
-    what = "plain visits" if is_lab_frame(events) else f"`{top}`"
+    mean = len(found) / max(span, width)
+    sizes = found.typed().groupby("event_type")["events"].sum()
+    top = "default" if found.lab else most_frequent(sizes)
+    part = share(sizes.get(top, 0), len(found))
+    what = "plain visits" if found.lab else f"`{top}`"
     return figure(
         title,
-        f"{counted(len(events), 'event')} in {span:.2f} s, in bins of {1000 * width:,.0f} ms; one scale for all panels",
+        f"{counted(len(found), 'event')} in {span:.2f} s, in bins of {1000 * width:,.0f} ms; one scale for all panels",
         alt=f"{counted(len(rates.columns), 'area chart')} in steps, one for each event type, over {span:.1f} seconds; "
         f"vertical axis in events per second: {peaks}.",
         reading=f"The crowd caused {mean:,.0f} events per second on average and {total.max():,.0f} at its peak, "
-        f"{total.idxmax():.2f} s after the first; {100 * (kinds == top).mean():.0f}% of all events are {what}.",
+        f"{total.idxmax():.2f} s after the first; {part:.0f}% of all events are {what}.",
         data=frame_table(title, number("from (s)", 2), rates.assign(all=total)),
         draw=lambda narrow: chart_specs.over_time_spec(rates, width, narrow),
         measured=True,
     )
 
 
-def events_by_player_chart(events: pd.DataFrame) -> Figure:
+def events_by_player_chart(events: AnyEvents) -> Figure:
     """Events for each player, by type; the busiest first."""
     title = "Events by player and type"
-    if events.empty or not names_players(events):
-        return empty_figure(title, NO_EVENTS if events.empty else NO_PLAYERS)
-    counts = count_by_player(events)
+    found = summarize(events)
+    if not len(found) or not found.named:
+        return empty_figure(title, NO_PLAYERS if len(found) else NO_EVENTS)
+    counts = count_by_player(found)
     made, shown = counts["all"], counts.head(MOST_PLAYERS)
     median, most, top = float(made.median()), int(made.iloc[0]), str(counts.index[0])
     few = min(5, len(counts))
@@ -77,7 +80,7 @@ def events_by_player_chart(events: pd.DataFrame) -> Figure:
         f"{counted(most, 'event')} for {top} to {shown['all'].iloc[-1]:,} for {shown.index[-1]}; the median is "
         f"{rounded(median)}.",
         reading=f"The median player caused {rounded(median)} {'event' if median == 1 else 'events'}; the {few} busiest "
-        f"of {counted(len(counts), 'player')} caused {share(made.head(few).sum(), len(events)):.0f}% of all, and {top} "
+        f"of {counted(len(counts), 'player')} caused {share(made.head(few).sum(), len(found)):.0f}% of all, and {top} "
         f"alone {most:,}."
         if len(counts) > 1
         else f"{top} alone caused all {counted(most, 'event')}.",
@@ -86,15 +89,16 @@ def events_by_player_chart(events: pd.DataFrame) -> Figure:
     )
 
 
-def events_by_partition_chart(events: pd.DataFrame) -> Figure:
+def events_by_partition_chart(events: AnyEvents) -> Figure:
     """Events on each partition, by type, beside the even share."""
     title = "Events by partition and type"
-    if events.empty:
+    found = summarize(events)
+    if not len(found):
         return empty_figure(title)
-    counts = count_by_partition(events)
-    held, keyed = counts["all"].to_dict(), is_lab_frame(events)
+    counts = count_by_partition(found)
+    held, keyed = counts["all"].to_dict(), found.lab
     top = max(held, key=lambda partition: held[partition])
-    even = len(events) / len(held)
+    even = len(found) / len(held)
     spread = ", ".join(
         f"partition {partition} holds {count:,}" for partition, count in [*held.items()][:PARTITIONS_NAMED]
     )
@@ -106,11 +110,11 @@ def events_by_partition_chart(events: pd.DataFrame) -> Figure:
         f"{'the key is the player, so each player lives on one partition; ' if keyed else ''}"
         "stacked in the order of the key",
         alt=f"Bar chart of {counted(len(held), 'partition')}, each bar split by event type. Of "
-        f"{counted(len(events), 'event')} {spread}; "
+        f"{counted(len(found), 'event')} {spread}; "
         f"an even share would be {even:,.0f}.",
         reading=f"Partition {top} holds all events."
         if len(held) == 1
-        else f"Partition {top} holds {share(held[top], len(events)):.0f}% of the events, {held[top] / even:.2f} "
+        else f"Partition {top} holds {share(held[top], len(found)):.0f}% of the events, {held[top] / even:.2f} "
         f"times its even share{why}.",
         data=frame_table(title, TableColumn("partition"), counts),
         draw=lambda narrow: chart_specs.by_partition_spec(counts, even, narrow),

@@ -5,12 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from streaming_lab.analysis.shapes import MORE, shape_events
+from streaming_lab.analysis.shapes import MORE
+from streaming_lab.analysis.summary import WIDTHS, AnyEvents, chart_width, summarize
 from streaming_lab.analysis.theme import EVENT_COLOURS
 
-BINS = 32  # the most bins of a chart over time
 NOT_TYPES = ("all", "players")  # columns of counts beside those of the event types
-STEPS = tuple(base * 10.0**power for power in range(-3, 11) for base in (1, 2.5, 5))  # a bin's width in seconds
+STEPS: tuple[float, ...] = tuple(width / 1e6 for width in WIDTHS)  # a bin's width in seconds
 
 
 def rows_by_type(types: Iterable[Any]) -> list[str]:
@@ -24,39 +24,40 @@ def share(count: Any, whole: int) -> float:
     return 100 * float(count) / whole if whole else 0.0
 
 
-def by_type_and(events: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Events by the column `name` (index) and type (columns in the game's order, and `all`)."""
-    if events.empty:
+def by_type_and(events: AnyEvents, name: str) -> pd.DataFrame:
+    """Events by place or player (`name`, the index) and type (columns in the game's order, and `all`)."""
+    cube = summarize(events).typed()
+    if cube.empty:
         return pd.DataFrame({"all": pd.Series(dtype="int64")})
-    events = shape_events(events)
-    counts = pd.crosstab(places_of(events) if name == "partition" else events[name], event_types(events))
-    counts.columns.name = None
+    counts = table_of_types(cube, name)
     return counts[rows_by_type(counts.columns)].assign(all=counts.sum(axis=1))
 
 
-def event_types(events: pd.DataFrame) -> "pd.Series[Any]":
+def table_of_types(counts: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The sums of `events` by the column `name` (index) and type (columns)."""
+    table = counts.assign(event_type=event_types(counts)).groupby([name, "event_type"])["events"].sum()
+    found = table.unstack(fill_value=0)
+    found.columns.name = None
+    return found
+
+
+def event_types(counts: pd.DataFrame) -> "pd.Series[Any]":
     """The event types of another topic may have the name of a column of counts; such a type is shown in quotes."""
-    return events["event_type"].replace({name: f"“{name}”" for name in NOT_TYPES})
+    return counts["event_type"].replace({name: f"“{name}”" for name in NOT_TYPES})
 
 
-def places_of(events: pd.DataFrame) -> "pd.Series[Any]":
-    """Each row's partition, with its topic's name where the rows are of several topics."""
-    if "topic" not in events or events["topic"].nunique() < 2:
-        return events["partition"]
-    return events["topic"].astype("str") + " " + events["partition"].astype("str")
-
-
-def count_by_player(events: pd.DataFrame) -> pd.DataFrame:
+def count_by_player(events: AnyEvents) -> pd.DataFrame:
     """Events by player and type; the busiest first, ties by name."""
     return by_type_and(events, "player").sort_index().sort_values("all", ascending=False, kind="stable")
 
 
-def count_by_partition(events: pd.DataFrame) -> pd.DataFrame:
+def count_by_partition(events: AnyEvents) -> pd.DataFrame:
     """Events by partition and type, and before them the number of players on each partition, where rows name one."""
-    counts, shaped = by_type_and(events, "partition"), shape_events(events)
-    if "player" not in shaped:
+    found = summarize(events)
+    counts = by_type_and(found, "place").rename_axis("partition")
+    if not found.named:
         return counts
-    players = shaped.groupby(places_of(shaped))["player"].nunique()
+    players = found.cube.groupby("place")["player"].nunique()
     return counts.assign(players=players)[["players", *counts.columns]]
 
 
@@ -72,25 +73,27 @@ def guild_counts(world: Any) -> pd.DataFrame:
     return named
 
 
-def bin_times(events: pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """Events (of `shape_events`) per second in equal bins since the first one, and a bin's width in seconds.
+def bin_times(events: AnyEvents) -> tuple[pd.DataFrame, float]:
+    """Events per second in equal bins since the first event, and a bin's width in seconds.
 
-    The index is each bin's beginning in seconds, the columns are the types; an event without a time is left out.
+    The index is each bin's beginning in seconds, the columns are the types. The first bin begins up to a tenth of a
+    bin before the first event: at a multiple of the width in which the summary counts.
     """
-    events = events[events["at"].notna()]
-    since = to_seconds(events["at"])
-    width = next((step for step in STEPS if since.max() / step <= BINS), STEPS[-1])
-    bins = (since // width).astype("int64")
-    counts = pd.crosstab(bins, event_types(events)).reindex(range(int(bins.max()) + 1), fill_value=0)
-    counts.index = pd.Index([round(index * width, 3) for index in counts.index], name="from")
-    counts.columns.name = None
-    return counts[rows_by_type(counts.columns)] / width, width
+    found = summarize(events)
+    assert found.moments is not None
+    fine, width = found.moments.width, chart_width(found.moments.last - found.moments.first)
+    since = (found.moments.counts["bin"] - found.moments.first // fine) // (width // fine)
+    counts = table_of_types(found.typed_moments().assign(bin=since), "bin")
+    counts = counts.reindex(range(int(counts.index.max()) + 1), fill_value=0)
+    seconds = width / 1e6
+    counts.index = pd.Index([round(index * seconds, 3) for index in counts.index], name="from")
+    return counts[rows_by_type(counts.columns)] / seconds, seconds
 
 
-def to_seconds(moments: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Seconds since the first moment."""
-    since: pd.Series[Any] = (moments - moments.min()).dt.total_seconds()
-    return since
+def span_of(events: AnyEvents) -> float:
+    """Seconds from the first event to the last."""
+    moments = summarize(events).moments
+    return (moments.last - moments.first) / 1e6 if moments else 0.0
 
 
 def to_broker(requests: pd.DataFrame, events: pd.DataFrame) -> "pd.Series[Any]":

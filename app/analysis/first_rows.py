@@ -5,18 +5,19 @@ from typing import Any
 import pandas as pd
 
 from streaming_lab.analysis.display import Table, TableColumn, number
-from streaming_lab.analysis.shapes import META, is_lab_frame, is_missing, short_text
+from streaming_lab.analysis.shapes import META, is_missing, short_text
+from streaming_lab.analysis.summary import AnyEvents, Summary, summarize
 from streaming_lab.wording import counted
 
 PAYLOAD_SHOWN = 6  # columns of a foreign payload in the table
-ROWS_COMPARED = 1000  # rows that tell which columns are always the same
 
 
-def first_rows(events: pd.DataFrame, most: int = 5) -> Table:
+def first_rows(events: AnyEvents, most: int = 5) -> Table:
     """The first rows by player, each player's in their own order; of another game's frame the first by offset."""
-    if not is_lab_frame(events):
-        return first_records(events, most)
-    rows = events.sort_values(["player", "partition", "offset"], kind="stable").head(most)
+    found = summarize(events)
+    if not found.lab:
+        return first_records(found, most)
+    rows = found.first.head(most)
     rows = rows.assign(nth=rows.groupby("player").cumcount() + 1)
     shown = rows[["player", "nth", "event_type", "partition", "offset", "timestamp", "event_id"]]
     columns = (
@@ -36,15 +37,14 @@ def first_rows(events: pd.DataFrame, most: int = 5) -> Table:
         "The first rows of the DataFrame",
         columns,
         tuple(cells),
-        f"of {len(events):,}; sorted by player and the player's own order",
+        f"of {len(found):,}; sorted by player and the player's own order",
     )
 
 
-def first_records(events: pd.DataFrame, most: int) -> Table:
+def first_records(events: Summary, most: int) -> Table:
     """The first rows by partition and offset, with the record's own columns and the first of its payload."""
-    order = [name for name in ("topic", "partition", "offset") if name in events]
-    rows = events.sort_values(order, kind="stable").head(most)
-    payload = shown_columns(events.drop(columns=[name for name in META if name in events]))
+    rows, names = events.first.head(most), [name for name, _, _ in events.columns]
+    payload = shown_columns(events.first[[name for name in names if name not in META]])
     known = {
         "topic": TableColumn("topic", "code"),
         "partition": TableColumn("partition"),
@@ -52,19 +52,17 @@ def first_records(events: pd.DataFrame, most: int) -> Table:
         "timestamp": TableColumn("broker time (UTC)", measured=True),
         "key": TableColumn("key", "code"),
     }
-    shown = [name for name in META if name in events and (name != "key" or events["key"].notna().any())]
+    shown = [name for name in META if name in names and (name != "key" or events.present("key"))]
     columns = (*(known[name] for name in shown), *(TableColumn(name, "code", measured=True) for name in payload))
-    names = (*shown, *payload)
-    cells = tuple(tuple(cell_text(row[name], name) for name in names) for row in rows.to_dict("records"))
-    left = events.shape[1] - len(shown) - len(payload)
+    cells = tuple(tuple(cell_text(row[name], name) for name in (*shown, *payload)) for row in rows.to_dict("records"))
+    left = len(names) - len(shown) - len(payload)
     more = f"; {counted(left, 'more column')} not shown" if left > 0 else ""
     return Table("The first rows of the DataFrame", columns, cells, f"of {len(events):,}, by offset{more}")
 
 
 def shown_columns(payload: pd.DataFrame) -> list[str]:
     """The first columns of a payload; where there are many, those that differ from row to row come first."""
-    looked = payload.head(ROWS_COMPARED)
-    same = {name: looked[name].map(str).nunique() < 2 for name in payload.columns}
+    same = {name: payload[name].map(str).nunique() < 2 for name in payload.columns}
     return sorted(map(str, payload.columns), key=lambda name: same[name])[:PAYLOAD_SHOWN]
 
 

@@ -28,6 +28,12 @@ def shape_events(events: pd.DataFrame) -> pd.DataFrame:
     The lab's own frames stay as they are. A row's type is that of the first column in `TYPE_NAMES`, otherwise its
     topic; more than ten types are ten and `N more types`. A row's time is its column `at`, otherwise the broker's.
     """
+    shaped = shape_all_types(events)
+    return events if shaped is events else shaped.assign(event_type=few_types(shaped["event_type"]))
+
+
+def shape_all_types(events: pd.DataFrame) -> pd.DataFrame:
+    """The same, with every type by its name."""
     if is_lab_frame(events):
         return events
     kind, player = find_column(events, TYPE_NAMES), find_column(events, PLAYER_NAMES)
@@ -35,7 +41,7 @@ def shape_events(events: pd.DataFrame) -> pd.DataFrame:
     types = topics if kind is None else events[kind].where(events[kind].notna(), NO_NAME)
     at = moments_of(events)
     shaped = events.drop(columns=[name for name in ("event_type", "at", "player") if name in events])
-    shaped = shaped.assign(event_type=few_types(names_of(types)), at=at)
+    shaped = shaped.assign(event_type=names_of(types).fillna(NO_NAME), at=at)
     return shaped if player is None else shaped.assign(player=names_of(events[player]))
 
 
@@ -83,17 +89,25 @@ def is_missing(value: Any) -> bool:
     return value is None or (not isinstance(value, (dict, list)) and bool(pd.isna(value)))
 
 
-def few_types(types: "pd.Series[str]") -> "pd.Series[str]":
-    """The most frequent types by name, and the others as `N more types`; a missing type has a name, too."""
-    types = types.fillna(NO_NAME)
-    sizes = types.value_counts().sort_index().sort_values(ascending=False, kind="stable")
+def few_types(types: "pd.Series[str]", counts: "pd.Series[Any] | None" = None) -> "pd.Series[str]":
+    """The most frequent types by name, and the others as `N more types`; `counts` by type, if not those of `types`."""
+    sizes = (
+        (types.value_counts() if counts is None else counts).sort_index().sort_values(ascending=False, kind="stable")
+    )
     left = set(sizes.index[MOST_TYPES:]) if len(sizes) > MOST_TYPES + 1 else set()
     return types.where(~types.isin(left), f"{len(left):,} more types")
 
 
-def most_frequent(types: "pd.Series[str]") -> str:
-    """The most frequent type that has a name of its own, ties by name."""
-    return str(types[~types.str.match(MORE)].value_counts().sort_index().idxmax())
+def most_frequent(sizes: "pd.Series[Any]") -> str:
+    """The most frequent type that has a name of its own, ties by name; `sizes` are the events by type."""
+    return str(sizes[~sizes.index.str.match(MORE)].sort_index().idxmax())
+
+
+def places_of(events: pd.DataFrame) -> "pd.Series[Any]":
+    """Each row's partition, with its topic's name where the rows are of several topics."""
+    if "topic" not in events or events["topic"].nunique() < 2:
+        return events["partition"]
+    return events["topic"].astype("str") + " " + events["partition"].astype("str")
 
 
 def flatten_objects(events: pd.DataFrame) -> pd.DataFrame:

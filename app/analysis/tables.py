@@ -10,11 +10,7 @@ from streaming_lab.analysis.display import NO_EVENTS, NO_PLAYERS, Table, TableCo
 from streaming_lab.analysis.first_rows import first_rows as first_rows  # a notebook asks for its tables here
 from streaming_lab.analysis.ledger import Ledger
 from streaming_lab.analysis.replay import world_differences
-from streaming_lab.analysis.shapes import (
-    is_lab_frame,
-    names_players,
-    shape_events,
-)
+from streaming_lab.analysis.summary import AnyEvents, summarize
 from streaming_lab.reader.causes import group_by_cause
 from streaming_lab.wording import counted as counted  # a notebook counts with it as well
 
@@ -28,15 +24,13 @@ def requests_by_status(requests: pd.DataFrame) -> Table:
     return count_of("Requests by action and status", "action", counts, "in requests", empty="no requests")
 
 
-def columns_of(events: pd.DataFrame) -> Table:
+def columns_of(events: AnyEvents) -> Table:
     """The frame's columns in order: type, and the numbers of rows with and without a value."""
-    rows = tuple(
-        (name, str(dtype), int(events[name].count()), int(events[name].isna().sum()))
-        for name, dtype in [*events.dtypes.items()][:COLUMNS_SHOWN]
-    )
-    left = events.shape[1] - len(rows)
+    found = summarize(events)
+    rows = tuple((name, dtype, present, len(found) - present) for name, dtype, present in found.columns[:COLUMNS_SHOWN])
+    left = len(found.columns) - len(rows)
     more = f"; {counted(left, 'more column')} not shown" if left else ""
-    note = f"{counted(len(events), 'row')}; a column is missing where an event type does not have it{more}"
+    note = f"{counted(len(found), 'row')}; a column is missing where an event type does not have it{more}"
     return Table(
         "The columns of the DataFrame",
         (TableColumn("column", "code"), TableColumn("type", "code"), number("present"), number("missing")),
@@ -45,39 +39,39 @@ def columns_of(events: pd.DataFrame) -> Table:
     )
 
 
-def events_by_type(events: pd.DataFrame) -> Table:
+def events_by_type(events: AnyEvents) -> Table:
     """Each event type: its events, their share, and the players who caused one."""
-    shaped, named = shape_events(events), names_players(events)
-    grouped = shaped.groupby("event_type")
-    sizes = grouped.size()
-    players = grouped["player"].nunique() if named else sizes
+    found = summarize(events)
+    grouped = found.typed().groupby("event_type")
+    sizes, players = grouped["events"].sum(), grouped["player"].nunique()
     rows = [
-        (kind, int(sizes[kind]), share(sizes[kind], len(events)), int(players[kind]))
+        (kind, int(sizes[kind]), share(sizes[kind], len(found)), int(players[kind]))
         for kind in rows_by_type(sizes.index)
     ]
     if rows:
-        all_players = int(shaped["player"].nunique()) if named else 0
-        rows.append(("all", len(events), share(len(events), len(events)), all_players))
+        rows.append(("all", len(found), share(len(found), len(found)), int(found.cube["player"].nunique())))
     columns = (TableColumn("event type", "code"), number("events"), number("share (%)", 1), number("players"))
-    width = len(columns) if named else len(columns) - 1
-    note = "in the order of the game's own table" if is_lab_frame(events) else "by name"
+    width = len(columns) if found.named else len(columns) - 1
+    note = "in the order of the game's own table" if found.lab else "by name"
     return Table("Events by type", columns[:width], tuple(row[:width] for row in rows), note, total=bool(rows))
 
 
-def events_by_partition_table(events: pd.DataFrame) -> Table:
+def events_by_partition_table(events: AnyEvents) -> Table:
     """Each partition: its players, its events by type, and its share."""
-    counts = count_by_partition(events)
-    rows = tuple((*line, share(line[-1], len(events))) for line in counts.itertuples(name=None))
+    found = summarize(events)
+    counts = count_by_partition(found)
+    rows = tuple((*line, share(line[-1], len(found))) for line in counts.itertuples(name=None))
     columns = (TableColumn("partition"), *(number(str(name)) for name in counts.columns), number("share (%)", 1))
-    note = "the key is the player, so each player is on one partition" if is_lab_frame(events) else "in events"
+    note = "the key is the player, so each player is on one partition" if found.lab else "in events"
     return Table("Events by partition", columns, rows, note)
 
 
-def top_players(events: pd.DataFrame, most: int = 10) -> Table:
+def top_players(events: AnyEvents, most: int = 10) -> Table:
     """The players with the most events, by type; ties by name."""
-    if not names_players(events):
+    found = summarize(events)
+    if not found.named:
         return Table("Events by player", (TableColumn("player"), number("all")), (), empty=NO_PLAYERS)
-    counts = count_by_player(events)
+    counts = count_by_player(found)
     note = f"the {min(most, len(counts)):,} busiest of {counted(len(counts), 'player')}, in events"
     return count_of("Events by player", "player", counts.head(most), note, sums=False)
 

@@ -1,33 +1,20 @@
 """The code behind a run: its tree hashes, and its changes since the commit; a student's own cells are not code."""
 
-import hashlib
 import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from streaming_lab.paths import PROJECT
+from streaming_lab.paths import PROJECT, tree_hash
 from streaming_lab.report.exercises import STUDENTS
 
 CODE_FOLDERS = ("app", "scripts")
-NOT_CODE = (".pyc", ".so", ".pyd", ".sha256")  # what an interpreter or a compiler left there
 
 
 def tree_hashes(project: Path = PROJECT) -> dict[str, str]:
     """The SHA-256 of each folder of code: of the names and bytes of its files, whatever their times and owners."""
     return {name: tree_hash(project / name) for name in CODE_FOLDERS if (project / name).is_dir()}
-
-
-def tree_hash(folder: Path) -> str:
-    """The SHA-256 of a folder's code, hidden and compiled files left out."""
-    found = hashlib.sha256()
-    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
-        name = path.relative_to(folder)
-        hidden = any(part.startswith(".") or part in ("__pycache__", "build") for part in name.parts)
-        if not hidden and path.suffix not in NOT_CODE and path.is_file():
-            found.update(f"{name.as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return found.hexdigest()
 
 
 def changed_code() -> list[str]:

@@ -231,6 +231,17 @@ def complete_prefix(partition: int, data: memoryview, offset: int) -> tuple[int,
     return at, offset, epoch
 
 
+def batch_checksums(chunk: Chunk) -> Iterator[tuple[int, int]]:
+    """(first offset, CRC-32C) of each whole batch, as its header says: nothing is verified or inflated here."""
+    data, at, size = chunk.data, 0, len(chunk.data)
+    while size - at >= HEADER_BYTES:
+        base, length, _, _, crc = _HEADER.unpack_from(data, at)[:5]
+        at += _AFTER_LENGTH + length
+        if length < HEADER_BYTES - _AFTER_LENGTH or at > size:
+            return  # impossible, or cut off: the decoder judges
+        yield base, crc
+
+
 def first_batches(chunk: Chunk, records: int) -> Chunk:
     """A chunk of the first batches that together have `records` wanted records, or of all batches."""
     wanted = 0

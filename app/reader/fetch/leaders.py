@@ -70,6 +70,11 @@ class LeaderConnections:
         """The topic's partitions."""
         return list(self._retry(lambda metadata: metadata.leaders))
 
+    def topic_id(self) -> uuid.UUID | None:
+        """The topic's id; None where brokers do not tell it."""
+        found = self._retry(lambda metadata: metadata.topic_id)
+        return found if found.int else None
+
     def offsets(self, when: int, partitions: list[int] | None = None) -> dict[int, int]:
         """Offset per partition at EARLIEST, LATEST or a time in ms UTC (-1: no record is that late)."""
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+import uuid
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -157,6 +158,14 @@ class RecordSource:
             reached = dict(self._source.positions)
             self._source = self._open_consumer(str(reason))
             yield from self._source.read({p: (at, ranges[p][1]) for p, at in reached.items()}, **settings)
+
+    def topic_id(self) -> uuid.UUID | None:
+        """The topic's id; None where the brokers (before Kafka 2.8) or the consumer do not tell it."""
+        return self._source.topic_id() if isinstance(self._source, Fetcher) else None
+
+    def all_partitions(self) -> list[int]:
+        """The topic's partitions, whether this read covers them or not."""
+        return self._source.partitions()
 
     def _begin(self) -> tuple[AnySource, Ranges]:
         protocol = security_protocol_of(self._request.connection)
