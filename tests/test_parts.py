@@ -16,7 +16,6 @@ from streaming_lab.game.events import ACTIONS, Event
 from streaming_lab.game.schema import EVENTS
 from streaming_lab.reader import read_topic
 from streaming_lab.scaling.sliced_tables import read_chapter, read_chapter_whole, shown_of_chapter
-from streaming_lab.slices import on_dask
 from streaming_lab.slices.executors import open_executor
 from streaming_lab.slices.plan import plan_slices
 from streaming_lab.slices.run import merge_all
@@ -69,9 +68,7 @@ def game(kafka: Connection) -> tuple[str, pd.DataFrame]:
     [
         "pandas",
         "processes",
-        pytest.param(
-            "dask", marks=[pytest.mark.skipif(not on_dask.dask_is_there(), reason="no Dask"), pytest.mark.slow]
-        ),
+        pytest.param("dask", marks=pytest.mark.slow),
     ],
 )
 def test_slices_show_what_one_frame_shows(kafka: Connection, game: tuple[str, pd.DataFrame], engine: str) -> None:

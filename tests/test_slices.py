@@ -32,8 +32,7 @@ from streaming_lab.slices.plan import plan_slices
 from streaming_lab.slices.run import SliceChanged, run_slices
 from streaming_lab.slices.work import OtherCode, SliceFailed
 
-needs_dask = pytest.mark.skipif(not on_dask.dask_is_there(), reason="Dask is not installed: requirements-scale.txt")
-DASK = pytest.param("dask", marks=[needs_dask, pytest.mark.slow])
+DASK = pytest.param("dask", marks=pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -31,11 +31,13 @@ def later():
 
 class Guilds(MethodView):
     def get(self):
-        consumer = KafkaConsumer(bootstrap_servers="kafka:29092", consumer_timeout_ms=300, auto_offset_reset="earliest")
+        consumer = KafkaConsumer(
+            bootstrap_servers="kafka:29092", consumer_timeout_ms=9000, auto_offset_reset="earliest"
+        )
         consumer.subscribe(["events"])
-        found = sum(1 for _ in consumer)
+        found = next(consumer, None)
         consumer.close()
-        return {"events": found}, 200 if found else 404
+        return {"first": found and found.offset}, 200 if found else 404
 
     def post(self):
         data = request.get_json(force=True)
