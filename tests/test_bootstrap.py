@@ -411,6 +411,7 @@ def test_the_environments_kernel_is_that_of_jupyterlab(
     assert json.loads(path.read_text()) == {"argv": ["python", *KERNEL["argv"][1:]], "language": "python"}
 
 
+@pytest.mark.slow
 def test_pip_puts_uv_where_the_set_up_wants_it(
     bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

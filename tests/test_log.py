@@ -127,6 +127,7 @@ def test_connecting_to_a_missing_topic_names_the_nearest(kafka: Connection, topi
         log.connect()
 
 
+@pytest.mark.slow
 def test_the_first_event_is_refused_when_there_is_no_broker() -> None:
     """One request waits for the connection; those right behind it are refused at once, with the same reason."""
     with open_log("confirmed", connection_for("127.0.0.1:1"), "events") as log:

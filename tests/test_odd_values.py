@@ -143,6 +143,7 @@ for name in map(chr, (0, 7, 0x1B, 0xFFFE, 0xFFFF, 0x2028)):
 """
 
 
+@pytest.mark.slow
 def test_a_character_that_xml_does_not_know_ends_no_process() -> None:
     """In a process of its own, since the drawing library aborts it: each label shows the character's escape."""
     ran = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=False)

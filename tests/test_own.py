@@ -32,6 +32,7 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Report:
         return report(folder, *GIVEN)
 
 
+@pytest.mark.slow
 def test_what_is_ones_own_is_on_the_page_and_in_the_record(mine: Report) -> None:
     """Title, author, student: in run.json as given, on the page escaped; nothing given, no line."""
     assert mine.exit_code == 0, mine.err
@@ -101,6 +102,7 @@ def test_a_new_chapter_is_the_next_one(tmp_path: Path) -> None:
             write_new_chapter(tmp_path, title)
 
 
+@pytest.mark.slow
 def test_a_new_chapter_reads_what_chapter_03_kept(tmp_path: Path) -> None:
     """It passes in a run of both, and its table shows the rows; so does a notebook without a number, behind it."""
     folder = tmp_path / "nb"

@@ -205,6 +205,7 @@ def test_a_topic_that_does_not_exist(kafka: Connection) -> None:
         read_topic(kafka, name + "s")
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_not_there() -> None:
     """A missing broker has another message than a missing topic, in less than 5 s."""
     with within(5), pytest.raises(BrokerUnavailable, match=r"no broker answers at 127\.0\.0\.1:1"):

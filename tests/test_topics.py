@@ -101,6 +101,7 @@ def test_a_missing_topic_is_named_with_the_nearest_one(kafka: Connection, name: 
     assert caught.value.problem == f"topic {name + 's'!r} does not exist (did you mean {name!r}?)"
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_gone_is_another_error() -> None:
     """Nobody at the address: said within five seconds, with the address."""
     with within(5), pytest.raises(BrokerUnavailable, match=r"no broker answers at 127\.0\.0\.1:1 ") as caught:
