@@ -114,7 +114,7 @@ def reachable(port: int) -> bool:
 def open_chapter(page: "Page", lab: Lab, name: str) -> None:
     """Open a chapter as a click on its file does, and wait for its kernel."""
     page.goto(lab.url.replace("/lab?", f"/lab/tree/{name}.ipynb?") + "&reset")
-    page.wait_for_function(READY, timeout=90_000)
+    page.wait_for_function(READY, timeout=240_000)
 
 
 def wait_for_all(page: "Page", seconds: float) -> dict[str, Any]:

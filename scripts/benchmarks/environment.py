@@ -10,12 +10,15 @@ import threading
 from pathlib import Path
 from typing import Any, Self
 
+from filelock import FileLock
+
 import set_up
 from streaming_lab.cluster import Cluster, attach
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT, cache_folder
 
 LOCK = PROJECT / "requirements-bench.txt"
+SET_UP_TIMEOUT = 600.0  # seconds that another benchmark may take to make the peers' Python
 
 
 def add_cluster(parser: argparse.ArgumentParser) -> None:
@@ -33,14 +36,15 @@ def peers_python() -> Path:
     home = cache_folder() / "bench"
     python = home / "bin/python"
     stamp, wanted = home / "lock.sha256", hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
-        return python
-    sys.stderr.write(f"Setting up the peers in {home} from {LOCK.name}, once.\n")
     home.parent.mkdir(parents=True, exist_ok=True)
-    with set_up.locked_uv(sys.executable) as uv:
-        _step([uv, "--quiet", "venv", "--clear", "--python", sys.executable, str(home)])
-        _step([uv, "--quiet", "pip", "sync", "--python", str(python), "--require-hashes", str(LOCK)])
-    stamp.write_text(wanted)
+    with FileLock(home.with_suffix(".lock"), timeout=SET_UP_TIMEOUT):  # of two benchmarks at once, one makes it
+        if stamp.exists() and stamp.read_text() == wanted:
+            return python
+        sys.stderr.write(f"Setting up the peers in {home} from {LOCK.name}, once.\n")
+        with set_up.locked_uv(sys.executable) as uv:
+            _step([uv, "--quiet", "venv", "--clear", "--python", sys.executable, str(home)])
+            _step([uv, "--quiet", "pip", "sync", "--python", str(python), "--require-hashes", str(LOCK)])
+        stamp.write_text(wanted)
     return python
 
 
