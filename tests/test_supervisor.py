@@ -193,7 +193,7 @@ def test_a_stop_kills_only_processes_of_the_lab(home: Path) -> None:
             assert not file.exists()
         file.write_text(json.dumps({"supervisor": {"pid": stranger.pid, "created": stranger.created}}))
         assert stop_cluster(file, lambda line: None) is None
-        assert kill_own([stranger.pid], file) == []
+        assert kill_own([stranger], file) == []
         assert sleeper.poll() is None
     finally:
         sleeper.kill()

@@ -22,7 +22,7 @@ from streaming_lab.cluster.embedded.rpc import Reply, call, raise_problem, remov
 from streaming_lab.cluster.embedded.state import State
 from streaming_lab.paths import SOURCE, cache_folder, folder_error, lab_home
 from streaming_lab.ports import check_free
-from streaming_lab.processes import is_alive
+from streaming_lab.processes import ProcessId, is_alive
 from streaming_lab.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -177,6 +177,7 @@ def check_ports_free(port: int, brokers: int) -> None:
 # The end.
 
 STOP_TIMEOUT = 150.0  # seconds for an end that may train the start-up cache
+GONE_TIMEOUT = 5.0  # seconds until a process that was told to end, or was killed, is gone
 STOP_CURE = "Run `python3 scripts/cluster.py stop`, then start again."
 
 
@@ -213,7 +214,7 @@ def _stop_other_version(file: Path) -> StopResult | None:
     strangers = [process for process in state.strangers(file) if _is_own(process.pid, file.parent.resolve())]
     file.unlink(missing_ok=True)
     wait_until(lambda: not any(map(is_alive, strangers)), STOP_TIMEOUT)
-    forced = kill_own([process.pid for process in strangers if is_alive(process)], file)
+    forced = kill_own([process for process in strangers if is_alive(process)], file)
     return StopResult(tuple(forced), False) if strangers else None
 
 
@@ -233,13 +234,13 @@ def wait_until_gone(found: State, timeout: float = STOP_TIMEOUT) -> Reply:
     answer: Reply = {"forced": [], "trained": False}
     with contextlib.suppress(OSError, ValueError):
         answer = call(found.address, found.token, "wait", timeout)
-    wait_until(lambda: not is_alive(found.supervisor), 5.0)
+    wait_until(lambda: not is_alive(found.supervisor), GONE_TIMEOUT)
     return answer
 
 
 def clean_up_orphans(found: State, file: Path) -> list[int]:
     """Kills the brokers that a dead supervisor left, and removes its files; returns the pids of those brokers."""
-    orphans = kill_own([broker.pid for broker in found.living_brokers], file)
+    orphans = kill_own(found.living_brokers, file)
     _remove_files(file)
     return orphans
 
@@ -256,16 +257,20 @@ def _remove_files(file: Path) -> None:
 
 def _kill_all(found: State, file: Path) -> StopResult:
     """Kills a supervisor that does not answer, then its brokers: in this order it cannot interfere."""
-    forced = kill_own([found.supervisor.pid], file)
+    forced = kill_own([found.supervisor], file)
     return StopResult((*forced, *clean_up_orphans(found, file)), False)
 
 
-def kill_own(pids: list[int], file: Path) -> list[int]:
-    """Kills those processes of a state file that are the lab's, and returns them; a file may name anybody's pid."""
-    own = [pid for pid in pids if _is_own(pid, file.parent.resolve())]
-    for pid in own:
-        kill_group(pid)
-    return own
+def kill_own(known: list[ProcessId], file: Path) -> list[int]:
+    """Kills those processes of a state file that are the lab's, waits for their end, and returns them.
+
+    A file may name anybody's pid.
+    """
+    own = [process for process in known if _is_own(process.pid, file.parent.resolve())]
+    for process in own:
+        kill_group(process.pid)
+    wait_until(lambda: not any(map(is_alive, own)), GONE_TIMEOUT)
+    return [process.pid for process in own]
 
 
 _SUPERVISOR = re.compile(r"(app|streaming_lab)\.cluster\.")  # its module, in every version
