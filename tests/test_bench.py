@@ -55,7 +55,7 @@ def test_tiny_run(kafka: Connection, tmp_path: Path, ways: tuple[str, ...]) -> N
 def test_the_stages_of_a_read(kafka: Connection, tmp_path: Path) -> None:
     """A tiny compressed topic: every stage has a time, and together they are the whole."""
     file = tmp_path / "stages.json"
-    options = ["--events", "2000", "--rounds", "1", "--codec", "zstd", "--json", str(file)]
+    options = ["--events", "20000", "--rounds", "1", "--codec", "zstd", "--json", str(file)]
     ran = bench("stages", "--cluster", addresses(kafka), *options)
     assert ran.returncode == 0, ran.stderr
     for decoder, found in json.loads(file.read_text())["stages"].items():

@@ -9,8 +9,8 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from streaming_lab.paths import PROJECT
 FOLDER = Path(__file__).with_name("peers")
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 ROUNDS = 3  # the least that has a median
+BATCH = 1_000_000  # bytes
 
 
 OURS = ("ours", "ours_pure", "batches")
@@ -36,14 +37,10 @@ OURS = ("ours", "ours_pure", "batches")
 def main(arguments: Sequence[str]) -> int:
     """Seed, run the rounds, check the frames, then print and write the figures."""
     options = parser().parse_args(arguments)
-    with ExitStack() as stack:
-        cluster = stack.enter_context(environment.attached(options.cluster, "bench.py read"))
-        task = Task(addresses(cluster.connection), f"bench-{uuid.uuid4().hex[:8]}", options.events, options.partitions)
-        peers, python = _peers(options.ways)
-        size = seed_topic(python, task, options.codec, options.batch)
-        stack.callback(delete_topic, task)
+    peers = {name: way for name, way in WAYS.items() if name in set(options.ways)}
+    with seeded_topic(options, "bench.py read", options.batch) as (task, size):
         _touch(task)
-        runs, failed = rounds(peers, task, python, options.rounds)
+        runs, failed = rounds(peers, task, environment.peers_python(), options.rounds)
     check_equal(runs)
     result = {
         "read": figures(runs),
@@ -60,21 +57,26 @@ def main(arguments: Sequence[str]) -> int:
     }
     print(table(result))
     if options.json:
-        Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="bench.py read", description="A topic to a DataFrame, beside the peers.")
-    found.add_argument("--events", type=whole(1), default=1_000_000, help="events in the topic (default 1000000)")
-    found.add_argument("--partitions", type=whole(1), default=4, help="partitions (default 4)")
-    found.add_argument("--codec", choices=CODECS, default="none", help="how the producer compresses (default none)")
-    found.add_argument("--batch", type=whole(1), default=1_000_000, help="bytes of a record batch (default 1000000)")
-    found.add_argument("--rounds", type=whole(1), default=ROUNDS, help=f"interleaved rounds (default {ROUNDS})")
+    add_topic_options(found)
+    found.add_argument("--batch", type=whole(1), default=BATCH, help=f"bytes of a record batch (default {BATCH})")
     found.add_argument("--ways", type=_ways, default=list(WAYS), help=f"comma-separated, of: {', '.join(WAYS)}")
-    environment.add_cluster(found)
-    found.add_argument("--json", metavar="FILE", help="write the figures to this file")
     return found
+
+
+def add_topic_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a topic that is read in rounds, and of the file for its figures."""
+    parser.add_argument("--events", type=whole(1), default=1_000_000, help="events in the topic (default 1000000)")
+    parser.add_argument("--partitions", type=whole(1), default=4, help="partitions (default 4)")
+    parser.add_argument("--codec", choices=CODECS, default="none", help="how the producer compresses (default none)")
+    parser.add_argument("--rounds", type=whole(1), default=ROUNDS, help=f"interleaved rounds (default {ROUNDS})")
+    environment.add_cluster(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
 
 
 def _ways(text: str) -> list[str]:
@@ -84,14 +86,21 @@ def _ways(text: str) -> list[str]:
     return names
 
 
-def _peers(names: Iterable[str]) -> tuple[dict[str, Way], Path]:
-    """The ways that were asked for, and the interpreter of the peers."""
-    return {name: WAYS[name] for name in WAYS if name in set(names)}, environment.peers_python()
+@contextmanager
+def seeded_topic(options: argparse.Namespace, user: str, batch: int) -> Iterator[tuple[Task, int]]:
+    """A topic as `add_topic_options` asks for it, and its bytes; `batch` is the largest size of a record batch."""
+    with environment.attached(options.cluster, user) as cluster:
+        task = Task(addresses(cluster.connection), f"bench-{uuid.uuid4().hex[:8]}", options.events, options.partitions)
+        size = _seed(task, options.codec, batch)
+        try:
+            yield task, size
+        finally:
+            _delete(task)
 
 
-def seed_topic(python: Path, task: Task, codec: str, batch: int) -> int:
+def _seed(task: Task, codec: str, batch: int) -> int:
     """Fill the topic, in a process of its own: this one stays small, its children's peak memory begins with its own."""
-    command = [str(python), str(FOLDER / "seed.py"), json.dumps(asdict(task)), codec, str(batch)]
+    command = [str(environment.peers_python()), str(FOLDER / "seed.py"), json.dumps(asdict(task)), codec, str(batch)]
     sys.stderr.write(f"Seeding {task.events} events.\n")
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode or json.loads(ran.stdout)["left"]:
@@ -99,8 +108,7 @@ def seed_topic(python: Path, task: Task, codec: str, batch: int) -> int:
     return int(json.loads(ran.stdout)["bytes"])
 
 
-def delete_topic(task: Task) -> None:
-    """Delete the task's topic, if its cluster is still there."""
+def _delete(task: Task) -> None:
     with suppress(LabError):  # the figures stand, whatever becomes of the topic
         topics.delete_topics(connection_for(task.bootstrap), [task.topic])
 

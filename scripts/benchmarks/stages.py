@@ -10,10 +10,8 @@ they are.
 import argparse
 import json
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -21,9 +19,8 @@ import pandas as pd
 from benchmarks import environment
 from benchmarks.figures import spread
 from benchmarks.peers.measure import ROW, Task
-from benchmarks.read import CODECS, ROUNDS, delete_topic, seed_topic
-from streaming_lab.cli import whole
-from streaming_lab.client.connection import Connection, addresses, connection_for
+from benchmarks.read import BATCH, add_topic_options, seeded_topic
+from streaming_lab.client.connection import Connection, connection_for
 from streaming_lab.errors import LabError
 from streaming_lab.reader import read_topic
 from streaming_lab.reader.decode.batches import scan_batches
@@ -41,13 +38,10 @@ def main(arguments: Sequence[str]) -> int:
     """Seed, run the rounds, compare the frames, then print and write the table."""
     options = _parser().parse_args(arguments)
     decoders = ["native", "python"] if core_available() else ["python"]
-    with ExitStack() as stack:
-        cluster = stack.enter_context(environment.attached(options.cluster, "bench.py stages"))
-        task = Task(addresses(cluster.connection), f"bench-{uuid.uuid4().hex[:8]}", options.events, options.partitions)
-        size = seed_topic(environment.peers_python(), task, options.codec, 1_000_000)
-        stack.callback(delete_topic, task)
+    with seeded_topic(options, "bench.py stages", BATCH) as (task, size):
         connection = connection_for(task.bootstrap)
-        rounds = [{name: _round(connection, task, name) for name in decoders} for _ in range(options.rounds)]
+        every = [{name: _round(connection, task, name) for name in decoders} for _ in range(1 + options.rounds)]
+    rounds = every[1:]  # the first one imports and warms up
     result: dict[str, Any] = {
         name: {stage: spread([one[name][stage] for one in rounds], 4) for stage in rounds[0][name]} for name in decoders
     }
@@ -61,12 +55,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="bench.py stages", description=__doc__.splitlines()[0])
-    found.add_argument("--events", type=whole(1), default=1_000_000, help="events in the topic (default 1000000)")
-    found.add_argument("--partitions", type=whole(1), default=4, help="partitions (default 4)")
-    found.add_argument("--codec", choices=CODECS, default="none", help="how the producer compresses (default none)")
-    found.add_argument("--rounds", type=whole(1), default=ROUNDS, help=f"rounds (default {ROUNDS})")
-    environment.add_cluster(found)
-    found.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
+    add_topic_options(found)
     return found
 
 
