@@ -2,6 +2,7 @@
 
 import random
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 
 import pandas as pd
 import pytest
@@ -18,7 +19,6 @@ from streaming_lab.reader import read_topic
 from streaming_lab.scaling.sliced_tables import read_chapter, read_chapter_whole, shown_of_chapter
 from streaming_lab.slices.executors import open_executor
 from streaming_lab.slices.plan import plan_slices
-from streaming_lab.slices.run import merge_all
 
 PARTITIONS, PLAYED = 3, 10_000
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -110,7 +110,7 @@ def test_merging_is_associative(kafka: Connection, game: tuple[str, pd.DataFrame
         chapter_part(read_topic(kafka, topic, EVENTS, ranges={each.partition: (each.start, each.end)}))
         for each in plan.slices
     ]
-    left: ChapterPart = merge_all(parts, merge_chapter_parts)
+    left: ChapterPart = reduce(merge_chapter_parts, parts)
     right = parts[-1]
     for part in reversed(parts[:-1]):
         right = merge_chapter_parts(part, right)

@@ -23,17 +23,11 @@ MORE = re.compile(r"^[\d,]+ more types$")
 
 
 def shape_events(events: pd.DataFrame) -> pd.DataFrame:
-    """`events` with the columns `event_type` and `at`, and with `player` where a column names one.
+    """The frame with the columns event_type, at, and player where a column names one.
 
     The lab's own frames stay as they are. A row's type is that of the first column in `TYPE_NAMES`, otherwise its
-    topic; more than ten types are ten and `N more types`. A row's time is its column `at`, otherwise the broker's.
+    topic. A row's time is its column `at`, otherwise the broker's.
     """
-    shaped = shape_all_types(events)
-    return events if shaped is events else shaped.assign(event_type=few_types(shaped["event_type"]))
-
-
-def shape_all_types(events: pd.DataFrame) -> pd.DataFrame:
-    """The same, with every type by its name."""
     if is_lab_frame(events):
         return events
     kind, player = find_column(events, TYPE_NAMES), find_column(events, PLAYER_NAMES)
@@ -89,11 +83,9 @@ def is_missing(value: Any) -> bool:
     return value is None or (not isinstance(value, (dict, list)) and bool(pd.isna(value)))
 
 
-def few_types(types: "pd.Series[str]", counts: "pd.Series[Any] | None" = None) -> "pd.Series[str]":
-    """The most frequent types by name, and the others as `N more types`; `counts` by type, if not those of `types`."""
-    sizes = (
-        (types.value_counts() if counts is None else counts).sort_index().sort_values(ascending=False, kind="stable")
-    )
+def few_types(types: "pd.Series[str]", sizes: "pd.Series[Any]") -> "pd.Series[str]":
+    """The ten most frequent types by name, and the others as `N more types`; `sizes` are the events by type."""
+    sizes = sizes.sort_index().sort_values(ascending=False, kind="stable")
     left = set(sizes.index[MOST_TYPES:]) if len(sizes) > MOST_TYPES + 1 else set()
     return types.where(~types.isin(left), f"{len(left):,} more types")
 

@@ -14,7 +14,7 @@ from streaming_lab.analysis.shapes import (
     is_lab_frame,
     names_players,
     places_of,
-    shape_all_types,
+    shape_events,
 )
 from streaming_lab.errors import LabError
 
@@ -85,7 +85,7 @@ def summarize(events: AnyEvents) -> Summary:
     """The summary of a frame of events, the lab's own or another game's; a summary stays as it is."""
     if isinstance(events, Summary):
         return events
-    lab, named, shaped = is_lab_frame(events), names_players(events), shape_all_types(events)
+    lab, named, shaped = is_lab_frame(events), names_players(events), shape_events(events)
     cube = shaped.assign(place=places_of(shaped), player=shaped.get("player"))
     keys = ["place", "player", "event_type"]
     counted = cube.groupby(keys, dropna=False, observed=True).size().rename("events").reset_index()

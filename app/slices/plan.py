@@ -21,6 +21,7 @@ from streaming_lab.wording import counted
 
 SLICE_BYTES = 64 << 20  # bytes of a slice's columns, by the sample; a worker holds about three times as many
 PER_WORKER = 3  # the fewest slices for each worker, so that a slow one does not decide the end
+WHOLE_FRAME = 2.7  # times the bytes of its columns that a DataFrame takes while it is made
 LEAST_OFFSETS = 1000  # of a slice that is made for the sake of more workers
 _SAMPLED_OFFSETS = 20_000  # over all partitions
 _SAMPLED_BYTES = 256 << 10  # of one answer
@@ -92,9 +93,6 @@ def memory_budget() -> int:
     except (OSError, ValueError):  # no container, or one without a limit
         pass
     return max(0, free // 2)
-
-
-WHOLE_FRAME = 2.7  # times the bytes of its columns that a DataFrame takes while it is made
 
 
 def plan_slices(

@@ -14,6 +14,7 @@ from streaming_lab.reader.pipeline import Pipeline, Planner, ResultBuilder, sele
 from streaming_lab.slices.plan import Slice, same_topic
 
 DIGEST_SIZE = 1 << 64
+SAMPLED_STRAYS = 1000  # values that go back to the driver; what else is wide shows in the next reading
 _MIX = 0x9E3779B97F4A7C15  # an odd number: places and checksums of batches do not cancel each other out
 
 
@@ -83,6 +84,3 @@ def read_slice(connection: Connection, piece: Slice, *, timeout: float = 60.0, d
         how = source.decoder or chosen.name
     frame = build_frames(gathered, planner.plan, ranges, how, piece.columns)
     return SliceReading(frame, watch.digest, tuple(planner.strays[:SAMPLED_STRAYS]))
-
-
-SAMPLED_STRAYS = 1000  # values that go back to the driver; what else is wide shows in the next reading

@@ -1,7 +1,7 @@
 """Slices read by an executor, and their parts merged in order: one call for any topic and any function."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -67,11 +67,11 @@ def run_slices(
     `SliceChanged` if a slice was read twice with different batches, `OtherCode` for workers with other code.
     """
     began, merged, found = time.monotonic(), _InOrder(merge), SlicedRun()
-    known = dict(digests or {})
+    known, code = dict(digests or {}), code_of_this_process()
     todo = list(enumerate(slices))
     while todo:
         tasks = [
-            SliceTask(each, brokers, function, (extra or {}).get(each.partition, ()), _code(), timeout, decoder)
+            SliceTask(each, brokers, function, (extra or {}).get(each.partition, ()), code, timeout, decoder)
             for _, each in todo
         ]
         wider = []
@@ -86,10 +86,6 @@ def run_slices(
         todo = sorted(wider, key=lambda entry: entry[0])
     found.part, found.seconds = merged.whole, time.monotonic() - began
     return found
-
-
-def _code() -> str:
-    return code_of_this_process()
 
 
 def _check(piece: Slice, answer: SliceAnswer, known: dict[SlicePlace, int]) -> None:
@@ -128,11 +124,3 @@ class _InOrder:
             found = self._early.pop(self._next)
             self.whole = found if self._next == 0 else self.merge(self.whole, found)
             self._next += 1
-
-
-def merge_all(parts: Iterable[Any], merge: Callable[[Any, Any], Any]) -> Any:
-    """The parts merged in their order; None where there are none."""
-    found = _InOrder(merge)
-    for number, part in enumerate(parts):
-        found.add(number, part)
-    return found.whole

@@ -13,6 +13,7 @@ from typing import Any
 from streaming_lab.client.client_properties import connection_named
 from streaming_lab.errors import LabError
 from streaming_lab.paths import PROJECT, tree_hash
+from streaming_lab.reader.frames import TopicFrame
 from streaming_lab.slices.plan import Slice
 from streaming_lab.slices.read import read_slice
 from streaming_lab.wording import counted
@@ -71,16 +72,10 @@ def answer_task(task: SliceTask) -> SliceAnswer:
         return SliceAnswer(process=here, trouble=code_trouble(here, task.code, code_of_this_process()), other_code=True)
     try:
         reading = read_slice(connection_named(task.brokers), task.piece, timeout=task.timeout, decoder=task.decoder)
+        frame = reading.frame
+        part = _part(task, frame) if not reading.strays else None
     except LabError as error:
         return SliceAnswer(process=here, trouble=(f"{task.piece}: {error.problem}", error.cure))
-    frame = reading.frame
-    try:
-        part = task.function(frame, *task.extra) if not reading.strays else None
-    except LabError as error:
-        return SliceAnswer(process=here, trouble=(f"{task.piece}: {error.problem}", error.cure))
-    except Exception as error:
-        what = f"{task.piece}: the function raised {type(error).__name__}: {error}"
-        return SliceAnswer(process=here, trouble=(what, "Call the function with the frame of this range to see where."))
     return SliceAnswer(
         part,
         reading.digest,
@@ -93,6 +88,16 @@ def answer_task(task: SliceTask) -> SliceAnswer:
         peak_memory(),
         here,
     )
+
+
+def _part(task: SliceTask, frame: TopicFrame) -> Any:
+    try:
+        return task.function(frame, *task.extra)
+    except LabError:
+        raise
+    except Exception as error:
+        what = f"the function raised {type(error).__name__}: {error}"
+        raise LabError(what, "Call the function with the frame of this range to see where.") from error
 
 
 def give_up(piece: Slice, deaths: int) -> SliceFailed:
