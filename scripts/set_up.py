@@ -108,18 +108,20 @@ def add_project():
 
 def add_checks():
     """Add what requirements-check.txt names to a complete `.venv`."""
-    say(f"Adding the tools of the checks from requirements-check.txt, once: {CHECK_SIZES}.")
-    with locked_uv() as uv:
-        command = [uv, "pip", "install", "--python", python(), "--require-hashes", "-r", requirements_lock.CHECK_FILE]
-        step("download the tools of the checks", command, uv_environment(), shown=True)
+    add_lock(requirements_lock.CHECK_FILE, "the tools of the checks", f": {CHECK_SIZES}")
 
 
 def add_scale():
     """Add what requirements-scale.txt names to a complete `.venv`."""
-    say("Adding Dask from requirements-scale.txt, once.")
+    add_lock(requirements_lock.SCALE_FILE, "Dask", "")
+
+
+def add_lock(file, what, sizes):
+    """Add what a further lock names to a complete `.venv`."""
+    say(f"Adding {what} from {os.path.basename(file)}, once{sizes}.")
     with locked_uv() as uv:
-        command = [uv, "pip", "install", "--python", python(), "--require-hashes", "-r", requirements_lock.SCALE_FILE]
-        step("download Dask", command, uv_environment(), shown=True)
+        command = [uv, "pip", "install", "--python", python(), "--require-hashes", "-r", file]
+        step(f"download {what}", command, uv_environment(), shown=True)
 
 
 def works():

@@ -9,8 +9,8 @@ import pandas as pd
 from streaming_lab.analysis.measured import comparable_cell
 from streaming_lab.handin.check import Check, Contradiction, cannot_tell, conclude, found
 from streaming_lab.handin.remake import first_difference, normalized
-from streaming_lab.report.chapter import Chapter, cell_tags
-from streaming_lab.report.exercises import CHECK, EXERCISE
+from streaming_lab.report.chapter import Chapter
+from streaming_lab.report.exercises import is_exercise
 from streaming_lab.wording import counted
 
 # Frame -> the columns that two runs with the same parameters share, in an order that both have.
@@ -52,11 +52,7 @@ def compare_notebooks(name: str, chapter: Chapter, there: Any, again: Any) -> Co
     """The given cells of one executed chapter in two runs, without its exercises: what fills them is not run again."""
     result = Comparison()
     cells = [{cell["id"]: cell for cell in one["cells"]} for one in (there, again)]
-    given = [
-        cell["id"]
-        for cell in chapter.document["cells"]
-        if cell["cell_type"] == "code" and not {EXERCISE, CHECK} & set(cell_tags(cell))
-    ]
+    given = [cell["id"] for cell in chapter.document["cells"] if cell["cell_type"] == "code" and not is_exercise(cell)]
     for cell_id in given:
         place = f"{name}.ipynb, cell {cell_id}"
         left, right = (one.get(cell_id) for one in cells)

@@ -23,7 +23,7 @@ from streaming_lab.handin.stand_ins import NotKept, StandIns
 from streaming_lab.paths import PROJECT
 from streaming_lab.report.chapter import INJECTED, Chapter, cell_tags, find_chapters
 from streaming_lab.report.code_state import given_cells
-from streaming_lab.report.exercises import CHECK, EXERCISE, students_cells
+from streaming_lab.report.exercises import is_exercise, students_cells
 from streaming_lab.wording import counted
 
 VOLATILE = {"application/vnd.jupyter.widget-view+json"}
@@ -53,7 +53,7 @@ def remake_chapter(kept: KeptRun, chapter: Chapter) -> tuple[dict[str, Remade], 
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": restricted_builtins(stand_ins)}
     made: dict[str, Remade] = {}
     for cell in chapter.document["cells"]:
-        if cell["cell_type"] == "code" and not {EXERCISE, CHECK} & set(cell_tags(cell)):
+        if cell["cell_type"] == "code" and not is_exercise(cell):
             stand_ins.guessed = False
             made[cell["id"]] = remake_cell("".join(cell["source"]), namespace, stand_ins)
             if "parameters" in cell_tags(cell):

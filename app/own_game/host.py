@@ -115,12 +115,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")  # the line for the parent; the game's prints go to the log
     os.dup2(2, 1)
-    connection = None if options.probe else json.loads(sys.stdin.readline() or "null")
+    connection = {} if options.probe else json.loads(sys.stdin.readline() or "{}")  # empty: whoever started it is gone
     sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # for as long as the process
     if not options.probe:  # a probe ends by its own timer
         end_with_stdin(partial(os._exit, 3))
     try:
-        return serve(options, connection, out) if connection else probe(options, out)
+        return probe(options, out) if options.probe else serve(options, connection, out)
     except LabError as error:
         print(json.dumps({"problem": error.problem, "cure": error.cure}), file=out, flush=True)
         sys.stderr.write(f"{error}\n")

@@ -173,7 +173,7 @@ def is_named(chapter: Chapter, word: str) -> bool:
 
 def cell_tags(cell: Any) -> list[str]:
     """A cell's tags."""
-    return list(cell.get("metadata", {}).get("tags", []))
+    return [str(tag) for tag in cell.get("metadata", {}).get("tags", [])]
 
 
 def chapter_numbers(chapter: int, cells: Sequence[Any]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from streaming_lab.paths import PROJECT, tree_hash
+from streaming_lab.report.chapter import cell_tags
 from streaming_lab.report.exercises import STUDENTS
 
 CODE_FOLDERS = ("app", "scripts")
@@ -45,10 +46,10 @@ def given_cells(notebook: Mapping[str, Any]) -> list[tuple[str, str, str, tuple[
             str(cell.get("id")),
             str(cell["cell_type"]),
             "".join(cell["source"]),
-            tuple(sorted(map(str, cell.get("metadata", {}).get("tags", [])))),
+            tuple(sorted(cell_tags(cell))),
         )
         for cell in notebook["cells"]
-        if not STUDENTS & set(map(str, cell.get("metadata", {}).get("tags", [])))
+        if STUDENTS.isdisjoint(cell_tags(cell))
     ]
 
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from streaming_lab.report.assertions import shorten_value
+from streaming_lab.report.chapter import cell_tags
 
 # Tags of cells. What a person writes into the first two is theirs: no given cell, and no part of a changed chapter.
 ANSWER = "answer"  # prose: an answer of one's own
@@ -105,7 +106,7 @@ def judged(error: Exception | None) -> Judgement:
 
 def exercise_states(notebook: Any) -> dict[str, str]:
     """The state of each exercise of an executed notebook, by the id of the cell that checks it."""
-    return {str(cell.get("id")): cell_state(cell) for cell in notebook["cells"] if CHECK in _tags(cell)}
+    return {str(cell.get("id")): cell_state(cell) for cell in notebook["cells"] if CHECK in cell_tags(cell)}
 
 
 def cell_state(cell: Any) -> str:
@@ -126,12 +127,13 @@ def count_done(chapters: Any) -> tuple[int, int]:
 def students_cells(notebook: Any) -> Iterator[tuple[str, str]]:
     """Id and source of each cell that is the student's to fill."""
     for cell in notebook["cells"]:
-        if STUDENTS & _tags(cell):
+        if STUDENTS & set(cell_tags(cell)):
             yield str(cell.get("id")), "".join(cell["source"])
 
 
-def _tags(cell: Any) -> set[str]:
-    return set(map(str, cell.get("metadata", {}).get("tags", ())))
+def is_exercise(cell: Any) -> bool:
+    """Is it an exercise or the check of one? What these show depends on a student."""
+    return not {EXERCISE, CHECK}.isdisjoint(cell_tags(cell))
 
 
 def own_answer(source: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from streaming_lab.report import exercises, record
 from streaming_lab.report.chapter import INJECTED, cell_tags, chapter_numbers
 from streaming_lab.report.render import glossary
+from streaming_lab.wording import counted
 
 MOST_UNSPLIT_LINES = 16  # of code; a longer cell may be split between two printed pages
 GLOSSARY_ANCHORS = {glossary.ANCHOR, *(term.anchor for term in glossary.GLOSSARY)}
@@ -74,7 +75,7 @@ def cell_appearance(cell: Any, failed: bool) -> dict[str, Any]:
         "hidden": not failed and ("test" in tags or not cell.source.strip()),
         "fold": "" if failed else cell_label(cell, tags, lines),
         "reading": not failed and is_computed_prose(cell, tags),
-        "writes": f"The code that writes this, {count_lines(lines)}",
+        "writes": f"The code that writes this, {counted(lines, 'line')}",
         "own": exercises.EXERCISE in tags,
         "long": lines > MOST_UNSPLIT_LINES,
     }
@@ -82,22 +83,17 @@ def cell_appearance(cell: Any, failed: bool) -> dict[str, Any]:
 
 def cell_label(cell: Any, tags: set[str], lines: int) -> str:
     """Return the summary line of a folded cell; empty when the code is shown."""
-    counted = count_lines(lines)
+    size = counted(lines, "line")
     title = cell.metadata.get("lab", {}).get("title") or cell.metadata.get("title")
     if title:
-        return f"{title}, {counted}"
+        return f"{title}, {size}"
     if INJECTED in tags:
-        return f"Parameters as given, {counted}"
+        return f"Parameters as given, {size}"
     if "parameters" in tags:
-        return f"Parameters, {counted}"
+        return f"Parameters, {size}"
     if "machinery" in tags:
-        return f"{'Imports' if only_imports(cell.source) else 'Code'}, {counted}"
+        return f"{'Imports' if only_imports(cell.source) else 'Code'}, {size}"
     return ""
-
-
-def count_lines(lines: int) -> str:
-    """Return the number of lines with its noun."""
-    return f"{lines} line{'s' * (lines != 1)}"
 
 
 def only_imports(source: str) -> bool:
