@@ -101,6 +101,18 @@ def test_a_missing_topic_is_named_with_the_nearest_one(kafka: Connection, name: 
     assert caught.value.problem == f"topic {name + 's'!r} does not exist (did you mean {name!r}?)"
 
 
+def test_a_broker_that_has_not_heard_of_a_new_topic_is_asked_again(
+    kafka: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One broker lists it, another one does not know it yet: no word of a topic that does not exist."""
+    name = new_topic(kafka)
+    real, late = KafkaAdminClient.describe_topics, [{"error_code": 3, "name": name, "partitions": []}]
+    answers = iter([late, late])
+    monkeypatch.setattr(KafkaAdminClient, "describe_topics", lambda *asked: next(answers, None) or real(*asked))
+    assert len(topics.describe_topic(kafka, name).partitions) == 1
+    assert next(answers, None) is None
+
+
 @pytest.mark.slow
 def test_a_broker_that_is_gone_is_another_error() -> None:
     """Nobody at the address: said within five seconds, with the address."""

@@ -204,15 +204,29 @@ _TRANSIENT = (
 
 
 def _partitions(admin: KafkaAdminClient, name: str) -> list[dict[str, Any]]:
-    described = admin.describe_topics([name])
+    found: list[dict[str, Any]] = []
+
+    def told() -> bool:
+        topic = _described(admin, name)
+        if topic["error_code"]:
+            existing = _names(admin)
+            if name in existing:
+                return False  # that broker has not heard of the new topic yet, another one has
+            raise _unknown_topic(name, existing)
+        found[:] = topic["partitions"]
+        return True
+
+    wait_until(told, ADMIN_TIMEOUT, lambda: _unknown_topic(name, []), RETRY_INTERVAL)
+    return sorted(found, key=lambda partition: int(partition["partition_index"]))
+
+
+def _described(admin: KafkaAdminClient, name: str) -> dict[str, Any]:
+    described: list[dict[str, Any]] = admin.describe_topics([name])
     if len(described) != 1:
         raise kafka_errors.KafkaProtocolError(f"an answer about {len(described)} topics, where one was asked about")
-    topic = described[0]
-    if topic["error_code"] == kafka_errors.TopicAuthorizationFailedError.errno:
+    if described[0]["error_code"] == kafka_errors.TopicAuthorizationFailedError.errno:
         raise kafka_errors.TopicAuthorizationFailedError(f"topic {name!r}")
-    if topic["error_code"]:
-        raise _unknown_topic(name, _names(admin))
-    return sorted(topic["partitions"], key=lambda partition: int(partition["partition_index"]))
+    return described[0]
 
 
 def _leaderless(raw: Iterable[Mapping[str, Any]]) -> list[int]:
