@@ -18,7 +18,7 @@ from book import Report, renew
 
 from streaming_lab.handin import classroom, unpack, verdict_page, verify_cli
 from streaming_lab.handin.check import Check
-from streaming_lab.handin.crowd_checks import beyond_clock
+from streaming_lab.handin.crowd_checks import beyond_clock, overlapping
 from streaming_lab.handin.examine import Examined, examine, run_checks
 from streaming_lab.handin.kept_run import KeptRun
 from streaming_lab.handin.load import load
@@ -179,6 +179,21 @@ def test_a_clock_that_was_set_contradicts_nothing() -> None:
     few.iloc[:2], far.iloc[0], many.iloc[:3] = pd.Timedelta("20ms"), pd.Timedelta("0.3s"), pd.Timedelta("20ms")
     tick = pd.Timedelta("1ms")
     assert [int(beyond_clock(wrong, tick, 1).sum()) for wrong in (none, few, far, many)] == [0, 0, 1, 3]
+
+
+def test_a_worker_with_two_requests_under_way_contradicts() -> None:
+    """By half a second, or often by a little; a clock that was set within a few requests of any worker does not."""
+    sent = pd.Series(pd.date_range("2026-11-27", periods=300, freq="100ms", tz="UTC"))
+    crowd = pd.DataFrame({"player": [f"player-{n % 4:02}" for n in range(300)], "sent_at": sent})
+    calm = crowd.assign(answered=sent + pd.Timedelta("90ms"))
+
+    def late(rows: range, by: str) -> pd.DataFrame:
+        return calm.assign(
+            answered=calm["answered"].where(~calm.index.isin(rows), sent + pd.Timedelta("400ms") + pd.Timedelta(by))
+        )
+
+    runs = (calm, late(range(0, 16, 4), "15ms"), late(range(0, 40, 4), "15ms"), late(range(1), "500ms"))
+    assert [len(list(overlapping(run, 4))) for run in runs] == [0, 0, 10, 1]
 
 
 @pytest.mark.parametrize("kind", EDITS)

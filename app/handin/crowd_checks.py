@@ -193,11 +193,11 @@ def play_window(kept: KeptRun) -> tuple[datetime, datetime] | None:
 def overlapping(requests: pd.DataFrame, concurrency: int) -> Iterator[Contradiction]:
     """Findings for workers of the crowd with two requests under way at once."""
     worker = requests["player"].str.rpartition("-")[2].astype("int64") % concurrency
-    for _, mine in requests.assign(worker=worker).sort_values("sent_at", kind="stable").groupby("worker"):
-        before = mine["answered"].shift()
-        for row in mine.index[beyond_clock(before - mine["sent_at"], 2 * TICK, 1)].tolist():
-            there = f"sent {mine['sent_at'].loc[row]}"
-            yield found(f"requests.parquet, row {row}", there, f"after the worker's last answer, {before.at[row]}")
+    mine = requests.assign(worker=worker).sort_values("sent_at", kind="stable")
+    before = mine.groupby("worker")["answered"].shift()
+    for row in mine.index[beyond_clock(before - mine["sent_at"], 2 * TICK, concurrency)].tolist():
+        there = f"sent {mine['sent_at'].loc[row]}"
+        yield found(f"requests.parquet, row {row}", there, f"after the worker's last answer, {before.at[row]}")
 
 
 def check_batches(kept: KeptRun) -> Check:
