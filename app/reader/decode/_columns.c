@@ -38,6 +38,9 @@
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #include <nmmintrin.h>
 #endif
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 #if defined(__ARM_FEATURE_CRC32)
 #include <arm_acle.h>
 #endif
@@ -86,6 +89,8 @@ typedef enum { STRING = 0, INT64 = 1, FLOAT64 = 2, BOOL = 3, TIMESTAMP = 4, JSON
 
 #define EXACT (1ULL << 53) /* beyond it a double no longer holds every integer */
 
+#define SPARE 32 /* bytes behind every buffer of text, so that a stride can be stored at its end */
+
 static inline bool has_text(Kind kind) { return kind == STRING || kind == JSON; }
 
 typedef struct {
@@ -128,9 +133,8 @@ static inline int64_t get_int64(const Block *block, int64_t row) {
 
 static inline void put_double(Block *block, int64_t row, double value) { memcpy(block->bytes + 8 * row, &value, 8); }
 
-/* The row has a value; a string's bytes already lie at [offsets[row], used). */
+/* The row has a value, as `validity` says until put_null(); a string's bytes already lie at [offsets[row], used). */
 static inline void put_present(Column *column, int64_t row) {
-    put_bit(&column->validity, row, true);
     if (has_text(column->kind)) put_int64(&column->offsets, row + 1, column->used);
 }
 
@@ -146,23 +150,23 @@ static void put_null(Column *column, int64_t row) {
     }
 }
 
-/* Room for rows [0, rows] in a bitmap; new bytes are zero, so that padding bits are, too. */
-static bool bitmap_reserve(Block *bitmap, int64_t rows, int64_t hint) {
+/* Room for rows [0, rows] in a bitmap whose new bits are all `filling`'s. */
+static bool bitmap_reserve(Block *bitmap, int64_t rows, int64_t hint, int filling) {
     size_t before = bitmap->capacity;
     if (!block_reserve(bitmap, (size_t)rows / 8 + 1, (size_t)hint / 8 + 1)) return false;
-    if (bitmap->capacity > before) memset(bitmap->bytes + before, 0, bitmap->capacity - before);
+    if (bitmap->capacity > before) memset(bitmap->bytes + before, filling, bitmap->capacity - before);
     return true;
 }
 
 static bool column_reserve(Column *column, int64_t rows, int64_t rows_hint, size_t bytes, size_t bytes_hint) {
-    if (!bitmap_reserve(&column->validity, rows, rows_hint)) return false;
-    if (column->kind == BOOL) return bitmap_reserve(&column->values, rows, rows_hint);
+    if (!bitmap_reserve(&column->validity, rows, rows_hint, 0xff)) return false;
+    if (column->kind == BOOL) return bitmap_reserve(&column->values, rows, rows_hint, 0);
     if (!has_text(column->kind)) return block_reserve(&column->values, 8 * (size_t)rows, 8 * (size_t)rows_hint);
     if (column->kind == JSON) bytes *= 2, bytes_hint *= 2;
     bool first = column->offsets.bytes == NULL;
     if (!block_reserve(&column->offsets, 8 * ((size_t)rows + 1), 8 * ((size_t)rows_hint + 1))) return false;
     if (first) put_int64(&column->offsets, 0, 0);
-    return block_reserve(&column->values, (size_t)column->used + bytes + 8, (size_t)column->used + bytes_hint + 8);
+    return block_reserve(&column->values, (size_t)column->used + bytes + SPARE, (size_t)column->used + bytes_hint + SPARE);
 }
 
 /* ---------------------------------------------------------------- a table that is being filled */
@@ -235,15 +239,51 @@ static inline uint64_t stops(uint64_t word) {
     return marks & EACH(0x80);
 }
 
-static inline int lowest_marked_byte(uint64_t marks) {
+static inline int lowest_bit(uint64_t bits) {
 #if defined(__GNUC__) || defined(__clang__)
-    return __builtin_ctzll(marks) >> 3;
+    return __builtin_ctzll(bits);
 #else
-    int byte = 0;
-    while (!(marks & 0xff)) marks >>= 8, byte++;
-    return byte;
+    int bit = 0;
+    while (!(bits & 1)) bits >>= 1, bit++;
+    return bit;
 #endif
 }
+
+/* A stride of text: copy_stride() stores STRIDE bytes and marks those that end a run of plain characters, and those that
+ * are not ASCII; of marks, first_marked() says the first byte, below() keeps those before a byte. */
+#if defined(__SSE2__)
+enum { STRIDE = 32 }; /* a mark is one bit. Most texts end in the first stride: one branch, and it is easily foretold */
+
+static inline uint64_t copy_stride(uint8_t *out, const uint8_t *p, uint64_t *not_ascii) {
+    uint64_t marks = 0;
+    *not_ascii = 0;
+    for (int i = 0; i < STRIDE; i += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(p + i));
+        _mm_storeu_si128((__m128i *)(out + i), bytes);
+        __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
+        __m128i backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
+        __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        *not_ascii |= (uint64_t)(uint32_t)_mm_movemask_epi8(bytes) << i;
+        marks |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control)) << i;
+    }
+    return marks;
+}
+
+static inline int first_marked(uint64_t marks) { return lowest_bit(marks); }
+static inline uint64_t below(int byte) { return ((uint64_t)1 << byte) - 1; }
+#else
+enum { STRIDE = 8 }; /* a mark is the high bit of a byte */
+
+static inline uint64_t copy_stride(uint8_t *out, const uint8_t *p, uint64_t *not_ascii) {
+    uint64_t word = load8(p);
+    store8(out, word);
+    *not_ascii = word & EACH(0x80);
+    return stops(word);
+}
+
+static inline int first_marked(uint64_t marks) { return lowest_bit(marks) >> 3; }
+static inline uint64_t below(int byte) { return ((uint64_t)1 << (8 * byte)) - 1; }
+#endif
 
 /* Strict UTF-8 (RFC 3629): no overlong forms, no surrogates, nothing above U+10FFFF. */
 static bool is_utf8(const uint8_t *p, const uint8_t *end) {
@@ -332,26 +372,23 @@ static const uint8_t *read_escape(const uint8_t *p, const uint8_t *end, uint8_t 
 }
 
 /* Copies plain characters; returns the place of what ends them (quote, backslash, control character), NULL at the end.
- * `high` collects all bytes or-ed together: is any of them not ASCII? */
+ * `high` gets a bit for each of them that is not ASCII. */
 static inline const uint8_t *copy_plain(const uint8_t *p, const uint8_t *end, const uint8_t *readable_end, uint8_t **to,
                                         uint64_t *high) {
     uint8_t *out = *to;
-    while (readable_end - p >= 8) {
-        uint64_t word = load8(p), marks = stops(word);
-        store8(out, word);
-        if (marks == 0) {
-            *high |= word;
-            p += 8;
-            out += 8;
-            if (p >= end) return NULL; /* `out` stays within what reserve() made: the batch's bytes and 8 more */
-            continue;
+    while (readable_end - p >= STRIDE) {
+        uint64_t not_ascii, marks = copy_stride(out, p, &not_ascii);
+        int plain = marks == 0 ? STRIDE : first_marked(marks);
+        *high |= plain == STRIDE ? not_ascii : not_ascii & below(plain);
+        out += plain;
+        p += plain;
+        if (p >= end) return NULL; /* `out` stays within what reserve() made: the batch's bytes and SPARE more */
+        if (plain < STRIDE) {
+            *to = out;
+            return p;
         }
-        int plain = lowest_marked_byte(marks);
-        if (plain > 0) *high |= word << (64 - 8 * plain);
-        *to = out + plain;
-        return p + plain < end ? p + plain : NULL;
     }
-    while (p < end && *p >= 0x20 && *p != '"' && *p != '\\') *high |= (uint64_t)*p << 56, *out++ = *p++;
+    while (p < end && *p >= 0x20 && *p != '"' && *p != '\\') *high |= *p & 0x80, *out++ = *p++;
     *to = out;
     return p < end ? p : NULL;
 }
@@ -368,7 +405,7 @@ static const uint8_t *read_text(Column *column, const uint8_t *p, const uint8_t 
         if (p == NULL) return NULL;
         high |= EACH(0x80);
     }
-    if ((high & EACH(0x80)) && !is_utf8(begin, out)) return NULL;
+    if (high && !is_utf8(begin, out)) return NULL;
     column->used += out - begin;
     return p + 1;
 }
@@ -397,8 +434,33 @@ static const double POWERS[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
 
 static inline bool is_digit(uint8_t c) { return (uint8_t)(c - '0') <= 9; }
 
-/* Digits from p on, added to *number while there are at most 19 in all (10^19 fits 64 bits); *count counts them all. */
-static const uint8_t *read_digits(const uint8_t *p, const uint8_t *end, uint64_t *number, int *count) {
+/* How many of a word's bytes, from its lowest on, are digits. A carry spoils only bytes above the first other one. */
+static inline int digits_in(uint64_t word) {
+    uint64_t others = ((word & EACH(0xF0)) ^ EACH(0x30)) | (((word + EACH(0x06)) & EACH(0xF0)) ^ EACH(0x30));
+    return others ? lowest_bit(others) >> 3 : 8;
+}
+
+/* The number that a word's lowest `count` bytes, 1 to 8 digits, show: neighbours are joined to pairs, pairs to fours. */
+static inline uint64_t number_of(uint64_t word, int count) {
+    word = (word << (64 - 8 * count)) & EACH(0x0F);
+    word = (word * (1 + (10 << 8))) >> 8 & 0x00FF00FF00FF00FFULL;
+    word = (word * (1 + (100 << 16))) >> 16 & 0x0000FFFF0000FFFFULL;
+    return (word * (1 + (10000ULL << 32))) >> 32;
+}
+
+/* Digits from p on, added to *number while there are at most 19 in all (10^19 fits 64 bits); *count counts them all.
+ * Up to seven are read without a branch on how many there are. */
+static inline const uint8_t *read_digits(const uint8_t *p, const uint8_t *end, uint64_t *number, int *count) {
+    static const uint32_t powers[9] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+    if (end - p >= 8 && *count <= 11) {
+        uint64_t word = load8(p);
+        int digits = digits_in(word);
+        if (digits == 0) return p;
+        *number = *number * powers[digits] + number_of(word, digits);
+        *count += digits;
+        p += digits;
+        if (digits < 8) return p;
+    }
     for (; p < end && is_digit(*p); p++)
         if (++*count <= 19) *number = *number * 10 + (*p - '0');
     return p;
@@ -692,7 +754,7 @@ static const uint8_t *read_json_text(const uint8_t *p, const uint8_t *end, const
         if (out - before == 1) out = put_escaped(before, *before);
         high |= EACH(0x80);
     }
-    if ((high & EACH(0x80)) && !is_utf8(begin, out)) return NULL;
+    if (high && !is_utf8(begin, out)) return NULL;
     *out++ = '"';
     *to = out;
     return p + 1;
@@ -1123,28 +1185,56 @@ static uint32_t crc32c_tables(const uint8_t *p, size_t length) {
 
 static uint32_t (*crc32c)(const uint8_t *, size_t) = crc32c_tables;
 
+/* The instruction takes three cycles and can begin anew in each: three lanes of LANE bytes go side by side, and what came
+ * of the first two is moved over the bytes behind them, by tables that move a checksum over LANE zero bytes. */
+enum { LANE = 256 }; /* longer ones leave the processor's prefetching behind */
+static uint32_t lane_tables[4][256];
+
+static void make_lane_tables(void) {
+    for (int bit = 0; bit < 32; bit++) {
+        uint32_t crc = (uint32_t)1 << bit;
+        for (int i = 0; i < LANE; i++) crc = crc >> 8 ^ crc_tables[0][crc & 0xff];
+        uint32_t *table = lane_tables[bit / 8], first = (uint32_t)1 << bit % 8;
+        for (uint32_t byte = 0; byte < first; byte++) table[first + byte] = table[byte] ^ crc; /* moving is linear */
+    }
+}
+
+static inline uint64_t over_lane(uint64_t crc) {
+    return lane_tables[0][crc & 0xff] ^ lane_tables[1][crc >> 8 & 0xff] ^ lane_tables[2][crc >> 16 & 0xff] ^
+           lane_tables[3][crc >> 24 & 0xff];
+}
+
+#define CRC32C_BY(step8, step1)                                             \
+    uint64_t crc = 0xFFFFFFFFu;                                             \
+    for (; length >= 3 * LANE; length -= 3 * LANE, p += 3 * LANE) {         \
+        uint64_t second = 0, third = 0;                                     \
+        for (const uint8_t *q = p; q < p + LANE; q += 8) {                  \
+            crc = step8((uint32_t)crc, load8(q));                           \
+            second = step8((uint32_t)second, load8(q + LANE));              \
+            third = step8((uint32_t)third, load8(q + 2 * LANE));            \
+        }                                                                   \
+        crc = over_lane(over_lane(crc) ^ second) ^ third;                   \
+    }                                                                       \
+    for (; length >= 8; length -= 8, p += 8) crc = step8((uint32_t)crc, load8(p)); \
+    for (; length > 0; length--, p++) crc = step1((uint32_t)crc, *p);       \
+    return (uint32_t)~crc;
+
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 __attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(const uint8_t *p, size_t length) {
-    uint64_t crc = 0xFFFFFFFFu;
-    for (; length >= 8; length -= 8, p += 8) crc = _mm_crc32_u64(crc, load8(p));
-    for (; length > 0; length--, p++) crc = _mm_crc32_u8((uint32_t)crc, *p);
-    return (uint32_t)~crc;
+    CRC32C_BY(_mm_crc32_u64, _mm_crc32_u8)
 }
 
 static void choose_crc32c(void) {
     make_crc_tables();
+    make_lane_tables();
     if (__builtin_cpu_supports("sse4.2")) crc32c = crc32c_sse42;
 }
 #elif defined(__ARM_FEATURE_CRC32)
-static uint32_t crc32c_arm(const uint8_t *p, size_t length) {
-    uint32_t crc = 0xFFFFFFFFu;
-    for (; length >= 8; length -= 8, p += 8) crc = __crc32cd(crc, load8(p));
-    for (; length > 0; length--, p++) crc = __crc32cb(crc, *p);
-    return ~crc;
-}
+static uint32_t crc32c_arm(const uint8_t *p, size_t length) { CRC32C_BY(__crc32cd, __crc32cb) }
 
 static void choose_crc32c(void) {
     make_crc_tables();
+    make_lane_tables();
     crc32c = crc32c_arm;
 }
 #else
@@ -1492,15 +1582,14 @@ static PyObject *columns_read_records(Columns *self, PyObject *args) {
     return result;
 }
 
+/* Few rows have none: one step for eight rows that all have a value. */
 static int64_t count_nulls(const Column *column, int64_t rows) {
-    int64_t present = 0;
+    int64_t nulls = 0;
     const uint8_t *bits = column->validity.bytes;
-    for (int64_t i = 0; i < rows / 8; i++) {
-        uint8_t byte = bits[i];
-        for (; byte; byte &= (uint8_t)(byte - 1)) present++;
-    }
-    for (int64_t row = rows & ~7; row < rows; row++) present += bits[row >> 3] >> (row & 7) & 1;
-    return rows - present;
+    for (int64_t i = 0; i < rows / 8; i++)
+        for (uint8_t missing = (uint8_t)~bits[i]; missing; missing &= (uint8_t)(missing - 1)) nulls++;
+    for (int64_t row = rows & ~7; row < rows; row++) nulls += !(bits[row >> 3] >> (row & 7) & 1);
+    return nulls;
 }
 
 /* (nulls, validity or None, offsets or None, values) of one column, for pyarrow.Array.from_buffers. */
