@@ -83,12 +83,16 @@ def build_frames(
     """The frames of a finished read; `gathered` is empty afterwards."""
     rows = gathered.table(plan)
     gathered.parts.clear()
+    count, places = len(rows), None if headers is None else [rows[name].to_pylist() for name in ("partition", "offset")]
     table = select_columns(rows, plan, columns)
+    del rows
     anything = [c.label for c in plan.columns if c.type == "json" and c.label in table.schema.names]
     counts = {name: infer.count_kinds(table[name]) for name in anything}
-    advice = advise(gathered.rejects, len(rows), plan.values)
+    advice = advise(gathered.rejects, count, plan.values)
+    cells = dict(zip(table.schema.names, table.columns, strict=True))
+    del table  # each column goes when it has become one of pandas
     frames = TopicFrame(
-        _events(table, set(anything)),
+        pd.DataFrame({name: _series(name, cells.pop(name), name in anything) for name in list(cells)}, copy=False),
         _rejects(gathered.rejects),
         _tombstones(gathered.tombstones),
         ranges,
@@ -97,8 +101,8 @@ def build_frames(
         decoder,
         (*notes, *advice, *advise_on_nesting({} if plan.flat else counts)),
     )
-    if headers is not None:
-        _put_headers(frames.events, rows["partition"].to_pylist(), rows["offset"].to_pylist(), headers)
+    if headers is not None and places is not None:
+        _put_headers(frames.events, *places, headers)
         for frame in (frames.rejects, frames.tombstones):
             _put_headers(frame, frame["partition"], frame["offset"], headers)
     return frames
@@ -108,10 +112,6 @@ def _put_headers(frame: pd.DataFrame, partitions: Iterable[int], offsets: Iterab
     """Add the column `headers`, or `record_headers` where the payload has one of that name."""
     cells = [found.get(place, []) for place in zip(partitions, offsets, strict=True)]
     frame["record_headers" if "headers" in frame else "headers"] = pd.Series(cells, dtype=object, index=frame.index)
-
-
-def _events(table: pa.Table, anything: set[str]) -> pd.DataFrame:
-    return pd.DataFrame({name: _series(name, table[name], name in anything) for name in table.schema.names}, copy=False)
 
 
 def _series(name: str, cells: pa.ChunkedArray, anything: bool) -> Any:

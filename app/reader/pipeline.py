@@ -213,6 +213,10 @@ class ResultBuilder:
         self.tombstones += [(part.partition, *tombstone) for tombstone in part.decoded.tombstones]
         self.aborted += part.decoded.aborted
 
+    def rows(self) -> int:
+        """How many rows there are so far."""
+        return sum(part.decoded.table.num_rows for part in self.parts)
+
     def table(self, plan: Plan) -> pa.Table:
         """All rows in the final plan, by partition and offset, the partition in front."""
         tables = []

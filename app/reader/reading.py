@@ -73,11 +73,30 @@ def read_topic(
     columns = None if columns is None else list(columns)
     options = _Options(schema, columns, limit, decoder, values, flat, headers)
     with RecordSource(ReadRequest(connection, topic, **wanted)) as source:
-        found = options.read(source)
-        if options.undeclared and found.events.empty and is_text(found.rejects["raw"]):
-            note = f"topic {topic!r} holds text, no JSON: column value has it"
-            return replace(options, values="text").read(source, (note,))
-        return found
+        found, notes = options.gather(source), source.notes
+        if options.undeclared and found.holds_text():
+            notes = (*notes, f"topic {topic!r} holds text, no JSON: column value has it")
+            found = replace(options, values="text").gather(source)
+    return found.frames(options.columns, notes)  # the source is closed: its buffers are free before columns are made
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """What one reading of a source came to, before it becomes frames."""
+
+    built: ResultBuilder
+    planner: Planner
+    ranges: Ranges
+    decoder: str
+    headers: FoundHeaders | None
+
+    def holds_text(self) -> bool:
+        """Are there values, and is every one text that was never meant to be JSON?"""
+        return not self.built.rows() and is_text(reject.raw for reject in self.built.rejects)
+
+    def frames(self, columns: list[str] | None, notes: tuple[str, ...]) -> TopicFrame:
+        """The frames; what was gathered is gone afterwards."""
+        return build_frames(self.built, self.planner.plan, self.ranges, self.decoder, columns, notes, self.headers)
 
 
 @dataclass(frozen=True)
@@ -111,7 +130,7 @@ class _Options:
         only_python = "text" if self.values in ("text", "stream") else "flat=True" if self.flat else ""
         return select_decoder(self.decoder, only_python)
 
-    def read(self, source: RecordSource, notes: tuple[str, ...] = ()) -> TopicFrame:
+    def gather(self, source: RecordSource) -> _Gathered:
         """Read the source's ranges once."""
         gathered, watched = ResultBuilder(), _HeaderWatch(source)
         origin = watched if self.headers else source
@@ -129,15 +148,7 @@ class _Options:
         else:
             ranges = _LimitedRead(origin, Pipeline(planner, chosen.decode), gathered, self.limit).read()
         found = watched.found if self.headers else None
-        return build_frames(
-            gathered,
-            planner.plan,
-            ranges,
-            source.decoder or chosen.name,
-            self.columns,
-            (*source.notes, *notes),
-            found,
-        )
+        return _Gathered(gathered, planner, ranges, source.decoder or chosen.name, found)
 
 
 @dataclass

@@ -32,6 +32,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #if defined(__APPLE__)
 #include <xlocale.h>
 #endif
@@ -59,7 +62,32 @@
 typedef struct {
     uint8_t *bytes;
     size_t capacity;
+    bool paged; /* for what is soon copied and freed: pages of its own, which go back to the system at once. malloc would
+                 * keep them, among blocks of text that stay, and the copies would come on top */
 } Block;
+
+static uint8_t *bytes_resize(uint8_t *bytes, size_t from, size_t to, bool paged) {
+#if defined(__linux__)
+    if (paged) {
+        void *moved = bytes == NULL ? mmap(NULL, to, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                                    : mremap(bytes, from, to, MREMAP_MAYMOVE);
+        return moved == MAP_FAILED ? NULL : moved;
+    }
+#endif
+    (void)from, (void)paged;
+    return realloc(bytes, to);
+}
+
+static void bytes_free(uint8_t *bytes, size_t capacity, bool paged) {
+#if defined(__linux__)
+    if (paged) {
+        if (bytes != NULL) munmap(bytes, capacity);
+        return;
+    }
+#endif
+    (void)capacity, (void)paged;
+    free(bytes);
+}
 
 /* Make room for `needed` bytes. `hint` is what the whole chunk will probably need: untouched memory costs nothing, but
  * where the system does not give it (a limit of the process), what is needed will do. */
@@ -68,8 +96,9 @@ static bool block_reserve(Block *block, size_t needed, size_t hint) {
     size_t capacity = block->capacity + block->capacity / 2;
     if (capacity < hint) capacity = hint;
     if (capacity < needed) capacity = needed;
-    uint8_t *bytes = realloc(block->bytes, capacity);
-    if (bytes == NULL && capacity > needed) bytes = realloc(block->bytes, capacity = needed);
+    uint8_t *bytes = bytes_resize(block->bytes, block->capacity, capacity, block->paged);
+    if (bytes == NULL && capacity > needed)
+        bytes = bytes_resize(block->bytes, block->capacity, capacity = needed, block->paged);
     if (bytes == NULL) return false;
     block->bytes = bytes;
     block->capacity = capacity;
@@ -77,8 +106,8 @@ static bool block_reserve(Block *block, size_t needed, size_t hint) {
 }
 
 static void block_free(Block *block) {
-    free(block->bytes);
-    *block = (Block){NULL, 0};
+    bytes_free(block->bytes, block->capacity, block->paged);
+    *block = (Block){NULL, 0, block->paged};
 }
 
 /* ---------------------------------------------------------------- columns */
@@ -1274,18 +1303,18 @@ static int32_t get_i32(const uint8_t *p) { return (int32_t)(uint32_t)big_endian(
 /* The owner of one buffer of a finished column; pyarrow reads it in place and keeps this object alive. */
 typedef struct {
     PyObject_HEAD
-    uint8_t *bytes;
+    Block block;
     Py_ssize_t length;
 } Memory;
 
 static void memory_dealloc(Memory *self) {
-    free(self->bytes);
+    block_free(&self->block);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
 static int memory_getbuffer(Memory *self, Py_buffer *view, int flags) {
     static uint8_t nothing[8];
-    return PyBuffer_FillInfo(view, (PyObject *)self, self->bytes ? self->bytes : nothing, self->length, 1, flags);
+    return PyBuffer_FillInfo(view, (PyObject *)self, self->block.bytes ? self->block.bytes : nothing, self->length, 1, flags);
 }
 
 static PyBufferProcs memory_buffer = {(getbufferproc)memory_getbuffer, NULL};
@@ -1303,10 +1332,11 @@ static PyTypeObject MemoryType = {
 static PyObject *memory_take(Block *block, size_t length) {
     Memory *memory = PyObject_New(Memory, &MemoryType);
     if (memory == NULL) return NULL;
-    uint8_t *shrunk = block->bytes ? realloc(block->bytes, length > 0 ? length : 1) : NULL;
-    memory->bytes = shrunk ? shrunk : block->bytes;
+    size_t kept = length > 0 ? length : 1;
+    uint8_t *shrunk = block->bytes ? bytes_resize(block->bytes, block->capacity, kept, block->paged) : NULL;
+    memory->block = shrunk ? (Block){shrunk, kept, block->paged} : *block;
     memory->length = (Py_ssize_t)length;
-    *block = (Block){NULL, 0};
+    *block = (Block){NULL, 0, block->paged};
     return (PyObject *)memory;
 }
 
@@ -1359,6 +1389,7 @@ static bool column_from(PyObject *field, Column *column) {
         return false;
     }
     column->kind = (Kind)kind;
+    column->values.paged = !has_text(column->kind);
     column->required = required;
     column->filled = -1;
     if (!text_from(name, &column->name)) return false;
@@ -1385,6 +1416,7 @@ static PyObject *columns_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     Py_ssize_t count = PyTuple_GET_SIZE(fields);
     self->all_keys = all_keys;
     self->key.kind = STRING; /* of any bytes: a key is not checked */
+    self->offsets.paged = self->timestamps.paged = true;
     self->odd_list = PyList_New(0);
     self->tombstone_list = PyList_New(0);
     self->columns = PyMem_Calloc((size_t)count + 1, sizeof *self->columns);

@@ -65,6 +65,7 @@ class LeaderConnections:
         for connection in list(self._connections.values()):
             self._drop(connection)
         self._selector.close()
+        self._buffers = Buffers()  # the spare ones are as large as the answers were
 
     def partitions(self) -> list[int]:
         """The topic's partitions."""
