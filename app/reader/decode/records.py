@@ -16,6 +16,8 @@ from streaming_lab.reader.decode.batches import BatchTooLarge, Chunk, CorruptBat
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+_NOWHERE: Ints = np.empty(0, np.int64)
+_STEP = 128 << 10  # bytes that are searched at once
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,9 @@ def index_pieces(chunk: Chunk) -> Iterator[IndexedRecords]:
 
 def _index(chunk: Chunk, piece: Piece) -> IndexedRecords:
     data, segments = _one_buffer(chunk, piece.segments)
-    ats: list[int] = []
-    for segment in segments:
-        _record_starts(data, segment, chunk.partition, ats)
+    ats = _all_starts(data, segments, chunk.partition)
     try:
-        records = _fields(data, segments, np.array(ats, np.int64))
+        records = _fields(data, segments, ats)
     except (IndexError, ValueError) as error:
         first = segments[0].base_offset
         raise CorruptBatch(chunk.partition, first, f"a record's lengths do not fit ({error})") from error
@@ -163,6 +163,44 @@ def _one_buffer(chunk: Chunk, segments: list[Segment]) -> tuple[bytes, list[Segm
         moved.append(segment._replace(start=size, stop=size + length))
         size += length
     return b"".join(segment.data[segment.start : segment.stop] for segment in segments), moved
+
+
+def _all_starts(data: bytes, segments: list[Segment], partition: int) -> Ints:
+    """The position after each record's length, in all segments; raises `CorruptBatch`.
+
+    Most values end in a brace, and most records have no headers, which is a 0 behind it: there the next record is
+    looked for. Where each length leads to the next of these places, they are the records; else the lengths are walked.
+    """
+    if len(segments):
+        found = _guessed_starts(np.frombuffer(data, np.uint8), segments)
+        if found is not None:
+            return found
+    ats: list[int] = []
+    for segment in segments:
+        _record_starts(data, segment, partition, ats)
+    return np.array(ats, np.int64)
+
+
+def _guessed_starts(view: npt.NDArray[np.uint8], segments: list[Segment]) -> Ints | None:
+    guesses = np.concatenate([_behind_braces(view, at) for at in range(0, len(view), _STEP)] or [_NOWHERE])
+    first, stop, count = np.array([(each.start, each.stop, each.records) for each in segments], np.int64).T
+    low, high = np.searchsorted(guesses, first, "right"), np.searchsorted(guesses, stop, "right")
+    if not np.array_equal(high - low, count) or not np.array_equal(guesses[high - 1], stop):
+        return None
+    ends = guesses[np.repeat(low - np.cumsum(count) + count, count) + np.arange(count.sum())]
+    starts = np.append(0, ends[:-1])
+    starts[np.cumsum(count) - count] = first
+    try:
+        lengths, ats = read_varints(view, starts)
+    except (IndexError, ValueError):
+        return None
+    return ats if np.array_equal(ats + lengths, ends) else None
+
+
+def _behind_braces(view: npt.NDArray[np.uint8], at: int) -> Ints:
+    """The places behind a brace and a 0 in the step that begins at `at`: small enough to stay in the cache."""
+    brace, zero = view[at : at + _STEP], view[at + 1 : at + _STEP + 1]
+    return np.flatnonzero((brace[: len(zero)] == ord("}")) & (zero == 0)) + (at + 2)
 
 
 def _record_starts(data: bytes, segment: Segment, partition: int, ats: list[int]) -> None:
