@@ -12,6 +12,7 @@ python3 scripts/bench.py memory     what each way keeps while the broker is down
 Each has its own options: python3 scripts/bench.py read --help
 """
 
+import os
 import sys
 
 import bootstrap
@@ -28,6 +29,7 @@ KINDS = ("read", "stages", "request", "lag", "start", "report", "scale", "memory
 
 def main() -> int:
     """Hand over to `benchmarks.<kind>.main(arguments)`."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # imports are measured: compiled once, not in each process
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print(__doc__)
         return 0
