@@ -263,6 +263,18 @@ def test_any_number(number: object) -> None:
     check_same(batch(values))
 
 
+@pytest.mark.parametrize("keys", [[None], [b"}\0"], [b"}\0}\0", b"k"]], ids=["none", "one end", "two ends"])
+@pytest.mark.parametrize(
+    "others", [[], [None], [b'{"id": "1"} '], [b"}\0{}"], [b'{"id": "' + b"x" * 20_000 + b'"}']], ids=repr
+)
+def test_what_looks_like_the_end_of_a_record(keys: list[bytes | None], others: list[bytes | None]) -> None:
+    """Braces and zeros where no record ends, and records that end in something else, cut no record in two."""
+    whole = [with_(), with_(id="2"), *others, with_(id="3")]
+    for data in (batch(whole, keys=keys), batch(whole, keys=keys) + batch(whole, keys=keys, base=len(whole))):
+        check_same(data)
+    check_same(batch(whole, keys=keys, headers=[("trace", b"}\0")]) + batch(whole, base=len(whole)))
+
+
 @pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(at=st.integers(0, 10_000), byte=st.integers(0, 255), cut=st.integers(0, 200))
@@ -273,7 +285,7 @@ def test_corrupted_batches(at: int, byte: int, cut: int) -> None:
     check_same(signed(bytes(data[: len(data) - cut])))
 
 
-@pytest.mark.parametrize("length", [*range(20), 255, 256, 4096, 65_537])
+@pytest.mark.parametrize("length", [*range(20), 255, 256, 767, 768, 769, 1535, 1536, 4096, 65_537])
 def test_checksums(length: int) -> None:
     """The processor's CRC-32C, the one by tables, and the crc32c package agree."""
     data = os.urandom(length)
