@@ -263,10 +263,12 @@ def test_any_number(number: object) -> None:
     check_same(batch(values))
 
 
-@pytest.mark.parametrize("keys", [[None], [b"}\0"], [b"}\0}\0", b"k"]], ids=["none", "one end", "two ends"])
-@pytest.mark.parametrize(
-    "others", [[], [None], [b'{"id": "1"} '], [b"}\0{}"], [b'{"id": "' + b"x" * 20_000 + b'"}']], ids=repr
-)
+OTHERS = {"none": [], "a tombstone": [None], "a space": [b'{"id": "1"} '], "long": [b'{"id": "' + b"x" * 20_000 + b'"}']}
+KEYS = {"none": [None], "an end": [b"}\0"], "one in four": [b"}\0", None, None, None], "two ends": [b"}\0}\0", b"k"]}
+
+
+@pytest.mark.parametrize("keys", KEYS.values(), ids=KEYS)
+@pytest.mark.parametrize("others", OTHERS.values(), ids=OTHERS)
 def test_what_looks_like_the_end_of_a_record(keys: list[bytes | None], others: list[bytes | None]) -> None:
     """Braces and zeros where no record ends, and records that end in something else, cut no record in two."""
     whole = [with_(), with_(id="2"), *others, with_(id="3")]
