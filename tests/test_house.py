@@ -170,6 +170,26 @@ print('pyarrow' in sys.modules, 'pandas' in sys.modules)
     assert run(program) == "True False\n"
 
 
+def test_a_reader_waits_for_none_of_kafka_pythons_clients() -> None:
+    """`read_topic` imports protocol classes alone; who asks kafka-python for a client gets it, and so do threads."""
+    clients = "[name in sys.modules for name in ('kafka.admin', 'kafka.consumer', 'kafka.producer', 'crc32c')]"
+    assert run(f"from {NAME}.reader import read_topic; print({clients})") == f"{[False] * 4}\n"
+    asked = f"""
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+import {NAME}.client, sys
+before = {clients}[:3]
+import kafka
+names = ["KafkaProducer", "KafkaConsumer", "KafkaAdminClient", "TopicPartition", "__version__"] * 4
+with ThreadPoolExecutor(20) as pool:
+    found = list(pool.map(lambda name: getattr(kafka, name), names))
+print(before, all(found), type(kafka).__name__, hasattr(kafka, "nothing"), import_module("kafka") is kafka)
+"""
+    assert run(asked) == "[False, False, False] True module False True\n"
+    assert run(f"import kafka, {NAME}.client; print(type(kafka).__name__, bool(kafka.KafkaProducer))") == "module True\n"
+
+
+
 def run(program: str) -> str:
     """What a fresh, isolated Python that finds the project prints; `sys` is imported."""
     start = f"import sys; sys.path.insert(0, {str(PROJECT / 'src')!r})"

@@ -15,7 +15,7 @@ from recordbatches import ODD_VALUES, SCHEMA, with_
 from topics_of import Record, new_topic, producer, write
 
 from streaming_lab.client.connection import Connection, addresses
-from streaming_lab.client.topics import Ranges
+from streaming_lab.client.metadata import Ranges
 from streaming_lab.reader import read_text, read_topic
 
 ISOLATIONS = ["read_uncommitted", "read_committed"]

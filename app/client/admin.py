@@ -4,14 +4,17 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from kafka import KafkaAdminClient, errors as kafka_errors
+import kafka.errors as kafka_errors
 
 from streaming_lab.client import preflight
 from streaming_lab.client.connection import Connection, addresses, kafka_python_settings
 from streaming_lab.client.errors import AccessDenied, BrokerUnavailable
 from streaming_lab.client.preflight import RETRY_INTERVAL
+
+if TYPE_CHECKING:
+    from kafka import KafkaAdminClient
 
 ADMIN_TIMEOUT = 4.0  # seconds until a silent broker is an error; a person waits less than five
 
@@ -58,11 +61,13 @@ def denied(connection: Connection, error: Exception, what: str = "") -> AccessDe
 
 
 @contextmanager
-def admin_client(connection: Connection, timeout: float) -> Iterator[KafkaAdminClient]:
+def admin_client(connection: Connection, timeout: float) -> Iterator["KafkaAdminClient"]:
     """kafka-python's admin client for a few requests; no answer within `timeout` seconds raises `BrokerUnavailable`.
 
     A broker that refuses the connection raises `AccessDenied`.
     """
+    from kafka import KafkaAdminClient  # 0.1 s, which a reader that asks for nothing else need not wait
+
     started = time.monotonic()
     admin, server = None, ""
     try:
@@ -94,7 +99,7 @@ def admin_client(connection: Connection, timeout: float) -> Iterator[KafkaAdminC
             admin.close()
 
 
-def ask_admin(connection: Connection, timeout: float, question: Callable[[KafkaAdminClient], _T]) -> _T:
+def ask_admin(connection: Connection, timeout: float, question: "Callable[[KafkaAdminClient], _T]") -> _T:
     """The answer to a question; a connection that breaks is made again within `timeout` seconds.
 
     One "socket disconnected" is no broker's absence: brokers drop a connection while they start and elect, and now and

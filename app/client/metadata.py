@@ -3,12 +3,14 @@
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 
 from streaming_lab.client.broker_connection import Address, BrokerConnection, ConnectionBroken, Unsupported
+
+Ranges: TypeAlias = Mapping[int, tuple[int, int]]  # partition -> [start, end)
 
 EARLIEST, LATEST = -2, -1  # ListOffsets' own names for the two ends
 

@@ -10,11 +10,9 @@ import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka import errors as kafka_errors
-from kafka.net.sasl import SASL_MECHANISMS
-from kafka.net.sasl.abc import SaslMechanism
+import kafka.errors as kafka_errors
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 from kafka.protocol.sasl import (
     SaslAuthenticateRequest,
@@ -36,6 +34,9 @@ from streaming_lab.client.errors import AccessDenied, BrokerUnavailable
 from streaming_lab.client.metadata import parse_addresses
 from streaming_lab.errors import LabError
 from streaming_lab.waiting import wait_until
+
+if TYPE_CHECKING:
+    from kafka.net.sasl.abc import SaslMechanism
 
 RETRY_INTERVAL = 0.05  # seconds between two rounds over the servers
 _SHORTEST_TRY = 0.1  # seconds that one server gets in any case
@@ -252,6 +253,8 @@ class _PreflightConnection(BrokerConnection):
         return super()._api_versions()
 
     def _authenticate(self, mechanism: str) -> None:
+        from kafka.net.sasl import SASL_MECHANISMS
+
         handshake = self.request(SaslHandshakeRequest(version=1, mechanism=mechanism), SaslHandshakeResponse)
         if handshake.error_code or mechanism not in SASL_MECHANISMS:
             offered = ", ".join(handshake.mechanisms or ()) or "no SASL at all"
@@ -266,7 +269,7 @@ class _PreflightConnection(BrokerConnection):
         except Exception as error:  # from a mechanism's library, a token provider, a server that can't prove itself
             raise self._refused(f"{mechanism} failed on this side: {error}", _CHECK_USER) from error
 
-    def _exchange(self, exchange: SaslMechanism, mechanism: str) -> None:
+    def _exchange(self, exchange: "SaslMechanism", mechanism: str) -> None:
         version = self.version(SaslAuthenticateRequest)
         while not exchange.is_done():
             request = SaslAuthenticateRequest(version=version, auth_bytes=exchange.auth_bytes())

@@ -3,18 +3,23 @@
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from kafka import KafkaAdminClient, TopicPartition, errors as kafka_errors
-from kafka.admin import ConfigResource, OffsetSpec
+import kafka.errors as kafka_errors
+from kafka.protocol.consumer import OffsetSpec
+from kafka.structs import TopicPartition
 
 from streaming_lab.client.admin import ADMIN_TIMEOUT, ask_admin
 from streaming_lab.client.connection import Connection
 from streaming_lab.client.errors import UnknownTopic
+from streaming_lab.client.metadata import Ranges
 from streaming_lab.client.preflight import RETRY_INTERVAL
 from streaming_lab.errors import LabError
 from streaming_lab.waiting import wait_until
 from streaming_lab.wording import closest
+
+if TYPE_CHECKING:
+    from kafka import KafkaAdminClient
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,6 @@ class TopicDescription:
         }
 
 
-Ranges: TypeAlias = Mapping[int, tuple[int, int]]  # partition -> [start, end)
-
-
 class TopicClash(LabError):
     """The topic exists, with another shape than the wanted one."""
 
@@ -74,7 +76,7 @@ def create_topic(
     asked = {key: str(value) for key, value in (config or {}).items()}
     shape = {"num_partitions": partitions, "replication_factor": replication_factor, "configs": asked}
 
-    def create(admin: KafkaAdminClient) -> bool:
+    def create(admin: "KafkaAdminClient") -> bool:
         (answer,) = admin.create_topics({name: shape}, timeout_ms=int(timeout * 1000), raise_errors=False)["topics"]
         if answer["error_code"] == kafka_errors.TopicAlreadyExistsError.errno:
             _same_shape(admin, name, partitions, replication_factor, asked)
@@ -96,7 +98,7 @@ def delete_topics(connection: Connection, names: Iterable[str], timeout: float =
     fine = (0, kafka_errors.UnknownTopicOrPartitionError.errno)
     asked, patience = list(names), int(timeout * 1000)
 
-    def delete(admin: KafkaAdminClient) -> list[dict[str, Any]]:
+    def delete(admin: "KafkaAdminClient") -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = admin.delete_topics(asked, timeout_ms=patience, raise_errors=False)["topics"]
         return found
 
@@ -110,7 +112,7 @@ def delete_topics(connection: Connection, names: Iterable[str], timeout: float =
 def describe_topic(connection: Connection, name: str, timeout: float = ADMIN_TIMEOUT) -> TopicDescription:
     """Leaders, replicas, in-sync replicas, first and end offsets per partition, and the topic's own configuration."""
 
-    def describe(admin: KafkaAdminClient) -> TopicDescription:
+    def describe(admin: "KafkaAdminClient") -> TopicDescription:
         raw = _partitions(admin, name)
         led = [TopicPartition(name, p["partition_index"]) for p in raw if p["leader_id"] >= 0]
         begin, end = (_offsets(admin, led, spec) for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST))
@@ -133,7 +135,7 @@ def end_offsets(connection: Connection, name: str, timeout: float = ADMIN_TIMEOU
             "Wait for an election, or restart the broker.",
         )
 
-    def ends(admin: KafkaAdminClient) -> dict[int, int]:
+    def ends(admin: "KafkaAdminClient") -> dict[int, int]:
         def all_led() -> bool:
             raw[:] = _partitions(admin, name)
             return not _leaderless(raw)
@@ -153,7 +155,7 @@ def log_end_offsets(connection: Connection, name: str, timeout: float = ADMIN_TI
     No consumer sees those; once `end_offsets` has passed them, all of them are there for good.
     """
 
-    def ends(admin: KafkaAdminClient) -> dict[int, int]:
+    def ends(admin: "KafkaAdminClient") -> dict[int, int]:
         build = admin._list_partition_offsets_request
 
         def as_a_replica(*asked: Any) -> Any:
@@ -203,7 +205,7 @@ _TRANSIENT = (
 )
 
 
-def _partitions(admin: KafkaAdminClient, name: str) -> list[dict[str, Any]]:
+def _partitions(admin: "KafkaAdminClient", name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
 
     def told() -> bool:
@@ -220,7 +222,7 @@ def _partitions(admin: KafkaAdminClient, name: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda partition: int(partition["partition_index"]))
 
 
-def _described(admin: KafkaAdminClient, name: str) -> dict[str, Any]:
+def _described(admin: "KafkaAdminClient", name: str) -> dict[str, Any]:
     described: list[dict[str, Any]] = admin.describe_topics([name])
     if len(described) != 1:
         raise kafka_errors.KafkaProtocolError(f"an answer about {len(described)} topics, where one was asked about")
@@ -242,11 +244,11 @@ def _unknown_topic(name: str, existing: list[str]) -> UnknownTopic:
     )
 
 
-def _names(admin: KafkaAdminClient) -> list[str]:
+def _names(admin: "KafkaAdminClient") -> list[str]:
     return sorted(name for name in admin.list_topics() if not name.startswith("__"))
 
 
-def _offsets(admin: KafkaAdminClient, partitions: Iterable[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
+def _offsets(admin: "KafkaAdminClient", partitions: Iterable[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
     asked = dict.fromkeys(partitions, spec)
     found: dict[TopicPartition, Any] = {}
     trouble: list[Exception] = []
@@ -275,14 +277,16 @@ def _partition(raw: Mapping[str, Any], begin: Mapping[int, int], end: Mapping[in
     )
 
 
-def _config(admin: KafkaAdminClient, name: str, which: str = "modified") -> dict[str, str]:
+def _config(admin: "KafkaAdminClient", name: str, which: str = "modified") -> dict[str, str]:
+    from kafka.admin import ConfigResource
+
     resource = ConfigResource("TOPIC", name, None)
     found = admin.describe_configs([resource], config_filter=which)["topic"][name]
     return {key: entry["value"] for key, entry in sorted(found.items())}
 
 
 def _same_shape(
-    admin: KafkaAdminClient, name: str, partitions: int, replication: int, asked: Mapping[str, str]
+    admin: "KafkaAdminClient", name: str, partitions: int, replication: int, asked: Mapping[str, str]
 ) -> None:
     raw = _partitions(admin, name)
     values = _config(admin, name, "all") if asked else {}

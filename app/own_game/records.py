@@ -9,7 +9,7 @@ import pandas as pd
 
 from streaming_lab.analysis.shapes import META, flatten_objects
 from streaming_lab.client.connection import Connection
-from streaming_lab.client.topics import Ranges
+from streaming_lab.client.metadata import Ranges
 from streaming_lab.own_game.journal import SEND_HEADER
 from streaming_lab.own_game.masks import MASKED_VALUE, is_secret_name, masked_value
 from streaming_lab.reader import TopicFrame, read_topic

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from streaming_lab.client.topics import Ranges
+from streaming_lab.client.metadata import Ranges
 from streaming_lab.reader.advice import advise, advise_on_nesting
 from streaming_lab.reader.causes import group_by_cause
 from streaming_lab.reader.decode import infer

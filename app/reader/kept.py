@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from streaming_lab.client.connection import Connection
-from streaming_lab.client.topics import Ranges
+from streaming_lab.client.metadata import Ranges
 from streaming_lab.reader.decode.batches import Chunk, CorruptBatch
 from streaming_lab.reader.decode.codecs import Bounds
 from streaming_lab.reader.decode.schema import Schema, compile_plan

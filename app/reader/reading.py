@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streaming_lab.client.connection import Connection
-from streaming_lab.client.topics import Ranges
+from streaming_lab.client.metadata import Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.reader.advice import is_text
 from streaming_lab.reader.decode.schema import Schema

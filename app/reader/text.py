@@ -1,7 +1,7 @@
 """Topic to lines of text: `read_text`, which prints values as kcat does; pandas is not imported."""
 
 from streaming_lab.client.connection import Connection
-from streaming_lab.client.topics import Ranges
+from streaming_lab.client.metadata import Ranges
 from streaming_lab.reader.decode.codecs import INFLATED_LIMIT
 from streaming_lab.reader.fetch.request import ReadRequest, RecordSource
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streaming_lab import settings
 from streaming_lab.client.client_properties import connection_named
-from streaming_lab.client.topics import Ranges
+from streaming_lab.client.metadata import Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.reader.decode.batches import complete_prefix
 from streaming_lab.reader.decode.codecs import format_bytes

@@ -10,7 +10,7 @@ import pandas as pd
 from streaming_lab.cli import write_error
 from streaming_lab.client import topics
 from streaming_lab.client.connection import Connection
-from streaming_lab.client.topics import Ranges
+from streaming_lab.client.metadata import Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.reader import TopicFrame, read_topic
 from streaming_lab.reader.fetch.request import ReadRequest, RecordSource

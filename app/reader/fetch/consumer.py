@@ -17,8 +17,7 @@ from streaming_lab.client import preflight, topics
 from streaming_lab.client.admin import ADMIN_TIMEOUT, denied
 from streaming_lab.client.connection import Connection, addresses, kafka_python_settings
 from streaming_lab.client.errors import AccessDenied, BrokerUnavailable, OffsetOutOfRange, ReadTimeout
-from streaming_lab.client.metadata import EARLIEST, LATEST
-from streaming_lab.client.topics import Ranges
+from streaming_lab.client.metadata import EARLIEST, LATEST, Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.reader.decode.batches import BatchTooLarge, CorruptBatch, Decode, Decoded, Reject, Segment
 from streaming_lab.reader.decode.codecs import NO_PIECES, NOT_INFLATED, Bounds, InflatesTooFar, format_bytes, inflate

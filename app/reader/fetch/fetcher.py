@@ -20,12 +20,12 @@ from streaming_lab.client.metadata import (
     EARLIEST,
     LATEST,
     OUT_OF_RANGE,
+    Ranges,
     StaleMetadata,
     TopicMetadata,
     by_leader,
     error_of,
 )
-from streaming_lab.client.topics import Ranges
 from streaming_lab.reader.decode.batches import (
     Chunk,
     CorruptBatch,

@@ -8,14 +8,13 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from streaming_lab.client import topics
-from streaming_lab.client.admin import ADMIN_TIMEOUT
 from streaming_lab.client.broker_connection import Address, BrokerConnection, Buffers, ConnectionBroken
 from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.client.errors import AccessDenied, BrokerUnavailable, OffsetOutOfRange, ReadTimeout, UnknownTopic
 from streaming_lab.client.metadata import (
     EARLIEST,
     LATEST,
+    Ranges,
     StaleMetadata,
     TopicMetadata,
     by_leader,
@@ -23,7 +22,6 @@ from streaming_lab.client.metadata import (
     list_offsets,
     parse_addresses,
 )
-from streaming_lab.client.topics import Ranges
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +31,8 @@ _GRACE = 3.0  # seconds after which a silent cluster is an error, when nothing h
 
 def request_timeout(left: float) -> float:
     """Seconds for each of the few requests that describe a topic, so that together they end within `left` seconds."""
+    from streaming_lab.client.admin import ADMIN_TIMEOUT
+
     return max(0.2, min(ADMIN_TIMEOUT, left / 5))
 
 
@@ -126,6 +126,8 @@ class LeaderConnections:
 
     def _raise_if_unknown(self) -> None:
         """Raise `UnknownTopic` with the nearest name; other answers, and none, are left to the next attempt."""
+        from streaming_lab.client import topics
+
         try:
             topics.describe_topic(self._connection, self.topic, request_timeout(self._left()))
         except (UnknownTopic, AccessDenied):

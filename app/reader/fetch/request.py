@@ -7,19 +7,19 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from streaming_lab.client import preflight
 from streaming_lab.client.broker_connection import Unsupported
 from streaming_lab.client.connection import Connection, security_protocol_of
 from streaming_lab.client.errors import BrokerUnavailable
-from streaming_lab.client.metadata import EARLIEST, LATEST
-from streaming_lab.client.topics import Ranges
+from streaming_lab.client.metadata import EARLIEST, LATEST, Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.reader.decode.batches import OldFormat
 from streaming_lab.reader.decode.codecs import INFLATED_LIMIT, Bounds
-from streaming_lab.reader.fetch.consumer import ConsumerSource, PolledBatch
 from streaming_lab.reader.fetch.fetcher import FetchedChunks, Fetcher
+
+if TYPE_CHECKING:
+    from streaming_lab.reader.fetch.consumer import ConsumerSource, PolledBatch
 
 logger = logging.getLogger(__name__)
 
@@ -117,9 +117,9 @@ def _milliseconds(moment: datetime) -> int:
     return max(0, -((_EPOCH - moment) // timedelta(milliseconds=1)))
 
 
-AnySource: TypeAlias = Fetcher | ConsumerSource
-Response: TypeAlias = FetchedChunks | PolledBatch
-Source = TypeVar("Source", Fetcher, ConsumerSource)
+AnySource: TypeAlias = "Fetcher | ConsumerSource"
+Response: TypeAlias = "FetchedChunks | PolledBatch"
+Source = TypeVar("Source", Fetcher, "ConsumerSource")
 
 
 class RecordSource:
@@ -179,10 +179,14 @@ class RecordSource:
             source = self._open_consumer(str(reason))
             return source, self._request.resolve_offsets(source)
         except BrokerUnavailable:
+            from streaming_lab.client import preflight
+
             preflight.raise_if_refused(self._request.connection)  # the port may want TLS or SASL, or lead elsewhere
             raise
 
-    def _open_consumer(self, reason: str) -> ConsumerSource:
+    def _open_consumer(self, reason: str) -> "ConsumerSource":
+        from streaming_lab.reader.fetch.consumer import ConsumerSource
+
         logger.info("topic %s: read through KafkaConsumer: %s", self._request.topic, reason)
         self.decoder = f"consumer: {reason}"
         return self._open_source(ConsumerSource)
