@@ -186,8 +186,9 @@ with ThreadPoolExecutor(20) as pool:
 print(before, all(found), type(kafka).__name__, hasattr(kafka, "nothing"), import_module("kafka") is kafka)
 """
     assert run(asked) == "[False, False, False] True module False True\n"
-    assert run(f"import kafka, {NAME}.client; print(type(kafka).__name__, bool(kafka.KafkaProducer))") == "module True\n"
-
+    assert (
+        run(f"import kafka, {NAME}.client; print(type(kafka).__name__, bool(kafka.KafkaProducer))") == "module True\n"
+    )
 
 
 def run(program: str) -> str:

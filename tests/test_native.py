@@ -263,7 +263,12 @@ def test_any_number(number: object) -> None:
     check_same(batch(values))
 
 
-OTHERS = {"none": [], "a tombstone": [None], "a space": [b'{"id": "1"} '], "long": [b'{"id": "' + b"x" * 20_000 + b'"}']}
+OTHERS = {
+    "none": [],
+    "a tombstone": [None],
+    "a space": [b'{"id": "1"} '],
+    "long": [b'{"id": "' + b"x" * 20_000 + b'"}'],
+}
 KEYS = {"none": [None], "an end": [b"}\0"], "one in four": [b"}\0", None, None, None], "two ends": [b"}\0}\0", b"k"]}
 
 

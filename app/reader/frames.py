@@ -83,7 +83,10 @@ def build_frames(
     """The frames of a finished read; `gathered` is empty afterwards."""
     rows = gathered.table(plan)
     gathered.parts.clear()
-    count, places = len(rows), None if headers is None else [rows[name].to_pylist() for name in ("partition", "offset")]
+    count = len(rows)
+    places = (
+        [] if headers is None else list(zip(rows["partition"].to_pylist(), rows["offset"].to_pylist(), strict=True))
+    )
     table = select_columns(rows, plan, columns)
     del rows
     anything = [c.label for c in plan.columns if c.type == "json" and c.label in table.schema.names]
@@ -101,16 +104,16 @@ def build_frames(
         decoder,
         (*notes, *advice, *advise_on_nesting({} if plan.flat else counts)),
     )
-    if headers is not None and places is not None:
-        _put_headers(frames.events, *places, headers)
+    if headers is not None:
+        _put_headers(frames.events, places, headers)
         for frame in (frames.rejects, frames.tombstones):
-            _put_headers(frame, frame["partition"], frame["offset"], headers)
+            _put_headers(frame, zip(frame["partition"], frame["offset"], strict=True), headers)
     return frames
 
 
-def _put_headers(frame: pd.DataFrame, partitions: Iterable[int], offsets: Iterable[int], found: FoundHeaders) -> None:
-    """Add the column `headers`, or `record_headers` where the payload has one of that name."""
-    cells = [found.get(place, []) for place in zip(partitions, offsets, strict=True)]
+def _put_headers(frame: pd.DataFrame, places: Iterable[tuple[int, int]], found: FoundHeaders) -> None:
+    """Add the column `headers`, or `record_headers` where the payload has one of that name; a place for each row."""
+    cells = [found.get(place, []) for place in places]
     frame["record_headers" if "headers" in frame else "headers"] = pd.Series(cells, dtype=object, index=frame.index)
 
 
