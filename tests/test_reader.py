@@ -426,7 +426,7 @@ def test_security_is_left_to_the_consumer(kafka: Connection, monkeypatch: pytest
             {**connection, "security_protocol": "PLAINTEXT"}, *names, **settings
         )  # the broker has no SASL
 
-    monkeypatch.setattr("streaming_lab.reader.fetch.request.ConsumerSource", plainly)
+    monkeypatch.setattr("streaming_lab.reader.fetch.consumer.ConsumerSource", plainly)
     topic = values(kafka, b'{"n": 1}', b"{", None, b'{"n": 2}', partitions=2)
     found = read_topic({**kafka, "security_protocol": "SASL_PLAINTEXT"}, topic, start=datetime(2020, 1, 1, tzinfo=UTC))
     assert found.decoder == "consumer: the connection is SASL_PLAINTEXT"
