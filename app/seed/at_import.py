@@ -7,8 +7,10 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,9 @@ from streaming_lab.ports import free_ports
 from streaming_lab.seed.event_logger import EventLogger
 from streaming_lab.waiting import wait_until
 
-START_TIMEOUT = 7.0  # seconds until a server listens, or has ended
-PATIENCE = 5.5  # seconds that a request waits for its answer
+START_TIMEOUT = 20.0  # seconds until a server listens, or has ended
+PATIENCE = 6.0  # seconds that requests wait for their answers
+AS_LONG, AT_LEAST = 3.0, 2.0  # what a game made at import gets: times what the one made late took, and seconds
 ARRIVAL_TIMEOUT = 1.0  # seconds until what was answered 200 is in the topic
 MADE = "a producer is made"  # what a program says when it makes one
 
@@ -85,18 +88,42 @@ class Trial:
     late: bool
     producers: int
     started: bool
+    waited: float  # seconds until it listened, or until nobody waited any more
     answers: tuple[int, ...]  # HTTP codes
+    waited_for_answers: float  # seconds
     arrived: int
 
 
+class Yardstick:
+    """How long the games made late took, step by step; the others get `AS_LONG` times that, and `AT_LEAST` seconds."""
+
+    def __init__(self) -> None:
+        self._took: dict[tuple[str, str], float] = {}
+
+    def wait(self, step: str, situation: Situation, late: bool, done: Callable[[], bool], most: float) -> float:
+        """Wait until a step is done, or lasts too long; the seconds that were waited."""
+        began = time.monotonic()
+
+        def settled() -> bool:
+            took = None if late else self._took.get((step, situation.name))
+            return done() or (took is not None and time.monotonic() - began > max(AT_LEAST, AS_LONG * took))
+
+        wait_until(settled, most)
+        waited = time.monotonic() - began
+        if late:
+            self._took[step, situation.name] = waited
+        return waited
+
+
 def try_both(cluster: Cluster) -> list[Trial]:
-    """Serve both games in each situation, all at the same time, and ask each; takes about 8 s."""
+    """Serve both games in each situation, all at the same time, and ask each; takes about 4 s."""
     games = [(one, late) for one in SITUATIONS for late in (False, True)]
+    yardstick = Yardstick()
     with ThreadPoolExecutor(len(games)) as pool:
-        return list(pool.map(lambda game: try_game(cluster, *game), games))
+        return list(pool.map(lambda game: try_game(cluster, yardstick, *game), games))
 
 
-def try_game(cluster: Cluster, situation: Situation, late: bool) -> Trial:
+def try_game(cluster: Cluster, yardstick: Yardstick, situation: Situation, late: bool) -> Trial:
     """Serve one game in a process group of its own, ask it, and end it."""
     topic = run_topics.create_run_topic(cluster, f"made-{'late' if late else 'early'}-{SITUATIONS.index(situation)}")
     (port, nobody) = free_ports(2)
@@ -104,8 +131,11 @@ def try_game(cluster: Cluster, situation: Situation, late: bool) -> Trial:
     environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": servers, "KAFKA_TOPIC": topic}
     command = [sys.executable, "-P", *situation.before, str(port), *situation.after]
     before = written(cluster, topic)
-    with tempfile.TemporaryDirectory(prefix="lab-game-") as folder, Path(folder, "log").open("w+b") as log:
-        Path(folder, "game.py").write_text(program(late), encoding="utf-8")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-game-")))
+        log = stack.enter_context((folder / "log").open("w+b"))
+        pool = stack.enter_context(ThreadPoolExecutor(situation.asked))  # its requests end with their server
+        (folder / "game.py").write_text(program(late), encoding="utf-8")
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -115,16 +145,22 @@ def try_game(cluster: Cluster, situation: Situation, late: bool) -> Trial:
             stderr=log,
             start_new_session=True,
         )
-        try:
-            wait_until(lambda: is_listening(port) or process.poll() is not None, START_TIMEOUT)
-            started = is_listening(port)
-            answers = ask_all(f"http://127.0.0.1:{port}/purchase_a_sword", situation.asked) if started else ()
-            wait_until(lambda: written(cluster, topic) - before >= answers.count(200), ARRIVAL_TIMEOUT)
-        finally:
-            end_group(process)
+        stack.callback(end_group, process)
+
+        def up() -> bool:
+            return is_listening(port) or process.poll() is not None
+
+        waited = yardstick.wait("start", situation, late, up, START_TIMEOUT)
+        started = is_listening(port)
+        url = f"http://127.0.0.1:{port}/purchase_a_sword"
+        asked = [pool.submit(ask, url) for _ in range(situation.asked)] if started else []
+        waited_for = yardstick.wait("answers", situation, late, lambda: all(one.done() for one in asked), PATIENCE)
+        answers = tuple(code for one in asked if one.done() and (code := one.result()) is not None)
+        wait_until(lambda: written(cluster, topic) - before >= answers.count(200), ARRIVAL_TIMEOUT)
+        end_group(process)
         log.seek(0)
         made = log.read().count(MADE.encode())
-    return Trial(situation, late, made, started, answers, written(cluster, topic) - before)
+    return Trial(situation, late, made, started, waited, answers, waited_for, written(cluster, topic) - before)
 
 
 def program(late: bool) -> str:
@@ -142,20 +178,16 @@ def source_of_late() -> str:
     return textwrap.dedent(inspect.getsource(EventLogger._producer))
 
 
-def ask_all(url: str, count: int) -> tuple[int, ...]:
-    """The codes of the answers to requests that are sent at the same time, without those that got none."""
+def ask(url: str) -> int | None:
+    """The code of the answer to one request; None when there is none."""
     import requests
 
-    def ask(_: int) -> int | None:
-        with requests.Session() as session:
-            session.trust_env = False  # no proxy between two programs of one machine
-            try:
-                return session.get(url, timeout=PATIENCE).status_code
-            except requests.RequestException:
-                return None
-
-    with ThreadPoolExecutor(count) as pool:
-        return tuple(code for code in pool.map(ask, range(count)) if code is not None)
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy between two programs of one machine
+        try:
+            return session.get(url, timeout=PATIENCE).status_code
+        except requests.RequestException:
+            return None
 
 
 def end_group(process: "subprocess.Popen[bytes]") -> None:
@@ -180,6 +212,7 @@ def trials_table(trials: Sequence[Trial]) -> Table:
         number("200", measured=True),
         number("503", measured=True),
         number("no answer", measured=True),
+        number("waited (s)", 1, measured=True),
         number("in the topic", measured=True),
     )
     rows = tuple(
@@ -187,16 +220,17 @@ def trials_table(trials: Sequence[Trial]) -> Table:
             one.situation.name,
             "late" if one.late else "at import",
             one.producers,
-            "listens" if one.started else f"not in {START_TIMEOUT:g} s",
+            f"listens after {one.waited:.1f} s" if one.started else f"not in {one.waited:.1f} s",
             one.situation.asked,
             one.answers.count(200),
             one.answers.count(503),
             one.situation.asked - len(one.answers),
+            one.waited_for_answers if one.started else None,
             one.arrived,
         )
         for one in trials
     )
-    note = f"each request waits {PATIENCE:g} s for its answer"
+    note = f"made at import, each step gets {AS_LONG:g} times as long as made late, and {AT_LEAST:g} s at least"
     return Table("Made at import, made late", columns, rows, note)
 
 

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 MAX_NAMED = 5  # undelivered events in the warning at the end
 ABANDON_TIMEOUT = 2.0  # seconds for the end of a thread that waits for a silent broker
+BROKER_TIMEOUT = 2.5  # seconds that the first event of a process may look for its broker and topic
 SEND_TIMEOUT = 4.0  # seconds that a send may wait for a missing broker or topic
 
 
@@ -87,7 +88,7 @@ class EventLogger:
         with self._making:
             if self._made is None or self._pid != os.getpid():
                 connection = self._connection()
-                topics.describe_topic(connection, topic)  # names a missing topic, where `send` would only time out
+                topics.describe_topic(connection, topic, BROKER_TIMEOUT)  # names a missing topic; `send` only times out
                 self._made = self._make(**kafka_python_settings(connection), max_block_ms=int(SEND_TIMEOUT * 1000))
                 self._pid = os.getpid()
             return self._made
