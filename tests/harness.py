@@ -28,6 +28,7 @@ from streaming_lab.client import topics
 from streaming_lab.cluster import Cluster
 from streaming_lab.faults.machine import Machine
 from streaming_lab.paths import SOURCE
+from streaming_lab.processes import await_freeze
 
 PARTITIONS = 3
 PLAYERS = 8
@@ -162,6 +163,8 @@ class Game:
             return
         if self.runs:
             self.process.send_signal(getattr(signal, f"SIG{name}"))
+        if name == "STOP" and self.runs:
+            await_freeze(self.process.pid)
         if name in ("KILL", "TERM"):
             self.process.wait(timeout=PATIENCE)
             self._close_pipes()

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import requests
 from topics_of import new_topic, write
@@ -24,6 +26,7 @@ from streaming_lab.cluster import attach
 from streaming_lab.cluster.base import Cluster
 from streaming_lab.game import history
 from streaming_lab.game.events import Event
+from streaming_lab.processes import await_freeze
 from streaming_lab.reader import read_text
 
 
@@ -297,3 +300,29 @@ def test_a_bugs_traceback_is_on_the_processs_standard_error(kafka: Connection, t
         assert running.ask("/") == (500, "error")
         code, errors = running.stop()
     assert (code, errors.splitlines()[-1]) == (0, "TypeError: 'NoneType' object is not callable")
+
+
+def test_a_frozen_process_runs_in_no_thread_any_more() -> None:
+    """SIGSTOP returns before it has an effect, on a busy machine 0.1 s before: `await_freeze` waits for it."""
+    program = """
+import hashlib, threading
+def run():
+    while True: hashlib.sha256(bytes(1 << 22)).digest()
+for _ in range(8): threading.Thread(target=run).start()
+print("up", flush=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+            found = psutil.Process(process.pid)
+            for _ in range(5):
+                process.send_signal(signal.SIGSTOP)
+                await_freeze(process.pid)
+                before = sum(found.cpu_times()[:2])
+                time.sleep(0.05)
+                assert found.status() == psutil.STATUS_STOPPED
+                assert sum(found.cpu_times()[:2]) == before
+                process.send_signal(signal.SIGCONT)
+        finally:
+            process.kill()

@@ -23,6 +23,7 @@ from streaming_lab.faults.machine import Machine
 from streaming_lab.game.players import GUILDS
 from streaming_lab.game.rules import World
 from streaming_lab.paths import SOURCE
+from streaming_lab.processes import await_freeze
 from streaming_lab.waiting import wait_until
 
 # A game's last words on events that it did not deliver: how many, and their ids.
@@ -98,6 +99,8 @@ class ExitReport:
 class Child(Protocol):
     """A process that was started: its exit code (None while it runs), a signal to it unless it ended, and its leash."""
 
+    @property
+    def pid(self) -> int: ...
     def poll(self) -> int | None: ...
     def send_signal(self, number: int, /) -> None: ...
     def release(self) -> None: ...
@@ -217,6 +220,8 @@ class ServedProcess:
     def pause(self) -> None:
         """SIGSTOP: it keeps its connections and answers nothing."""
         self._signal(signal.SIGSTOP)
+        assert self._child is not None
+        await_freeze(self._child.pid)
 
     def resume(self) -> None:
         """SIGCONT."""

@@ -16,7 +16,7 @@ from streaming_lab.cluster.base import ClusterError
 from streaming_lab.cluster.embedded.jvm import HOSTS, Jvm
 from streaming_lab.cluster.embedded.places import make_temporary, properties_text, remove_temporary
 from streaming_lab.ports import find_holder, holds_port, is_taken
-from streaming_lab.processes import ProcessId, identify_process
+from streaming_lab.processes import ProcessId, await_freeze, identify_process
 from streaming_lab.waiting import wait_until
 
 
@@ -195,6 +195,8 @@ class BrokerProcess:
     def pause(self) -> None:
         """SIGSTOP: connections stay open and get no answers."""
         self._signal(signal.SIGSTOP)
+        assert self.process is not None
+        await_freeze(self.process.pid)
         self.status = "paused"
 
     def resume(self) -> None:
