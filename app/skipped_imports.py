@@ -61,7 +61,11 @@ class _Deferred(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         with _RUNNING:
-            if type(self) is _Deferred and not self.__dict__.get("_runs"):
+            asked = not name.startswith("__") or name in (
+                "__all__",
+                "__version__",
+            )  # not by who looks into every module
+            if asked and type(self) is _Deferred and not self.__dict__.get("_runs"):
                 self._runs = True  # what it imports may ask for names that are not there yet
                 try:
                     assert self.__spec__ is not None
