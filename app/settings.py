@@ -134,6 +134,7 @@ INTERNAL = (
     "LAB_SAID",
     "LAB_ENVIRONMENT",
     "LAB_MARK",
+    "LAB_BOX",
     WARNED,
     RUN_ID,
     RUN_ALONE,

@@ -42,6 +42,8 @@ def enter(checks=False, scale=False):
     With `checks` the environment also holds the lock of the checks, with `scale` that of the engine `dask`.
     """
     bare()
+    if "LAB_BOX" in os.environ:  # the image has the lock's packages, without those that run Kafka without Docker
+        return say_once("container's")
     ours = os.path.realpath(sys.prefix) == os.path.realpath(VENV)
     if ours and complete(checks):
         if scale and not requirements_lock.held(requirements_lock.SCALE_FILE):

@@ -32,3 +32,8 @@ def deadly(frame: TopicFrame) -> int:
 def broken(frame: TopicFrame) -> int:
     """No part, but a bug."""
     raise KeyError("swords")
+
+
+def joined(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
+    """Two frames as one."""
+    return pd.concat([left, right], ignore_index=True)

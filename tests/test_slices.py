@@ -55,16 +55,11 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
         yield found
 
 
-def concatenated(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
-    """Two frames as one."""
-    return pd.concat([left, right], ignore_index=True)
-
-
 def test_slices_together_are_the_topic(kafka: Connection, numbers: str, executor: Executor) -> None:
     """Row by row what `read_topic` gives, in its order and types, and the same batches however the range is cut."""
     plan = plan_slices(addresses(kafka), numbers, offsets=700)
     assert len(plan.slices) == 15
-    found = run_slices(addresses(kafka), plan.slices, sliced.frames, concatenated, executor)
+    found = run_slices(addresses(kafka), plan.slices, sliced.frames, sliced.joined, executor)
     topic = read_topic(kafka, numbers)
     pd.testing.assert_frame_equal(found.part, topic.events)
     assert (found.rows, found.rejects, found.tombstones, found.slices) == (9000, 3, 3, 15)
@@ -82,7 +77,7 @@ def test_a_value_that_the_sample_did_not_show_widens_the_slices_that_have_one(ka
     topic = values(kafka, *(json.dumps(row).encode() for row in rows))
     plan = plan_slices(addresses(kafka), topic, offsets=310)
     with MachineProcesses(2) as executor:
-        found = run_slices(addresses(kafka), plan.slices, sliced.frames, concatenated, executor)
+        found = run_slices(addresses(kafka), plan.slices, sliced.frames, sliced.joined, executor)
     assert (found.rows, found.part["a"].sum(), found.part["b"].dropna().tolist()) == (
         3100,
         3000 * 2999 / 2 + 0.5 + 99 * 49,
@@ -177,7 +172,7 @@ def test_retention_that_passed_the_start_is_told(kafka: Connection, numbers: str
         MachineProcesses(1) as executor,
         pytest.raises(SliceFailed, match=r"\[0, 10\): .*0 to 10 were deleted"),
     ):
-        run_slices(addresses(kafka), plan.slices, sliced.frames, concatenated, executor)
+        run_slices(addresses(kafka), plan.slices, sliced.frames, sliced.joined, executor)
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from streaming_lab.analysis.parts import (
 )
 from streaming_lab.analysis.sankey import ledger_sankey
 from streaming_lab.client.client_properties import connection_named
+from streaming_lab.client.topics import Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.game.schema import EVENTS
 from streaming_lab.reader import read_topic
@@ -76,14 +77,21 @@ class EngineRun:
 
 
 def run_engines(
-    brokers: str, topic: str, requests: pd.DataFrame, engine: str, scheduler: str = OWN, offsets: int | None = None
+    brokers: str,
+    topic: str,
+    requests: pd.DataFrame,
+    engine: str,
+    scheduler: str = OWN,
+    *,
+    ranges: Ranges | None = None,
+    offsets: int | None = None,
 ) -> list[EngineRun]:
     """Chapter 03 of a topic by pandas, by processes of this machine, and by `engine` or by Dask where that is there."""
     names = dict.fromkeys(["processes", *(["dask"] if engine == "dask" or dask_is_there() else [])])
     address = "" if scheduler == OWN else scheduler
     if address and engine != "dask":
         open_executor(engine, address)  # says whose a scheduler is
-    plan = plan_slices(brokers, topic, EVENTS, offsets=offsets)
+    plan = plan_slices(brokers, topic, EVENTS, ranges=ranges, offsets=offsets)
     began = time.monotonic()
     whole = read_chapter_whole(brokers, plan, requests)
     took = time.monotonic() - began

@@ -1,6 +1,7 @@
 """Dask reads the slices: workers of its own on this machine, or those of a scheduler that runs already."""
 
 import importlib.util
+import socket
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Self
@@ -55,6 +56,8 @@ class DaskWorkers:
                     n_workers=workers or None, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
                 )
         try:
+            if scheduler:
+                _knock(scheduler)
             self.client: Any = _untyped(distributed.Client)(
                 self._cluster or scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False
             )
@@ -66,7 +69,7 @@ class DaskWorkers:
 
     def answers(self, tasks: Sequence[SliceTask]) -> Iterator[tuple[int, SliceAnswer]]:
         """(number of the task, its answer), as they come; `SliceFailed` for a slice that ended its workers."""
-        from distributed import KilledWorker, wait
+        from distributed import CancelledError, KilledWorker, wait
 
         if not tasks:
             return
@@ -87,6 +90,9 @@ class DaskWorkers:
                     left = len(self.client.scheduler_info(n_workers=-1)["workers"])
                     what = f"no slice was answered within {patience:g} s; the Dask scheduler has {left} workers"
                     raise SliceFailed(what, "Look at the workers' logs; take smaller slices (offsets=...).") from error
+                except CancelledError as error:  # by the client, of all tasks, once nobody answers it
+                    what = f"the Dask scheduler {self._remote} is gone: it answers no more"
+                    raise SliceFailed(what, "Look at its log, start it and its workers again, and read anew.") from error
                 for future in found:
                     number = under_way.pop(future)
                     try:
@@ -95,7 +101,7 @@ class DaskWorkers:
                         raise give_up(tasks[number].piece, ALLOWED_DEATHS) from error
                     yield number, answer
         finally:
-            if under_way:
+            if under_way and self.client.status == "running":
                 self.client.cancel(list(under_way))
 
     def _check_workers(self, task: SliceTask) -> None:
@@ -126,6 +132,13 @@ class DaskWorkers:
 def _untyped(made: Any) -> Any:
     """Dask's classes have no types, and are there only for who asked for them."""
     return made
+
+
+def _knock(scheduler: str) -> None:
+    """Raise `OSError` or `ValueError` at once where nobody listens; Dask's client would try again for seconds."""
+    from distributed.comm import get_address_host_port
+
+    socket.create_connection(_untyped(get_address_host_port)(scheduler), CONNECT_TIMEOUT).close()
 
 
 def _code_of_worker() -> str:
