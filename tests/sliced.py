@@ -14,6 +14,11 @@ def frames(frame: TopicFrame) -> pd.DataFrame:
     return frame.events
 
 
+def count(frame: TopicFrame) -> int:
+    """How many rows there are."""
+    return len(frame.events)
+
+
 def slowly(frame: TopicFrame, folder: str) -> int:
     """The number of rows, after a while in which the folder has a file that is named for the process."""
     sign = Path(folder, str(os.getpid()))

@@ -25,6 +25,18 @@ def consume(log, table):
         offset += len(records)
         log.commit(offset)
 """,
+    "fill-6": """
+def part(numbers):
+    return sum(numbers), len(numbers)
+
+
+def merge(one, other):
+    return one[0] + other[0], one[1] + other[1]
+
+
+def mean(whole):
+    return whole[0] / whole[1] if whole[1] else None
+""",
 }
 
 # Cell -> (what a student may write, the beginning of what the check says).
@@ -63,5 +75,11 @@ NOT_YET = [
         "fill-5",
         "def consume(log, table):\n    while log.poll(0):\n        pass",
         "no answer within 0.3 s: does each loop",
+    ),
+    (
+        "fill-6",
+        "def part(numbers):\n    return sum(numbers) / max(1, len(numbers))\n\n\n"
+        "def merge(one, other):\n    return (one + other) / 2\n\n\ndef mean(whole):\n    return whole",
+        "the mean of [[1], [2, 3]]: expected 2.0, came 1.75",
     ),
 ]

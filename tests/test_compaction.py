@@ -5,19 +5,25 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import add
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import sliced
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from kafka import KafkaConsumer, TopicPartition
 from topics_of import Record, new_topic, producer, write
 from waiting import eventually, within
 
-from streaming_lab.client.connection import Connection, librdkafka_settings
+from streaming_lab.client.connection import Connection, addresses, librdkafka_settings
 from streaming_lab.cluster import attach
 from streaming_lab.reader import read_batches, read_text, read_topic
 from streaming_lab.reader.decode.batches import HEADER_BYTES
 from streaming_lab.reader.fetch.fetcher import Fetcher
+from streaming_lab.slices.executors import open_executor
+from streaming_lab.slices.plan import plan_slices
+from streaming_lab.slices.run import SliceChanged, run_slices
 
 KEYS = [b"k%d" % number for number in range(6)]
 COMPACT = {
@@ -218,3 +224,26 @@ def empty_batches(connection: Connection, topic: str) -> list[tuple[int, int]]:
 def fields(data: bytes, at: int) -> tuple[int, int]:
     """Last offset delta and count of the batch that begins here."""
     return struct.unpack_from(">i", data, at + 23)[0], struct.unpack_from(">i", data, at + HEADER_BYTES - 4)[0]
+
+
+@pytest.mark.parametrize("engine", ["pandas", "processes", pytest.param("dask", marks=pytest.mark.slow)])
+def test_compaction_between_two_readings_of_a_slice_is_told(
+    compacted: Compacted, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first reading is whole; the cleaner comes; the second one is no smaller sum, but an error with the slice."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where workers find `sliced`
+    kafka = compacted.connection
+    look_every(kafka, "600000")
+    topic = rewritten(kafka)
+    for _ in range(2):
+        write(kafka, topic, {0: [(b"last", b'{"n": -1, "pad": "%s"}' % (b"x" * 4000))]})
+    plan = plan_slices(addresses(kafka), topic, offsets=100)
+    with open_executor(engine, workers=2) as executor:
+        first = run_slices(addresses(kafka), plan.slices, sliced.count, add, executor)
+        assert (first.part, first.tombstones) == (602, 1)
+        look_every(kafka, "100")
+        assert eventually(lambda: len(oracle(kafka, topic)) < 100, 60)
+        with pytest.raises(
+            SliceChanged, match=r"partition 0, offsets \[\d+, \d+\): a second reading found other batches"
+        ):
+            run_slices(addresses(kafka), plan.slices, sliced.count, add, executor, digests=first.digests)

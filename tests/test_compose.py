@@ -30,7 +30,7 @@ from streaming_lab.ports import PortTaken
 from streaming_lab.seed import game_api
 from streaming_lab.seed.then_and_now import Line, beside_today
 
-FILES = ("docker-compose.yml", "compose/trio.yml", "compose/2019.yml")
+FILES = ("docker-compose.yml", "compose/trio.yml", "compose/2019.yml", "compose/scale.yml")
 OWN = f"lab-test-{os.getpid()}"  # no container of the user's is called that
 
 
@@ -92,9 +92,15 @@ def own(name: str, ports: dict[str, str], project: str = OWN) -> ComposeCluster:
 
 def built(cluster: ComposeCluster) -> ComposeProject:
     """The project, with the tools box built from what is here now."""
-    done = docker.run_docker(cluster.project.command("build", "lab"), 600, cluster.project.environment)
-    assert done.returncode == 0, done.stderr
+    ran(cluster.project, "build", "lab")
     return cluster.project
+
+
+def ran(project: ComposeProject, *command: str) -> str:
+    """The output of a command that may take minutes on a busy machine, and must not fail."""
+    done = docker.run_docker(project.command(*command), 600, project.environment)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
 
 
 def leftovers(name: str) -> str:
@@ -120,7 +126,6 @@ def test_a_file_pins_and_publishes_with_care(file: str) -> None:
     images = [line.split()[1] for line in lines if line.startswith("image:")]
     published = [line for line in lines if re.match(r"- .*:\d+$", line)]
     assert all(re.search(r":(\d+\.\d+\.\d+|local)$", image) for image in images)
-    assert published
     assert all(line.startswith("- 127.0.0.1:${") for line in published)
 
 
@@ -294,6 +299,86 @@ def test_the_chapters_run_on_containers(box: ComposeCluster, tmp_path: Path) -> 
     assert {"kafka", "lab"} <= set(box.project.containers())
 
 
+@pytest.fixture(scope="module")
+def scaled(box: ComposeCluster) -> Iterator[ComposeProject]:
+    """compose/scale.yml, up: three brokers, a scheduler, two workers, the lab; its image adds Dask to that of `box`."""
+    name, file = f"{OWN}-scale", PROJECT / "compose/scale.yml"
+    project = ComposeProject(name, file, {**os.environ, **free()})
+    try:
+        ran(project, "up", "--detach", "--wait", "--build", "--wait-timeout", "120")
+        yield project
+    finally:
+        project.down(volumes=True)
+    assert leftovers(name) == ""
+
+
+def typed_for_scale() -> list[str]:
+    """The command for the lab's box that heads the compose file."""
+    (line,) = re.findall(r"exec (lab python scripts/report.py .*)", (PROJECT / "compose/scale.yml").read_text())
+    return str(line).split()
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_chapter_06_runs_on_the_workers_of_the_compose_file(scaled: ComposeProject) -> None:
+    """The command of the file's head: two workers read the slices, and no table differs from pandas' in a byte."""
+    assert "Passed" in ran(scaled, "exec", "-T", *typed_for_scale())
+    record = json.loads(scaled.tell("exec", "-T", "lab", "cat", "build/run.json"))
+    assert [one["host"] for one in record["cluster"]["brokers"]] == ["kafka", "kafka-2", "kafka-3"]
+    chapter = json.loads(scaled.tell("exec", "-T", "lab", "cat", "build/06-outgrow-one-machine.ipynb"))
+    (table,) = (cell["outputs"][0]["data"]["text/plain"] for cell in chapter["cells"] if cell["id"] == TABLES)
+    rows = [line.split() for line in "".join(table).splitlines()[2:]]
+    assert [(row[0], row[3], *row[-2:]) for row in rows] == [
+        ("pandas", "1", "15", "0"),
+        ("processes", rows[1][3], "15", "0"),  # as many as the lab's box has cores
+        ("dask", "2", "15", "0"),
+    ]
+    assert len({row[1] for row in rows}) == 1
+
+
+TABLES = "tables-from-slices"
+# Typed into the lab's box: 3,000 records in 60 slices, read by the file's workers, slowly enough to kill one of them.
+SLOWLY = """
+import os, sys, time
+from kafka import KafkaProducer
+from streaming_lab.client import topics
+from streaming_lab.client.connection import connection_for
+from streaming_lab.slices.executors import open_executor
+from streaming_lab.slices.plan import plan_slices
+from streaming_lab.slices.run import run_slices
+brokers = os.environ["LAB_CLUSTER"]
+topics.create_topic(connection_for(brokers), "slow", partitions=3, replication_factor=3)
+with KafkaProducer(**connection_for(brokers)) as producer:
+    for n in range(3000):
+        producer.send("slow", b'{"n": %d}' % n, key=b"%d" % n)
+def slowly(frame):
+    time.sleep(0.1)
+    return int(frame.events["n"].sum())
+def merged(one, other):
+    print("merged", flush=True)
+    return one + other
+plan = plan_slices(brokers, "slow", offsets=50)
+with open_executor("dask", "tcp://scheduler:8786") as executor:
+    found = run_slices(brokers, plan.slices, slowly, merged, executor)
+print(found.part, found.rows, found.slices == len(plan.slices) >= 60)
+"""
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_a_workers_container_that_is_killed_in_mid_run_changes_no_number(scaled: ComposeProject) -> None:
+    """One of two is killed while both read: the other one reads its slices again, and the sum is that of all rows."""
+    command = scaled.command("exec", "-T", "lab", "python", "-c", SLOWLY)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=scaled.environment) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "merged\n"
+        one, _ = scaled.tell("ps", "--quiet", "worker").split()
+        assert docker.run_docker(["docker", "kill", one]).returncode == 0
+        said = run.stdout.read().splitlines()
+    assert said.count("merged") > 20  # most of it was done after the kill
+    assert said[-1] == f"{sum(range(3000))} 3000 True"
+
+
 @pytest.mark.parametrize("value", ["tcp://10.96.0.12:9092", "70000", "9092x"])
 def test_a_variable_that_holds_no_port_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As Kubernetes sets KAFKA_PORT: refused before docker is asked, with the variable to unset."""
@@ -330,6 +415,15 @@ def test_no_health_check_and_no_curl_goes_through_a_proxy(monkeypatch: pytest.Mo
             environment = {**os.environ, **dead, **set_there}
             typed = [needs("curl"), "--silent", "--fail", url]
             subprocess.run(typed, env=environment, check=True, timeout=30, capture_output=True)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_everything_is_published_on_this_machine_alone(file: str) -> None:
+    """As docker compose reads the file, with all that it takes from another one: 127.0.0.1, and nothing of Dask."""
+    published = {name: {port["host_ip"] for port in one.get("ports", ())} for name, one in config(file).items()}
+    assert set().union(*published.values()) == {"127.0.0.1"}
+    assert not published.get("scheduler")
+    assert not published.get("worker")
 
 
 @pytest.mark.parametrize("file", FILES)

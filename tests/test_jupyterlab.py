@@ -29,6 +29,7 @@ CHAPTERS = {
     "03-read-the-events": ("ledger", "print(closed.lost)", "0\n"),
     "04-lose-nothing": ("lost-after-a-200", "print(len(everything))", "6\n"),
     "05-outgrow-one-broker": ("order-holds", "print(len(members))", "3\n"),
+    "06-outgrow-one-machine": ("slices-equal", "print(len(engines[0].shown))", "15\n"),
 }
 READY = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 BOOK = "jupyterapp.shell.currentWidget.content"
@@ -173,9 +174,9 @@ def fill_in(page: "Page", source: str, given: Container[str]) -> str:
     [
         pytest.param(["01-start-the-cluster", "02-play-the-game", "03-read-the-events"], 120, marks=pytest.mark.slow),
         pytest.param(["04-lose-nothing"], 600, marks=pytest.mark.long),
-        pytest.param(["05-outgrow-one-broker"], 600, marks=pytest.mark.long),
+        pytest.param(["05-outgrow-one-broker", "06-outgrow-one-machine"], 600, marks=pytest.mark.long),
     ],
-    ids=["01-03", "04", "05"],
+    ids=["01-03", "04", "05-06"],
 )
 def test_every_chapter_runs_in_jupyterlab_and_nothing_is_left(
     lab: Lab, browser: "Browser", names: list[str], seconds: float

@@ -72,6 +72,17 @@ def test_the_chapter_that_runs_by_name_passes(tmp_path: Path) -> None:
     assert found["outputs 05"].said.startswith("6 outputs made again, equal; of 9 outputs nothing can be told: ")
 
 
+@pytest.mark.slow
+def test_chapter_06_passes_and_a_hand_in_keeps_nothing_of_it(tmp_path: Path) -> None:
+    """By processes and by Dask, on the cluster that runs; its check says that nothing can be told, and asks nobody."""
+    ran = project_report(tmp_path / "build", "06", "-p", "engine", "dask")
+    assert (ran.exit_code, ran.record["status"]) == (0, "passed"), ran.out[-3000:] + ran.err[-3000:]
+    with unpacked(pack(ran.build, anyway=True)) as handed_in:
+        (found,) = run_checks(KeptRun(load(handed_in)), ("outputs 06",))
+    assert (found.word, found.findings) == ("cannot tell", ())
+    assert "tables-from-slices" in found.said
+
+
 @pytest.mark.long
 def test_every_fault_twenty_times(minutes: float, tmp_path: Path) -> None:
     """Chapter 04 as thorough as it can be keeps every promise."""

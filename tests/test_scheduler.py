@@ -1,4 +1,4 @@
-"""A Dask scheduler that the lab did not start: its workers read slices, and each of its troubles is an error in time."""
+"""A Dask scheduler that the lab did not start: its workers read slices, each of its troubles is an error in time."""
 
 import os
 import re
@@ -37,12 +37,16 @@ def dask(said: str, times: int, *command: str, source: Path = SOURCE) -> Iterato
     found = os.pathsep.join([str(source), str(Path(__file__).parent)])  # the lab, and the functions of these tests
     environment = {**os.environ, "PYTHONPATH": found, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "10"}
     with NamedTemporaryFile() as log, ExitStack() as stack:
-        words = lambda: re.findall(rf"{said}:\s+(\S+)", Path(log.name).read_text(encoding="utf8"))
         program = [sys.executable, "-m", "dask", *command]
         process = stack.enter_context(subprocess.Popen(program, stderr=log, cwd=source.parent, env=environment))
         stack.callback(process.kill)
-        assert eventually(lambda: len(words()) >= times, 60), Path(log.name).read_text(encoding="utf8")
-        yield process, words()[0]
+        assert eventually(lambda: len(words(log.name, said)) >= times, 60), Path(log.name).read_text(encoding="utf8")
+        yield process, words(log.name, said)[0]
+
+
+def words(log: str, said: str) -> list[str]:
+    """What follows a word and a colon, in each line of a log that has them."""
+    return re.findall(rf"{said}:\s+(\S+)", Path(log).read_text(encoding="utf8"))
 
 
 @contextmanager

@@ -190,12 +190,12 @@ def test_a_frozen_broker_is_told_in_time(breakable: Cluster) -> None:
     assert run_slices(addresses(kafka), plan.slices, len_of, add, ThisProcess()).part == 30
 
 
-def test_a_tail_without_visible_records_ends(kafka: Connection) -> None:
+def test_a_tail_without_visible_records_ends(kafka: Connection, executor: Executor) -> None:
     """The last offsets are an aborted transaction and its marker: slices of nothing but these end, and count them."""
     topic = values(kafka, *(b'{"n": 1}' for _ in range(10)))
     abort(kafka, topic, 12)
     plan = plan_slices(addresses(kafka), topic, isolation="read_committed", offsets=4)
-    found = run_slices(addresses(kafka), plan.slices, len_of, add, ThisProcess())
+    found = run_slices(addresses(kafka), plan.slices, sliced.count, add, executor)
     assert (found.part, found.aborted, plan.ranges) == (10, 12, {0: (0, 23)})
 
 

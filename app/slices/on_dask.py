@@ -43,7 +43,7 @@ class DaskWorkers:
         if not dask_is_there():
             raise LabError(
                 "the engine dask is not installed",
-                "python3 scripts/report.py 05 -p engine dask installs it (requirements-scale.txt, 13 packages).",
+                "python3 scripts/report.py 06 -p engine dask installs it (requirements-scale.txt, 13 packages).",
             )
         import dask
         import distributed
@@ -92,7 +92,9 @@ class DaskWorkers:
                     raise SliceFailed(what, "Look at the workers' logs; take smaller slices (offsets=...).") from error
                 except CancelledError as error:  # by the client, of all tasks, once nobody answers it
                     what = f"the Dask scheduler {self._remote} is gone: it answers no more"
-                    raise SliceFailed(what, "Look at its log, start it and its workers again, and read anew.") from error
+                    raise SliceFailed(
+                        what, "Look at its log, start it and its workers again, and read anew."
+                    ) from error
                 for future in found:
                     number = under_way.pop(future)
                     try:
@@ -136,9 +138,10 @@ def _untyped(made: Any) -> Any:
 
 def _knock(scheduler: str) -> None:
     """Raise `OSError` or `ValueError` at once where nobody listens; Dask's client would try again for seconds."""
-    from distributed.comm import get_address_host_port
+    import distributed.comm
 
-    socket.create_connection(_untyped(get_address_host_port)(scheduler), CONNECT_TIMEOUT).close()
+    place = _untyped(distributed.comm).get_address_host_port(scheduler)
+    socket.create_connection(place, CONNECT_TIMEOUT).close()
 
 
 def _code_of_worker() -> str:
