@@ -23,7 +23,7 @@ from streaming_lab.analysis.parts import (
 )
 from streaming_lab.analysis.sankey import ledger_sankey
 from streaming_lab.client.client_properties import connection_named
-from streaming_lab.client.topics import Ranges
+from streaming_lab.client.metadata import Ranges
 from streaming_lab.errors import LabError
 from streaming_lab.game.schema import EVENTS
 from streaming_lab.reader import read_topic
