@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from streaming_lab.errors import LabError
 from streaming_lab.waiting import wait_until
 
 FREEZE_TIMEOUT = 5.0  # seconds until a process that got SIGSTOP has stopped
@@ -109,8 +110,17 @@ else:
 
 
 def await_freeze(pid: int) -> None:
-    """Wait, after SIGSTOP, until no thread of a process runs: on a busy machine they went on for 120 ms (measured)."""
-    wait_until(lambda: _is_frozen(pid), FREEZE_TIMEOUT)
+    """Wait, after SIGSTOP, until no thread of a process runs: on a busy machine they went on for 120 ms (measured).
+
+    Raises a `LabError` for a process that still runs after 5 seconds.
+    """
+
+    def late() -> LabError:
+        return LabError(
+            f"process {pid} runs on, {FREEZE_TIMEOUT:g} s after SIGSTOP", "See what it waits for, try again."
+        )
+
+    wait_until(lambda: _is_frozen(pid), FREEZE_TIMEOUT, late)
 
 
 @dataclass(frozen=True)

@@ -133,12 +133,19 @@ def run_all(page: "Page", seconds: float) -> dict[str, Any]:
     return wait_for_all(page, seconds)
 
 
+def is_trouble(output: dict[str, Any]) -> bool:
+    """An error, or words on stderr other than the crowd's bar, which whoever waits for five seconds sees."""
+    bar = r"(\r?\s*\d+%\|[^\n\r]*(it/s|s/it)\]\s*)+"
+    words = output.get("name") == "stderr" and not re.fullmatch(bar, output.get("text", ""))
+    return output["output_type"] == "error" or words
+
+
 def look_at(page: "Page", cells: dict[str, Any]) -> None:
     """Every chart is drawn, every table fits with its words to the left, and no output shows markup or an error."""
     for index, cell_id in enumerate(page.evaluate(f"{BOOK}.widgets.map(one => one.model.id)")):
         outputs = cells.get(cell_id, {}).get("outputs", [])
         kinds = {kind for one in outputs for kind in one.get("data", {})}
-        assert [one for one in outputs if one["output_type"] == "error" or one.get("name") == "stderr"] == [], cell_id
+        assert [one for one in outputs if is_trouble(one)] == [], cell_id
         if not outputs:
             continue
         if charted := any("vegalite" in kind for kind in kinds):
