@@ -1,5 +1,6 @@
 """Experiments with faults: what they count, that broken promises are found, and that nothing is left running."""
 
+import json
 import os
 import signal
 import subprocess
@@ -181,6 +182,19 @@ def test_ctrl_c_or_a_kill_leaves_no_game(breakable: Cluster, number: int) -> Non
         finally:
             process.kill()
     assert ended(game)
+
+
+def test_requests_that_come_together_are_all_answered(tmp_path: Path) -> None:
+    """After Ctrl-C a request that was cut off is sent with the next one; the template forgot the second of two."""
+    with GameTemplate() as template:
+        pid = template.ask(start=["--help"], out=str(tmp_path / "out"), errors=str(tmp_path / "errors"))
+        together = "".join(f'{{"id": "{name}", "poll": {pid}}}\n' for name in "abc")
+        template._socket.settimeout(20)
+        template._socket.sendall(together.encode())
+        found = b""
+        while found.count(b"\n") < 3:
+            found += template._socket.recv(4096)
+        assert [json.loads(line)["id"] for line in found.splitlines()] == ["a", "b", "c"]
 
 
 def test_a_game_comes_back_at_its_address(kafka: Connection, topic: str, tmp_path: Path) -> None:

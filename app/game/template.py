@@ -104,11 +104,12 @@ def main() -> None:
     channel = socket.socket(fileno=os.dup(0))
     games = Games(channel)
     try:
-        with channel.makefile("rw", encoding="utf-8") as lines:
-            for line in lines:
+        # Two files: one for both would forget, when it writes an answer, what it has read ahead of the next request.
+        with channel.makefile("r", encoding="utf-8") as requests, channel.makefile("w", encoding="utf-8") as answers:
+            for line in requests:
                 request = json.loads(line)
-                lines.write(json.dumps({"id": request["id"], "answer": games.answer(request)}) + "\n")
-                lines.flush()
+                answers.write(json.dumps({"id": request["id"], "answer": games.answer(request)}) + "\n")
+                answers.flush()
     except OSError:
         return  # the starter is gone
     finally:
