@@ -57,6 +57,7 @@ def test_a_used_topic_shows_only_what_was_written_now(lines: tuple[Line, ...], k
 
 def test_without_kcat_the_labs_own_reader_shows_the_lines(kafka: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its line stands in kcat's place, with the same three lines below the name of their column."""
+    needs("curl")  # which makes the events
     found = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "kcat" else found(name))
     with attach(addresses(kafka)) as cluster:
