@@ -64,18 +64,21 @@ def is_alive_by_clock(pid: int, created: float, tolerance: float = 2.0) -> bool:
 if sys.platform == "linux":
     _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
+    def _fields(place: Path) -> list[bytes]:
+        """Field 3 of a process's or thread's `stat`, which is its state, and the following."""
+        return (place / "stat").read_bytes().rpartition(b")")[2].split()
+
     def _start_ticks(pid: int) -> float | None:
         try:
-            text = Path(f"/proc/{pid}/stat").read_bytes()
+            fields = _fields(Path(f"/proc/{pid}"))
         except (FileNotFoundError, ProcessLookupError):
             return None
-        fields = text.rpartition(b")")[2].split()  # field 3, the process's state, and the following
         return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
     def _is_frozen(pid: int) -> bool:
         with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends meanwhile
-            threads = [(thread / "stat").read_bytes() for thread in Path(f"/proc/{pid}/task").iterdir()]
-            return all(text.rpartition(b")")[2].split()[0] in (b"T", b"t", b"Z", b"X") for text in threads)
+            threads = Path(f"/proc/{pid}/task").iterdir()
+            return all(_fields(thread)[0] in (b"T", b"t", b"Z", b"X") for thread in threads)
         return not Path(f"/proc/{pid}").exists()
 
     def _created(ticks: float) -> float:

@@ -59,25 +59,30 @@ def iri_grammar_skipped() -> Iterator[None]:
 class _Deferred(ModuleType):
     """A package whose submodules can be imported before its own code runs, which is when it is asked for a name."""
 
+    _runs = False  # what it imports may ask for names that are not there yet
+
     def __getattr__(self, name: str) -> Any:
-        with _RUNNING:
-            asked = not name.startswith("__") or name in (
-                "__all__",
-                "__version__",
-            )  # not by who looks into every module
-            if asked and type(self) is _Deferred and not self.__dict__.get("_runs"):
-                self._runs = True  # what it imports may ask for names that are not there yet
-                try:
-                    assert self.__spec__ is not None
-                    assert self.__spec__.loader is not None
-                    self.__spec__.loader.exec_module(self)
-                finally:
-                    del self._runs
-                self.__class__ = ModuleType  # type: ignore[assignment]
+        if name in _PUBLIC or not name.startswith("__"):  # the others are asked for by who looks into every module
+            with _RUNNING:
+                _run_once(self)
         return object.__getattribute__(self, name)
 
 
+_PUBLIC = ("__all__", "__version__")
 _RUNNING = threading.RLock()
+
+
+def _run_once(package: ModuleType) -> None:
+    """Run a deferred package's own code; no function of its class, which another thread may have changed meanwhile."""
+    if type(package) is _Deferred and not package._runs:
+        package._runs = True
+        try:
+            assert package.__spec__ is not None
+            assert package.__spec__.loader is not None
+            package.__spec__.loader.exec_module(package)
+        finally:
+            del package._runs
+        package.__class__ = ModuleType  # type: ignore[assignment]
 
 
 def defer_kafka() -> None:

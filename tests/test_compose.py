@@ -126,6 +126,7 @@ def test_a_file_pins_and_publishes_with_care(file: str) -> None:
     images = [line.split()[1] for line in lines if line.startswith("image:")]
     published = [line for line in lines if re.match(r"- .*:\d+$", line)]
     assert all(re.search(r":(\d+\.\d+\.\d+|local)$", image) for image in images)
+    assert bool(published) == (file != "compose/scale.yml")  # its ports are those of compose/trio.yml
     assert all(line.startswith("- 127.0.0.1:${") for line in published)
 
 

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from operator import add
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -64,11 +63,7 @@ def test_slices_together_are_the_topic(kafka: Connection, numbers: str, executor
     pd.testing.assert_frame_equal(found.part, topic.events)
     assert (found.rows, found.rejects, found.tombstones, found.slices) == (9000, 3, 3, 15)
     whole = plan_slices(addresses(kafka), numbers, offsets=10_000)
-    assert found.digest == run_slices(addresses(kafka), whole.slices, len_of, add, ThisProcess()).digest != 0
-
-
-def len_of(frame: Any) -> int:
-    return len(frame.events)
+    assert found.digest == run_slices(addresses(kafka), whole.slices, sliced.count, add, ThisProcess()).digest != 0
 
 
 def test_a_value_that_the_sample_did_not_show_widens_the_slices_that_have_one(kafka: Connection) -> None:
@@ -135,15 +130,15 @@ def test_a_second_reading_with_other_batches_is_an_error_that_names_the_slice(ka
     """The topic is made anew with the same name and offsets; where brokers tell no topic id, the digest tells."""
     topic = values(kafka, *(b'{"n": 1}' for _ in range(20)))
     plan = plan_slices(addresses(kafka), topic, offsets=10)
-    first = run_slices(addresses(kafka), plan.slices, len_of, add, ThisProcess())
+    first = run_slices(addresses(kafka), plan.slices, sliced.count, add, ThisProcess())
     topics.delete_topics(kafka, [topic])
     assert eventually(lambda: topics.create_topic(kafka, topic))
     write(kafka, topic, {0: [(None, b'{"n": 2}')] * 20})
     with pytest.raises(SliceFailed, match=r"offsets \[0, 10\): the topic was deleted, and made again"):
-        run_slices(addresses(kafka), plan.slices, len_of, add, ThisProcess())
+        run_slices(addresses(kafka), plan.slices, sliced.count, add, ThisProcess())
     nameless = [replace(piece, topic_id="") for piece in plan.slices]
     with pytest.raises(SliceChanged, match=r"offsets \[0, 10\): a second reading found other batches"):
-        run_slices(addresses(kafka), nameless, len_of, add, ThisProcess(), digests=first.digests)
+        run_slices(addresses(kafka), nameless, sliced.count, add, ThisProcess(), digests=first.digests)
 
 
 @pytest.mark.parametrize("engine", ["processes", DASK])
@@ -184,10 +179,10 @@ def test_a_frozen_broker_is_told_in_time(breakable: Cluster) -> None:
     breakable.pause()
     try:
         with pytest.raises(SliceFailed, match=r"partition 0, offsets \[0, 10\): "):
-            run_slices(addresses(kafka), plan.slices, len_of, add, ThisProcess(), timeout=4)
+            run_slices(addresses(kafka), plan.slices, sliced.count, add, ThisProcess(), timeout=4)
     finally:
         breakable.resume()
-    assert run_slices(addresses(kafka), plan.slices, len_of, add, ThisProcess()).part == 30
+    assert run_slices(addresses(kafka), plan.slices, sliced.count, add, ThisProcess()).part == 30
 
 
 def test_a_tail_without_visible_records_ends(kafka: Connection, executor: Executor) -> None:

@@ -60,6 +60,11 @@ def denied(connection: Connection, error: Exception, what: str = "") -> AccessDe
     )
 
 
+def request_timeout(left: float) -> float:
+    """Seconds for each of the few requests that describe a topic, so that together they end within `left` seconds."""
+    return max(0.2, min(ADMIN_TIMEOUT, left / 5))
+
+
 @contextmanager
 def admin_client(connection: Connection, timeout: float) -> Iterator["KafkaAdminClient"]:
     """kafka-python's admin client for a few requests; no answer within `timeout` seconds raises `BrokerUnavailable`.

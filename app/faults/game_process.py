@@ -49,7 +49,8 @@ class GameTemplate:
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(TEMPLATE_TIMEOUT)
-        self._lines = self._socket.makefile("rw", encoding="utf-8")
+        self._requests = self._socket.makefile("w", encoding="utf-8")  # two files: see the template's
+        self._answers = self._socket.makefile("r", encoding="utf-8")
         self._ids, self._lock = itertools.count(), threading.Lock()
         with theirs:
             command = [sys.executable, "-m", "streaming_lab.game.template"]
@@ -62,9 +63,9 @@ class GameTemplate:
         with self._lock:
             number = next(self._ids)
             try:
-                self._lines.write(json.dumps({"id": number, **request}) + "\n")
-                self._lines.flush()
-                for line in self._lines:  # the first may answer a request that Ctrl-C cut off
+                self._requests.write(json.dumps({"id": number, **request}) + "\n")
+                self._requests.flush()
+                for line in self._answers:  # the first may answer a request that Ctrl-C cut off
                     if (answer := json.loads(line))["id"] == number:
                         return answer["answer"]
             except (OSError, ValueError) as error:  # ValueError: closed
@@ -77,8 +78,8 @@ class GameTemplate:
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        with suppress(OSError, ValueError):
-            self._lines.close()
+        with suppress(OSError, ValueError), self._answers:
+            self._requests.close()
         self._socket.close()
         try:
             self._process.wait(5)

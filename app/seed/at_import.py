@@ -10,7 +10,6 @@ import textwrap
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,33 +130,34 @@ def try_game(cluster: Cluster, yardstick: Yardstick, situation: Situation, late:
     environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": servers, "KAFKA_TOPIC": topic}
     command = [sys.executable, "-P", *situation.before, str(port), *situation.after]
     before = written(cluster, topic)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-game-")))
-        log = stack.enter_context((folder / "log").open("w+b"))
-        pool = stack.enter_context(ThreadPoolExecutor(situation.asked))  # its requests end with their server
-        (folder / "game.py").write_text(program(late), encoding="utf-8")
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        stack.callback(end_group, process)
 
-        def up() -> bool:
-            return is_listening(port) or process.poll() is not None
+    def up() -> bool:
+        return is_listening(port) or process.poll() is not None
 
-        waited = yardstick.wait("start", situation, late, up, START_TIMEOUT)
-        started = is_listening(port)
-        url = f"http://127.0.0.1:{port}/purchase_a_sword"
-        asked = [pool.submit(ask, url) for _ in range(situation.asked)] if started else []
-        waited_for = yardstick.wait("answers", situation, late, lambda: all(one.done() for one in asked), PATIENCE)
-        answers = tuple(code for one in asked if one.done() and (code := one.result()) is not None)
-        wait_until(lambda: written(cluster, topic) - before >= answers.count(200), ARRIVAL_TIMEOUT)
-        end_group(process)
+    with tempfile.TemporaryDirectory(prefix="lab-game-") as folder, Path(folder, "log").open("w+b") as log:
+        Path(folder, "game.py").write_text(program(late), encoding="utf-8")
+        with ThreadPoolExecutor(situation.asked) as pool:  # its requests end with their server
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+            try:
+                waited = yardstick.wait("start", situation, late, up, START_TIMEOUT)
+                started = is_listening(port)
+                url = f"http://127.0.0.1:{port}/purchase_a_sword"
+                asked = [pool.submit(ask, url) for _ in range(situation.asked)] if started else []
+                waited_for = yardstick.wait(
+                    "answers", situation, late, lambda: all(one.done() for one in asked), PATIENCE
+                )
+                answers = tuple(code for one in asked if one.done() and (code := one.result()) is not None)
+                wait_until(lambda: written(cluster, topic) - before >= answers.count(200), ARRIVAL_TIMEOUT)
+            finally:
+                end_group(process)
         log.seek(0)
         made = log.read().count(MADE.encode())
     return Trial(situation, late, made, started, waited, answers, waited_for, written(cluster, topic) - before)

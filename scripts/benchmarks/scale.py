@@ -60,8 +60,7 @@ def seed_topic(connection: Connection, rows: int) -> str:
     topic = f"scale-{uuid.uuid4().hex[:8]}"
     topics.create_topic(connection, topic, partitions=PARTITIONS)
     producer = make_producer(connection, settings={"linger.ms": 20, "compression.type": "lz4"})
-    for n, value in enumerate(values(rows)):
-        player = player_of(n)
+    for n, (player, value) in enumerate(keyed_events(rows)):
         while True:
             try:
                 producer.produce(topic, value, player)
@@ -74,8 +73,8 @@ def seed_topic(connection: Connection, rows: int) -> str:
     return topic
 
 
-def values(rows: int) -> Iterator[str]:
-    """The events as the game writes them; by a template, since 10^8 calls of json.dumps take a quarter of an hour."""
+def keyed_events(rows: int) -> Iterator[tuple[str, str]]:
+    """(player, event) as the game writes them; by a template: 10^8 calls of json.dumps take a quarter of an hour."""
     kinds = [(kind.name, kind.name == "joined_guild") for kind in ACTIONS.values()]
     second = ""
     for n in range(rows):
@@ -83,15 +82,12 @@ def values(rows: int) -> Iterator[str]:
             second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(1_700_000_000 + n // 1000))
         kind, guild = kinds[n % len(kinds)]
         joined = f', "guild": "guild-{n % 9}"' if guild else ""
-        yield (
-            f'{{"event_id": "{n:032x}", "event_type": "{kind}", "player": "{player_of(n)}", '
+        player = f"player-{n * 7919 % PLAYERS:04d}"
+        event = (
+            f'{{"event_id": "{n:032x}", "event_type": "{kind}", "player": "{player}", '
             f'"at": "{second}.{n % 1000:03d}Z"{joined}, "host": "127.0.0.1:5000", "user_agent": "bench"}}'
         )
-
-
-def player_of(n: int) -> str:
-    """Who caused the event with this number."""
-    return f"player-{n * 7919 % PLAYERS:04d}"
+        yield player, event
 
 
 def in_own_process(brokers: str, topic: str, engine: str) -> str:

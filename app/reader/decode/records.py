@@ -16,7 +16,6 @@ from streaming_lab.reader.decode.batches import BatchTooLarge, Chunk, CorruptBat
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-_NOWHERE: Ints = np.empty(0, np.int64)
 _STEP = 128 << 10  # bytes that are searched at once
 
 
@@ -182,7 +181,7 @@ def _all_starts(data: bytes, segments: list[Segment], partition: int) -> Ints:
 
 
 def _guessed_starts(view: npt.NDArray[np.uint8], segments: list[Segment]) -> Ints | None:
-    guesses = np.concatenate([_behind_braces(view, at) for at in range(0, len(view), _STEP)] or [_NOWHERE])
+    guesses = np.concatenate([_behind_braces(view, at) for at in range(0, len(view) or 1, _STEP)])
     first, stop, count = np.array([(each.start, each.stop, each.records) for each in segments], np.int64).T
     low, high = np.searchsorted(guesses, first, "right"), np.searchsorted(guesses, stop, "right")
     if not np.array_equal(high - low, count) or not np.array_equal(guesses[high - 1], stop):

@@ -14,7 +14,7 @@ from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.legacy_records import LegacyRecordBatch
 
 from streaming_lab.client import preflight, topics
-from streaming_lab.client.admin import ADMIN_TIMEOUT, denied
+from streaming_lab.client.admin import ADMIN_TIMEOUT, denied, request_timeout
 from streaming_lab.client.connection import Connection, addresses, kafka_python_settings
 from streaming_lab.client.errors import AccessDenied, BrokerUnavailable, OffsetOutOfRange, ReadTimeout
 from streaming_lab.client.metadata import EARLIEST, LATEST, Ranges
@@ -25,7 +25,6 @@ from streaming_lab.reader.decode.headers import Headers
 from streaming_lab.reader.decode.python import decode_records
 from streaming_lab.reader.decode.records import IndexedRecords, RecordIndex, index_values
 from streaming_lab.reader.decode.schema import Plan
-from streaming_lab.reader.fetch.leaders import request_timeout
 
 _POLL_MS = 500
 _REQUEST_MS = 2000  # more than a fetch may wait at the broker, as kafka-python demands

@@ -29,13 +29,6 @@ _BACKOFF = (0.02, 0.05, 0.1, 0.2, 0.5)  # seconds between looking for leaders; t
 _GRACE = 3.0  # seconds after which a silent cluster is an error, when nothing has been read yet
 
 
-def request_timeout(left: float) -> float:
-    """Seconds for each of the few requests that describe a topic, so that together they end within `left` seconds."""
-    from streaming_lab.client.admin import ADMIN_TIMEOUT
-
-    return max(0.2, min(ADMIN_TIMEOUT, left / 5))
-
-
 class LeaderConnections:
     """Connections to the leaders of one topic, and the topic's offsets as its leaders report them.
 
@@ -126,10 +119,10 @@ class LeaderConnections:
 
     def _raise_if_unknown(self) -> None:
         """Raise `UnknownTopic` with the nearest name; other answers, and none, are left to the next attempt."""
-        from streaming_lab.client import topics
+        from streaming_lab.client import admin, topics
 
         try:
-            topics.describe_topic(self._connection, self.topic, request_timeout(self._left()))
+            topics.describe_topic(self._connection, self.topic, admin.request_timeout(self._left()))
         except (UnknownTopic, AccessDenied):
             raise
         except Exception as error:  # kafka-python's, on whatever a broker says
