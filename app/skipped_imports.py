@@ -68,6 +68,7 @@ class _Deferred(ModuleType):
         return object.__getattribute__(self, name)
 
 
+_MESSAGES = ("kafka.protocol.consumer", "kafka.protocol.metadata")  # packages that import all their messages
 _PUBLIC = ("__all__", "__version__")
 _RUNNING = threading.RLock()
 
@@ -86,13 +87,25 @@ def _run_once(package: ModuleType) -> None:
 
 
 def defer_kafka() -> None:
-    """Let `import kafka.protocol...` not import kafka-python's clients; `from kafka import KafkaProducer` does.
+    """Let `import kafka.protocol...` not import kafka-python's clients, or messages beside the one that is imported.
 
-    Without effect where kafka-python is imported already.
+    `from kafka import KafkaProducer` imports them all the same. Without effect where kafka-python is imported already.
     """
-    spec = None if "kafka" in sys.modules else find_spec("kafka")
+    if "kafka" in sys.modules or not _defer("kafka"):
+        return
+    import_module("kafka.errors")  # its submodules ask the package for this one name
+    for name in _MESSAGES:
+        _defer(name)
+
+
+def _defer(name: str) -> bool:
+    """Put a package that has not run into `sys.modules`; False when it is not installed."""
+    spec = find_spec(name)
     if spec is not None:
         package = module_from_spec(spec)
         package.__class__ = _Deferred
-        sys.modules["kafka"] = package
-        import_module("kafka.errors")  # its submodules ask the package for this one name
+        sys.modules[name] = package
+        parent, _, own = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], own, package)
+    return spec is not None

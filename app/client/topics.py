@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import kafka.errors as kafka_errors
-from kafka.protocol.consumer import OffsetSpec
+from kafka.protocol.consumer.offsets import OffsetSpec
 from kafka.structs import TopicPartition
 
 from streaming_lab.client.admin import ADMIN_TIMEOUT, ask_admin
