@@ -41,8 +41,7 @@ TIERS = {  # the tests that each tier chooses, as pytest options
     "long": [],
 }
 MINUTES = 5.0  # for each of the long runs
-WORKERS = min(4, 2 * (os.cpu_count() or 1))  # tests mostly wait; each worker has up to four brokers of 350 MB
-QUICK_WORKERS = min(4, 1 + (os.cpu_count() or 1))  # tests of the quick tier mostly compute
+WORKERS = min(4, 1 + (os.cpu_count() or 1))  # each has up to four brokers of 350 MB, and one that idles takes 3 % of a core
 FEW = 5  # failures beside others that are worth a second try alone; more of them are no accident
 PARALLEL = ["--dist=loadscope", "--no-loadscope-reorder", "--quiet"]
 
@@ -86,7 +85,7 @@ def main(argv: list[str]) -> int:
     own, options = parser.parse_known_args(argv[1:] if tier else argv)
     more = [f"--minutes={own.minutes}"] if tier == "long" else []
     alone = bool(options) and not tier
-    parallel = [] if alone else [f"--numprocesses={QUICK_WORKERS if tier == 'quick' else WORKERS}", *PARALLEL]
+    parallel = [] if alone else [f"--numprocesses={WORKERS}", *PARALLEL]
     began = time.monotonic()
     lints = [] if options else [Lint(name, command) for name, command in LINT.items()]
     if not alone:

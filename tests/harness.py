@@ -34,6 +34,7 @@ PARTITIONS = 3
 PLAYERS = 8
 GUILDS = ("owls", "foxes")
 BUSY = 6.0  # seconds that the players go on
+BREATH = 0.05  # seconds at most between a player's commands: a machine's two cores are for others, too
 PATIENCE = 60.0  # seconds for a last request to be answered for good, when everything runs again
 
 # What can befall whom, and what brings it back.
@@ -69,10 +70,17 @@ class Asked:
 class Player(threading.Thread):
     """Sends one command after the other; asks again with the same id until the answer is for good."""
 
-    def __init__(self, name: str, address: Callable[[], tuple[str, int]], dice: random.Random, stop: threading.Event):
+    def __init__(
+        self,
+        name: str,
+        address: Callable[[], tuple[str, int]],
+        dice: random.Random,
+        stop: threading.Event,
+        breath: float = 0.0,
+    ) -> None:
         super().__init__(name=name, daemon=True)
         self.asked: list[Asked] = []
-        self._address, self._dice, self._over = address, dice, stop
+        self._address, self._dice, self._over, self._breath = address, dice, stop, breath
         self._deadline = float("inf")
 
     def finish(self, deadline: float) -> None:
@@ -96,6 +104,7 @@ class Player(threading.Thread):
                 if status not in (200, 409):
                     time.sleep(self._dice.uniform(0.01, 0.1))
             self.asked.append(Asked(self.name, number, request_id, kind, guild, status, attempts))
+            self._over.wait(self._dice.uniform(0.0, self._breath))
 
     def _send(self, path: str, guild: str | None, request_id: str) -> int | None:
         query = f"?player={self.name}" + (f"&guild={guild}" if guild else "")
@@ -197,9 +206,19 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 
 def play(
-    seed: int, way: str, kafka: Cluster, folder: Path, *, disk: Path | None = None, machines: Path | None = None
+    seed: int,
+    way: str,
+    kafka: Cluster,
+    folder: Path,
+    *,
+    disk: Path | None = None,
+    machines: Path | None = None,
+    breath: float = BREATH,
 ) -> Verdict:
-    """One seeded schedule on a topic of its own: the players play, the faults happen, the judge reads."""
+    """One seeded schedule on a topic of its own: the players play, the faults happen, the judge reads.
+
+    Between two commands of a player are up to `breath` seconds.
+    """
     dice = random.Random(f"{seed} {way}")
     possible = [name for name in FAULTS if name != "disk full" or disk is not None]
     possible = [name for name in possible if machines or not any(word in name for word in ON_A_MACHINE)]
@@ -211,7 +230,9 @@ def play(
     game = Game(",".join(kafka.connection["bootstrap_servers"]), topic, way, folder, disk, machines)
     game.start()
     over = threading.Event()
-    players = [Player(f"p{i}", lambda: game.address, random.Random(f"{seed} {i}"), over) for i in range(PLAYERS)]
+    players = [
+        Player(f"p{i}", lambda: game.address, random.Random(f"{seed} {i}"), over, breath) for i in range(PLAYERS)
+    ]
     try:
         began = time.monotonic()
         for player in players:

@@ -135,18 +135,6 @@ def papermill(path: Path, out: Path, *parameters: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", ["01", "02"])
-def test_runs_alone(number: str, tmp_path: Path) -> None:
-    """A chapter by itself, by plain papermill: it starts what it needs, and leaves nothing in build/."""
-    (path,) = (one for one in NOTEBOOKS if one.stem.startswith(number))
-    executed = papermill(path, tmp_path / "out.ipynb")
-    errors = [
-        o for c in executed["cells"] if c["cell_type"] == "code" for o in c["outputs"] if o["output_type"] == "error"
-    ]
-    assert errors == []
-
-
-@pytest.mark.slow
 def test_the_readmes_papermill_line_runs(tmp_path: Path) -> None:
     """As typed in the environment, also where files of one's own have the names of libraries."""
     (line,) = re.findall(r"`(papermill [^`]*)`", (PROJECT / "README.md").read_text(encoding="utf8"))
@@ -163,7 +151,9 @@ def test_the_readmes_papermill_line_runs(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ["01", "02"])
 def test_each_cell_can_run_twice(number: str, tmp_path: Path) -> None:
-    """As a person does in JupyterLab: the second run of a cell gives what the first gave, and the later ones hold."""
+    """As a person does in JupyterLab, in a chapter by itself: the second run of a cell gives what the first gave, and
+    the later ones hold.
+    """
     (path,) = (one for one in NOTEBOOKS if one.stem.startswith(number))
     notebook = json.loads(path.read_text(encoding="utf8"))
     twice = []

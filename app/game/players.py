@@ -7,9 +7,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -145,7 +146,7 @@ def run_crowd(
 def frame_of_replies(replies: Iterable[PlayerReply]) -> pd.DataFrame:
     """One row each, by player and sequence, with the columns `DTYPES`."""
     rows = sorted(replies, key=lambda reply: (reply.player, reply.sequence))
-    return pd.DataFrame([asdict(reply) for reply in rows], columns=list(DTYPES)).astype(DTYPES)
+    return pd.DataFrame(map(attrgetter(*DTYPES), rows), columns=list(DTYPES)).astype(DTYPES)
 
 
 def watch_workers(
