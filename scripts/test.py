@@ -41,7 +41,7 @@ TIERS = {  # the tests that each tier chooses, as pytest options
     "long": [],
 }
 MINUTES = 5.0  # for each of the long runs
-WORKERS = min(4, 1 + (os.cpu_count() or 1))  # each has up to four brokers of 350 MB, and one that idles takes 3 % of a core
+WORKERS = min(4, 1 + (os.cpu_count() or 1))  # each has brokers of 350 MB, and one that idles takes 3 % of a core
 FEW = 5  # failures beside others that are worth a second try alone; more of them are no accident
 PARALLEL = ["--dist=loadscope", "--no-loadscope-reorder", "--quiet"]
 

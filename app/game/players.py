@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 import requests as http
+from requests.adapters import BaseAdapter
 from tqdm import tqdm
 
 from streaming_lab.errors import LabError
@@ -203,17 +204,18 @@ class _Workers:
             session.trust_env = False  # loopback needs no proxy, and looking for one costs a third of the time
             # prepared once: only the target and the id change, and both need no quoting
             request = http.Request("GET", self._url, {"User-Agent": USER_AGENT}).prepare()
+            adapter = session.get_adapter(self._url)  # as `session.send`, without redirects and a store of cookies
             for due, move in schedule:
                 if self._stopped.wait(max(0.0, self._began + due - time.perf_counter()) if due else 0.0):
                     return
                 request.url = self._url + move.target
                 request.headers["X-Request-Id"] = move.request_id
-                self._replies.append(self._ask(session, request, move))
+                self._replies.append(self._ask(adapter, request, move))
 
-    def _ask(self, session: http.Session, request: http.PreparedRequest, move: Move) -> PlayerReply:
+    def _ask(self, adapter: BaseAdapter, request: http.PreparedRequest, move: Move) -> PlayerReply:
         sent_at, started = datetime.now(UTC), time.perf_counter()
         for attempt in range(1, self._retries + 2):
-            status, answer, error = self._try(session, request)
+            status, answer, error = self._try(adapter, request)
             if (status is not None and status != 503) or attempt > self._retries:
                 break
             if self._stopped.wait(_pause(move, attempt)):
@@ -223,9 +225,9 @@ class _Workers:
             move.request_id, move.player, move.sequence, move.action, sent_at, status, latency, answer, error, attempt
         )
 
-    def _try(self, session: http.Session, request: http.PreparedRequest) -> tuple[int | None, str | None, str | None]:
+    def _try(self, adapter: BaseAdapter, request: http.PreparedRequest) -> tuple[int | None, str | None, str | None]:
         try:
-            answered = session.send(request, timeout=self._timeout, allow_redirects=False)
+            answered = adapter.send(request, timeout=self._timeout)
             return answered.status_code, answered.content.decode("utf-8", "replace"), None
         except http.RequestException as error:
             return None, None, f"{type(error).__name__}: {_root(error)}"[:200]
