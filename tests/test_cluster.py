@@ -245,7 +245,10 @@ def test_the_command_line_starts_shows_and_stops(
 def test_the_start_up_cache_is_trained_once_and_a_bad_one_only_costs_speed(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first stop writes it; truncated or garbage, each with a valid stamp: it starts. `test_places` uses a good one."""
+    """The first stop writes it; truncated or garbage, each with a valid stamp: it starts.
+
+    `test_places` uses a good one.
+    """
     link_jars(tmp_path / "cache")
     monkeypatch.setenv("LAB_CACHE", str(tmp_path / "cache"))
     said: list[str] = []

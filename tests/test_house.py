@@ -23,6 +23,7 @@ FOUNDATION = {
     "cli",
     "clean",
     "waiting",
+    "child",
     "ports",
     "processes",
     "skipped_imports",

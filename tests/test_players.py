@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pandas as pd
+import psutil
 import pytest
 from fakes import FakeLog
 from flask import Flask, request
@@ -14,7 +15,8 @@ from waiting import within
 
 from streaming_lab.errors import LabError
 from streaming_lab.game.events import Event
-from streaming_lab.game.players import DTYPES, is_watched, run_crowd, seeded_moves
+from streaming_lab.game.moves import seeded_moves
+from streaming_lab.game.players import DTYPES, is_watched, run_crowd
 from streaming_lab.game.server import GameServer
 from streaming_lab.game.web import create_app
 
@@ -30,9 +32,15 @@ def game(log: FakeLog) -> Iterator[GameServer]:
         yield server
 
 
-def test_every_request_becomes_a_row(game: GameServer, log: FakeLog) -> None:
+@pytest.fixture(params=[False, True], ids=["here", "apart"])
+def apart(request: pytest.FixtureRequest) -> bool:
+    """A crowd in threads of this process, and one in a process of its own."""
+    return bool(request.param)
+
+
+def test_every_request_becomes_a_row(game: GameServer, log: FakeLog, apart: bool) -> None:
     """Columns and types as promised; ids distinct; each accepted request is one event under its id."""
-    frame = run_crowd(game.url, players=7, requests=200, concurrency=3, progress=False)
+    frame = run_crowd(game.url, players=7, requests=200, concurrency=3, progress=False, apart=apart)
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == DTYPES
     assert (len(frame), frame["request_id"].nunique(), frame["error"].isna().all()) == (200, 200, True)
     accepted = frame.loc[frame["status"] == 200, "request_id"]
@@ -51,12 +59,13 @@ def test_each_players_requests_arrive_in_order(game: GameServer, log: FakeLog) -
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_a_seed_decides_everything_but_the_times(concurrency: int) -> None:
-    """Two runs with the same seed: equal ids, actions, statuses and answers, on whatever number of threads."""
+    """Two runs with the same seed: equal ids, actions, statuses and answers, on any threads, in any process."""
     same = ["request_id", "player", "sequence", "action", "status", "answer"]
     frames = []
-    for threads in (concurrency, 3):
+    for threads, apart in ((concurrency, False), (3, True)):
         with GameServer(create_app(FakeLog())) as server:
-            frames.append(run_crowd(server.url, players=9, requests=150, concurrency=threads, progress=False)[same])
+            load = {"players": 9, "requests": 150, "concurrency": threads}
+            frames.append(run_crowd(server.url, **load, progress=False, apart=apart)[same])
     pd.testing.assert_frame_equal(*frames)
 
 
@@ -76,11 +85,11 @@ def test_the_crowd_of_a_seed_stays_as_it_is() -> None:
     ]  # fmt: skip
 
 
-def test_a_dead_server_becomes_rows() -> None:
+def test_a_dead_server_becomes_rows(apart: bool) -> None:
     """No exception: no status, and an error that names the cause."""
     server = GameServer(create_app(FakeLog()))
     server.stop()
-    frame = run_crowd(server.url, players=2, requests=4, retries=1, progress=False)
+    frame = run_crowd(server.url, players=2, requests=4, retries=1, progress=False, apart=apart)
     assert list(frame["attempts"]) == [2, 2, 2, 2]
     assert frame["status"].isna().all()
     assert frame["error"].str.contains("ConnectionError: .*refused").all()
@@ -137,11 +146,24 @@ def test_a_rate_is_not_exceeded(game: GameServer) -> None:
     assert (sent.max() - sent.min()).total_seconds() >= 0.35
 
 
-def test_a_crowd_can_be_stopped(game: GameServer) -> None:
+def test_a_crowd_can_be_stopped(game: GameServer, apart: bool) -> None:
     """Once `stopped` is set, nobody starts another request: those who had not begun have no row."""
     stopped = threading.Event()
     stopped.set()
-    assert len(run_crowd(game.url, players=7, requests=40, stopped=stopped, progress=False)) == 0
+    load = {"players": 7, "requests": 1000, "rate": 20.0}  # 50 s
+    with within(20):
+        assert len(run_crowd(game.url, **load, stopped=stopped, progress=False, apart=apart)) < 10
+
+
+def test_a_crowds_process_that_dies_is_an_error(game: GameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no frame with fewer rows."""
+
+    def kill() -> None:
+        (crowd,) = psutil.Process().children()
+        crowd.kill()
+
+    with within(20), pytest.raises(LabError, match="the crowd's process ended with exit code -9"):
+        run_crowd(game.url, requests=1000, rate=20.0, progress=False, check=kill, apart=True)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +181,7 @@ def test_progress_is_shown_where_a_person_watches(
     assert is_watched() is watched
 
 
-def test_a_broker_that_dies_while_the_crowd_plays_ends_it_with_its_reason() -> None:
+def test_a_broker_that_dies_while_the_crowd_plays_ends_it_with_its_reason(apart: bool) -> None:
     """The check is made each second; its error is the crowd's, long before the last request would have timed out."""
 
     def check() -> None:
@@ -170,4 +192,5 @@ def test_a_broker_that_dies_while_the_crowd_plays_ends_it_with_its_reason() -> N
         within(20),
         pytest.raises(LabError, match=r"the disk of /lab was full"),
     ):
-        run_crowd(game.url, players=2, requests=400, concurrency=2, rate=10.0, progress=False, check=check)
+        run_crowd(game.url, players=2, requests=400, concurrency=2, rate=10.0, progress=False, check=check, apart=apart)
+    assert psutil.Process().children() == []

@@ -15,12 +15,13 @@ from waiting import eventually
 from streaming_lab.analysis import outgrow
 from streaming_lab.analysis.deliveries import Mark
 from streaming_lab.analysis.ledger import close_ledger
+from streaming_lab.child import ChildProgram
 from streaming_lab.client import topics
 from streaming_lab.cluster import run_topics
 from streaming_lab.cluster.base import Cluster
 from streaming_lab.cluster.embedded.client import EmbeddedCluster
 from streaming_lab.scaling import commits, groups, keys, leader_kill
-from streaming_lab.scaling.child import ChildProgram, task_connection
+from streaming_lab.scaling.clients import task_connection
 from streaming_lab.scaling.commits import CommitCount
 from streaming_lab.scaling.committing import AFTER, BEFORE, TRANSACTION, UPSERT
 from streaming_lab.scaling.sender import Sender
@@ -149,7 +150,7 @@ def test_a_member_ends_with_its_starter(trio: EmbeddedCluster) -> None:
     task = {"connection": task_connection(trio.connection), "topic": "orphans", "group": "orphans"}
     task |= {"session": 3.0, "work": 0.0, "batch": 10}
     code = (
-        "import sys, time\nfrom streaming_lab.scaling.child import ChildProgram\n"
+        "import sys, time\nfrom streaming_lab.child import ChildProgram\n"
         f"member = ChildProgram('streaming_lab.scaling.group_member', {task!r})\n"
         "print(member._process.pid, flush=True)\ntime.sleep(60)"
     )

@@ -20,7 +20,7 @@ from streaming_lab.client.connection import Connection, addresses
 from streaming_lab.delivery.ways import arguments, log_class
 from streaming_lab.errors import LabError
 from streaming_lab.faults.machine import Machine
-from streaming_lab.game.players import GUILDS
+from streaming_lab.game.moves import GUILDS
 from streaming_lab.game.rules import World
 from streaming_lab.paths import SOURCE
 from streaming_lab.processes import await_freeze

@@ -1,78 +1,39 @@
-"""A seeded crowd of players: its requests to a game, and every answer as a row."""
+"""A seeded crowd of players: its requests to a game, and every answer as a row.
+
+python -m streaming_lab.game.players is a crowd in a process of its own, for `run_crowd(..., apart=True)`: its task, one
+line of JSON on stdin, is a `CrowdTask`.
+"""
 
 import random
+import signal
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import pandas as pd
 import requests as http
 from requests.adapters import BaseAdapter
 from tqdm import tqdm
 
+from streaming_lab.child import ChildProgram, receive_task, send_report
 from streaming_lab.errors import LabError
-from streaming_lab.game.events import ACTIONS, EVENT_TYPES
+from streaming_lab.game.moves import Move, seeded_moves
 
-GUILDS = ("foxes", "owls", "wolves")
-
-_NAMESPACE = uuid.UUID("5c0a6f7e-2019-5205-8000-77323035a9f1")  # fixed once, so that ids repeat
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One request of one player; `sequence` counts the player's own requests from 0."""
-
-    request_id: str
-    player: str
-    sequence: int
-    action: str
-    guild: str | None = None
-
-    @property
-    def target(self) -> str:
-        """Path and query of the request."""
-        return f"{ACTIONS[self.action].path}?player={self.player}" + (f"&guild={self.guild}" if self.guild else "")
-
-
-def seeded_moves(players: int, requests: int, seed: int, run: str) -> Iterator[Move]:
-    """The crowd's requests in order. Some players are busier: the k-th as often as 1/sqrt(k).
-
-    A request id is a name-based UUID (RFC 9562, version 5) of seed, run, player and sequence.
-    """
-    dice = random.Random(f"{seed}/{players}")  # noqa: S311  # a game's dice, not a secret
-    kinds = tuple(EVENT_TYPES.values())
-    weights = [kind.weight for kind in kinds]
-    for player, sequence in seeded_turns(dice, players, requests):
-        kind = dice.choices(kinds, weights)[0]
-        guild = dice.choice(GUILDS) if "guild" in kind.fields else None
-        request_id = str(uuid.uuid5(_NAMESPACE, f"{seed}/{run}/{player}/{sequence}"))
-        yield Move(request_id, player, sequence, kind.action, guild)
-
-
-def seeded_turns(dice: random.Random, players: int, requests: int) -> Iterator[tuple[str, int]]:
-    """The player of each request, and its number among the player's own; all players are drawn before the first."""
-    width = max(2, len(str(players)))
-    names = [f"player-{number:0{width}}" for number in range(1, players + 1)]
-    often = [1 / number**0.5 for number in range(1, players + 1)]
-    sequences = dict.fromkeys(names, 0)
-    for player in dice.choices(names, often, k=requests):
-        yield player, sequences[player]
-        sequences[player] += 1
-
+if TYPE_CHECKING:
+    import pandas as pd
 
 USER_AGENT = "lab-player/1.0"
+LOOK_PAUSE = 0.05  # seconds between two looks at a crowd in a process of its own
+CHECK_PAUSE = 1.0  # seconds between two looks at the broker while the crowd plays
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two attempts; the pause doubles, and dice shorten it
 
 # The frame's columns; texts are missing where there is nothing to say.
-CHECK_PAUSE = 1.0  # seconds between two looks at the broker while the crowd plays
 DTYPES = {
     "request_id": "str",
     "player": "str",
@@ -106,6 +67,21 @@ class PlayerReply:
     attempts: int
 
 
+@dataclass(frozen=True)
+class CrowdTask:
+    """What a crowd does, as `run_crowd` explains it."""
+
+    url: str
+    players: int
+    requests: int
+    concurrency: int
+    seed: int
+    run: str
+    retries: int
+    timeout: float
+    rate: float
+
+
 def run_crowd(
     url: str,
     *,
@@ -120,7 +96,8 @@ def run_crowd(
     rate: float = 0.0,
     stopped: threading.Event | None = None,
     check: Callable[[], None] = lambda: None,
-) -> pd.DataFrame:
+    apart: bool = False,
+) -> "pd.DataFrame":
     """The crowd's requests, `concurrency` at a time, each player's in order; one row each, by player and sequence.
 
     A dead server becomes rows with an `error`. With `retries`, a request without an answer or with a 503 is repeated
@@ -128,24 +105,61 @@ def run_crowd(
     `progress` bar shows after 5 seconds; by default only where a person watches. A `rate` schedules that many requests
     a second; late workers catch up. Once `stopped` is set, no further request starts.
     `check` is called each second meanwhile; an error that it raises, such as that of a dead broker, ends the crowd.
+    A crowd `apart` plays in a process of its own: it shares no Python with a game in this one, which answers sooner.
     Columns: `DTYPES`. The same seed gives the same requests; `run` keeps the ids of two runs apart.
     """
     for name, value in {"players": players, "requests": requests + 1, "concurrency": concurrency}.items():
         if value < 1:
             raise LabError(f"{name}={value} is too few", "Ask for at least one.")
-    moves = enumerate(seeded_moves(players, requests, seed, run))
-    schedule = [(number / rate if rate else 0.0, move) for number, move in moves]
-    schedule.sort(key=lambda scheduled: _worker_of(scheduled[1], concurrency))
-    by_worker = groupby(schedule, key=lambda scheduled: _worker_of(scheduled[1], concurrency))
-    workers = _Workers(url.rstrip("/"), retries, timeout, stopped or threading.Event(), check)
-    replies = workers.fire(
-        [list(group) for _, group in by_worker], requests, is_watched() if progress is None else progress
-    )
-    return frame_of_replies(replies)
+    task = CrowdTask(url.rstrip("/"), players, requests, concurrency, seed, run, retries, timeout, rate)
+    shown = is_watched() if progress is None else progress
+    with _Bar(total=requests, delay=5, disable=not shown) as bar:
+        play = _play_apart if apart else _play
+        return frame_of_replies(
+            play(task, stopped or threading.Event(), check, lambda done: bar.update(len(done) - bar.n))
+        )
 
 
-def frame_of_replies(replies: Iterable[PlayerReply]) -> pd.DataFrame:
+def _play(
+    task: CrowdTask, stopped: threading.Event, check: Callable[[], None], tick: Callable[[Sequence[Any]], object]
+) -> "list[PlayerReply]":
+    """The replies to a crowd in threads of this process; `tick` gets those so far from time to time, and at the end."""
+    moves = enumerate(seeded_moves(task.players, task.requests, task.seed, task.run))
+    schedule = [(number / task.rate if task.rate else 0.0, move) for number, move in moves]
+    schedule.sort(key=lambda scheduled: _worker_of(scheduled[1], task.concurrency))
+    by_worker = groupby(schedule, key=lambda scheduled: _worker_of(scheduled[1], task.concurrency))
+    shares = [list(group) for _, group in by_worker]
+    return _Workers(task, stopped, check).fire(shares, tick)
+
+
+def _play_apart(
+    task: CrowdTask, stopped: threading.Event, check: Callable[[], None], tick: Callable[[Sequence[Any]], object]
+) -> "list[PlayerReply]":
+    """The same in a process of its own, which ends with this one."""
+    checked = time.monotonic()
+    with ChildProgram(__name__, asdict(task)) as crowd:
+        while crowd.running:
+            if stopped.wait(LOOK_PAUSE):
+                crowd.ask_to_end()
+            tick(crowd.reports)
+            if time.monotonic() - checked > CHECK_PAUSE:
+                check()
+                checked = time.monotonic()
+        if code := crowd.wait():
+            raise LabError(
+                f"the crowd's process ended with exit code {code}", "Run it again; its last words are above."
+            )
+        tick(crowd.reports)
+        return [
+            PlayerReply(**{**one.values, "sent_at": datetime.fromtimestamp(one.values["sent_at"], UTC)})
+            for one in crowd.reports
+        ]
+
+
+def frame_of_replies(replies: "Iterable[PlayerReply]") -> "pd.DataFrame":
     """One row each, by player and sequence, with the columns `DTYPES`."""
+    import pandas as pd  # here, for the crowd's own process makes no frame
+
     rows = sorted(replies, key=lambda reply: (reply.player, reply.sequence))
     return pd.DataFrame(map(attrgetter(*DTYPES), rows), columns=list(DTYPES)).astype(DTYPES)
 
@@ -177,27 +191,25 @@ def _worker_of(move: Move, concurrency: int) -> int:
 class _Workers:
     """The threads of the crowd, each with an HTTP session and the requests of its players."""
 
-    def __init__(
-        self, url: str, retries: int, timeout: float, stopped: threading.Event, check: Callable[[], None]
-    ) -> None:
-        self._url = url
-        self._retries = retries
-        self._timeout = timeout
-        self._stopped = stopped
-        self._check = check
+    def __init__(self, task: CrowdTask, stopped: threading.Event, check: Callable[[], None]) -> None:
+        self._url, self._retries, self._timeout = task.url, task.retries, task.timeout
+        self._stopped, self._check = stopped, check
         self._began = time.perf_counter()
-        self._replies: list[PlayerReply] = []  # append is atomic
+        self.replies: list[PlayerReply] = []  # append is atomic
 
-    def fire(self, shares: Sequence[Sequence[ScheduledMove]], total: int, progress: bool) -> list[PlayerReply]:
+    def fire(
+        self, shares: Sequence[Sequence[ScheduledMove]], tick: Callable[[Sequence[Any]], object]
+    ) -> list[PlayerReply]:
+        """Play all shares side by side; `tick` gets the replies so far."""
         if not shares:
             return []
-        with ThreadPoolExecutor(len(shares), "player") as pool, _Bar(total=total, delay=5, disable=not progress) as bar:
+        with ThreadPoolExecutor(len(shares), "player") as pool:
             futures = [pool.submit(self._work, share) for share in shares]
-            watch_workers(futures, self._stopped, self._check, lambda: bar.update(len(self._replies) - bar.n))
-            bar.update(len(self._replies) - bar.n)
+            watch_workers(futures, self._stopped, self._check, lambda: tick(self.replies))
+        tick(self.replies)
         for future in futures:
             future.result()
-        return self._replies
+        return self.replies
 
     def _work(self, schedule: Sequence[ScheduledMove]) -> None:
         with http.Session() as session:
@@ -210,7 +222,7 @@ class _Workers:
                     return
                 request.url = self._url + move.target
                 request.headers["X-Request-Id"] = move.request_id
-                self._replies.append(self._ask(adapter, request, move))
+                self.replies.append(self._ask(adapter, request, move))
 
     def _ask(self, adapter: BaseAdapter, request: http.PreparedRequest, move: Move) -> PlayerReply:
         sent_at, started = datetime.now(UTC), time.perf_counter()
@@ -259,3 +271,23 @@ class _Bar(tqdm):  # type: ignore[type-arg]
     """tqdm's bar without tqdm's monitor thread, which would outlive the run."""
 
     monitor_interval = 0
+
+
+def main() -> None:
+    """Play in this process for whoever started it, and report each reply."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the starter's, who then closes stdin
+    stopped, sent = threading.Event(), 0
+
+    def report(replies: Sequence[PlayerReply]) -> None:
+        nonlocal sent
+        for reply in replies[sent:]:
+            send_report(
+                "reply", {name: getattr(reply, name) for name in DTYPES} | {"sent_at": reply.sent_at.timestamp()}
+            )
+            sent += 1
+
+    _play(CrowdTask(**receive_task(stopped.set)), stopped, lambda: None, report)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ import pandas as pd
 
 from streaming_lab.faults.experiment import Experiment
 from streaming_lab.faults.load import Load
-from streaming_lab.game.players import seeded_moves
+from streaming_lab.game.moves import seeded_moves
 from streaming_lab.handin.check import Check, Contradiction, cannot_tell, conclude, found
 from streaming_lab.handin.kept_run import KeptRun
 from streaming_lab.wording import counted

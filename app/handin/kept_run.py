@@ -13,7 +13,8 @@ from streaming_lab.faults.experiment import Experiment
 from streaming_lab.faults.kept import restored_experiments
 from streaming_lab.game.events import ACTIONS, Event
 from streaming_lab.game.game import Game
-from streaming_lab.game.players import DTYPES, Move, seeded_moves
+from streaming_lab.game.moves import Move, seeded_moves
+from streaming_lab.game.players import DTYPES
 from streaming_lab.game.rules import Command, World
 from streaming_lab.game.schema import EVENTS
 from streaming_lab.handin.load import HandIn

@@ -15,12 +15,11 @@ from urllib.parse import quote, urlencode, urlsplit
 import pandas as pd
 import requests as http
 
+from streaming_lab.game.moves import GUILDS, seeded_turns
 from streaming_lab.game.players import (
-    GUILDS,
     USER_AGENT,
     PlayerReply,
     frame_of_replies,
-    seeded_turns,
     watch_workers,
 )
 from streaming_lab.own_game.masks import masked_text

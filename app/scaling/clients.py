@@ -50,3 +50,8 @@ def make_consumer(connection: Connection, group: str, settings: Mapping[str, obj
             **(settings or {}),
         }
     )
+
+
+def task_connection(connection: Connection) -> Connection:
+    """The connection for a child's task: its addresses alone, for the lab's own cluster, which needs no secret."""
+    return {"bootstrap_servers": list(connection["bootstrap_servers"])}

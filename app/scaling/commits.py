@@ -13,14 +13,14 @@ from typing import Any
 
 import pandas as pd
 
+from streaming_lab.child import ChildProgram
 from streaming_lab.client import topics
 from streaming_lab.cluster import Cluster
 from streaming_lab.errors import LabError
 from streaming_lab.game.schema import EVENTS
 from streaming_lab.paths import lab_home
 from streaming_lab.reader import read_topic
-from streaming_lab.scaling.child import ChildProgram, task_connection
-from streaming_lab.scaling.clients import flush_all, make_producer
+from streaming_lab.scaling.clients import flush_all, make_producer, task_connection
 from streaming_lab.scaling.committing import AFTER, BEFORE, COMMIT_KINDS, TRANSACTION, UPSERT
 from streaming_lab.scaling.sender import create_experiment_topic, numbered_events
 

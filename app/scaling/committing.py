@@ -13,8 +13,8 @@ from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, Consumer, Message, TopicPartition
 
+from streaming_lab.child import receive_task, send_report
 from streaming_lab.game.events import Event
-from streaming_lab.scaling.child import receive_task, send_report
 from streaming_lab.scaling.clients import POLL_TIMEOUT, make_consumer, make_producer
 
 BEFORE, AFTER = "commit, then work", "work, then commit"

@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streaming_lab.scaling.child import receive_task, send_report
+from streaming_lab.child import receive_task, send_report
 from streaming_lab.scaling.clients import POLL_TIMEOUT, make_consumer
 
 

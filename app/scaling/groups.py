@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from streaming_lab.analysis.deliveries import Mark
+from streaming_lab.child import ChildProgram
 from streaming_lab.cluster import Cluster
 from streaming_lab.errors import LabError
-from streaming_lab.scaling.child import ChildProgram, task_connection
+from streaming_lab.scaling.clients import task_connection
 from streaming_lab.scaling.sender import Sender, await_answers, await_step, create_experiment_topic
 
 GROUP_PARTITIONS = 6

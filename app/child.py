@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
-from streaming_lab.client.connection import Connection
 from streaming_lab.errors import LabError
 from streaming_lab.paths import SOURCE
 from streaming_lab.processes import end_with_stdin
@@ -74,7 +73,9 @@ class ChildProgram:
         except subprocess.TimeoutExpired as error:
             self._process.kill()
             self._process.wait()
-            raise LabError(f"a consumer did not end within {END_TIMEOUT:g} s", "Is the machine very busy?") from error
+            raise LabError(
+                f"a program of the lab did not end within {END_TIMEOUT:g} s", "Is the machine very busy?"
+            ) from error
         finally:
             self.ask_to_end()
         self._listener.join()
@@ -109,8 +110,3 @@ def receive_task(stop: Callable[[], None]) -> dict[str, Any]:
     task: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
     end_with_stdin(stop)
     return task
-
-
-def task_connection(connection: Connection) -> Connection:
-    """The connection for a child's task: its addresses alone, for the lab's own cluster, which needs no secret."""
-    return {"bootstrap_servers": list(connection["bootstrap_servers"])}
