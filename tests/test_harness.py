@@ -48,7 +48,7 @@ def test_nothing_promised_is_lost(
 def test_the_judge_sees_a_loss(breakable: Cluster, tmp_path: Path) -> None:
     """The control: a way that keeps its queue in memory loses events when its game is killed, and is found out."""
     lost = []
-    for seed in range(9, 28):  # in the first of them broker and game are killed together, three times
+    for seed in (4, 3, 10, 13, 9, 8, 12):  # the game is killed early, alone or with the broker; the shortest first
         lost.append(play(seed, "buffered", breakable, tmp_path).lost)
         if any(lost):
             return

@@ -3,7 +3,6 @@
 Each name is imported at its first use (PEP 562): `read_batches` and `Schema` load no pandas.
 """
 
-import gc
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +24,4 @@ _HOMES |= {"read_text": "text", "read_topic": "reading", "read_record_batches": 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    collects = gc.isenabled()
-    gc.disable()  # an import makes no garbage, and looking for it takes up to a tenth of the time
-    try:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    finally:
-        if collects:
-            gc.enable()
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
