@@ -4,8 +4,8 @@ python3 scripts/bench.py start [--rounds N] [--json FILE]
 
 Both begin at the first exec of a JVM and end at the first acknowledgement, with kafka-python imported before.
 "plain" is what the documentation says: `StorageTool format`, then `kafka.Kafka`, with no JVM flags. "lab" is a
-supervisor's cluster with its start-up cache, formatting included (a copy of what StorageTool wrote once). Rounds are
-interleaved.
+supervisor's cluster with its start-up cache, formatting included (a copy of what StorageTool wrote once). "trio" is
+three brokers of the lab, and ends when all three have the record. Rounds are interleaved.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from kafka import KafkaProducer
 
 from benchmarks.figures import spread
 from streaming_lab.cli import whole
+from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import attach
 from streaming_lab.cluster.embedded import jars
 from streaming_lab.cluster.embedded.broker import BrokerPorts, is_listening, server_properties
@@ -31,9 +32,11 @@ from streaming_lab.cluster.embedded.jvm import new_cluster_id
 from streaming_lab.ports import free_ports
 from streaming_lab.waiting import wait_until
 
+WAYS = ("lab", "plain", "trio")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print medians and ranges of both ways, and their ratio; `--json` writes the same."""
+    """Print medians and ranges of each way, and a ratio; `--json` writes the same."""
     parser = argparse.ArgumentParser(prog="bench.py start", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=whole(1), default=5)
     parser.add_argument("--json", type=Path)
@@ -42,32 +45,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ["LAB_HOME"] = home
         if _lab()["trained"]:  # the first start has nothing cached
             print("trained the start-up cache first", file=sys.stderr)
-        rounds = [{"lab": _lab()["seconds"], "plain": _plain(Path(home))} for _ in range(asked.rounds)]
-    result: dict[str, Any] = {way: spread([one[way] for one in rounds], 3) for way in ("lab", "plain")}
+        rounds = [
+            {"lab": _lab()["seconds"], "trio": _lab("embedded:trio")["seconds"], "plain": _plain(Path(home))}
+            for _ in range(asked.rounds)
+        ]
+    result: dict[str, Any] = {way: spread([one[way] for one in rounds], 3) for way in WAYS}
     result["ratio"] = round(result["plain"]["seconds"] / result["lab"]["seconds"], 2)
-    for way in ("lab", "plain"):
+    for way in WAYS:
         one = result[way]
         print(f"{way:6} {one['seconds']:.2f} s to the first acknowledged record ({one['low']:.2f}..{one['high']:.2f})")
-    print(f"ratio  {result['ratio']:.1f} (medians of {asked.rounds}, interleaved, {os.cpu_count()} CPUs)")
+    print(
+        f"ratio  {result['ratio']:.1f} of plain and lab (medians of {asked.rounds}, interleaved, {os.cpu_count()} CPUs)"
+    )
     if asked.json:
         asked.json.write_text(json.dumps({"start": result}, indent=1))
     return 0
 
 
-def _acknowledged(port: int) -> None:
-    """Write one record into a topic that the first request for it creates."""
+def _acknowledged(connection: Connection, copies: int = 1) -> None:
+    """Write one record into a new topic; all its copies have it."""
     from streaming_lab.client import topics
 
-    connection = {"bootstrap_servers": [f"127.0.0.1:{port}"]}
-    topics.create_topic(connection, "first", timeout=30.0)
-    with KafkaProducer(**connection) as producer:
+    topics.create_topic(connection, "first", replication_factor=copies, timeout=30.0)
+    with KafkaProducer(**connection, acks="all") as producer:
         producer.send("first", b"1").get(30)
 
 
-def _lab() -> dict[str, Any]:
-    cluster = attach("embedded", user="bench.py start")
+def _lab(name: str = "embedded") -> dict[str, Any]:
+    cluster = attach(name, user="bench.py start")
     begun = time.perf_counter()
-    _acknowledged(int(cluster.connection["bootstrap_servers"][0].rpartition(":")[2]))
+    _acknowledged(cluster.connection, cluster.copies)
     seconds = (cluster.ready_seconds or 0.0) + time.perf_counter() - begun
     messages: list[str] = []
     cluster.close(wait=True, say=messages.append)
@@ -89,7 +96,7 @@ def _plain(home: Path) -> float:
             with subprocess.Popen([*java, "kafka.Kafka", str(config)], stdout=log, stderr=log, cwd=folder) as broker:
                 try:
                     wait_until(lambda: is_listening(port) or broker.poll() is not None, 120.0, step=0.005)
-                    _acknowledged(port)
+                    _acknowledged({"bootstrap_servers": [f"127.0.0.1:{port}"]})
                     return time.perf_counter() - begun
                 finally:
                     broker.terminate()
