@@ -202,6 +202,7 @@ def run(program: str) -> str:
     return ran.stdout
 
 
+@pytest.mark.slow
 def test_nothing_happens_at_import() -> None:
     """Importing every module opens no socket, starts no thread or process, and writes no file."""
     program = f"""

@@ -110,6 +110,7 @@ def test_nothing_is_installed_or_asked(notebook: Path) -> None:
     assert not re.search(r"^\s*[!%]|\binput\(", source, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["01", "02"])
 def test_imports_nothing_that_it_does_not_use(number: str) -> None:
     """A chapter without a frame does not wait for pandas: half of its kernel's start."""

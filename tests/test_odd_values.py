@@ -78,6 +78,7 @@ def check_figure(figure: Figure) -> None:
     assert not HIDDEN.search(str(figure._repr_mimebundle_()[0]))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(ROW, max_size=12))
 def test_tables_and_replay_take_what_a_reader_brings(rows: list[tuple[Any, ...]]) -> None:
@@ -100,6 +101,7 @@ def test_tables_and_replay_take_what_a_reader_brings(rows: list[tuple[Any, ...]]
 LONG = "player-" + "𝖍😀" * 40  # Vega cuts such a name between the two halves of a character
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(rows=[(LONG, LONG, 0, 0, 0, LONG), (LONG + "x", "joined_guild", 0, 0, 0, LONG + "x")])
 @given(rows=st.lists(ROW, min_size=1, max_size=6))

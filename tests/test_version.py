@@ -20,6 +20,7 @@ def test_the_project_and_the_code_have_the_same_version() -> None:
         assert tomllib.load(file)["project"]["version"] == streaming_lab.__version__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_script_tells_it(script: Path) -> None:
     """`--version`: one line, exit code 0, and nothing is started."""
