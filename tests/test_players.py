@@ -38,6 +38,11 @@ def apart(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
+def crowds() -> list[psutil.Process]:
+    """The crowds in processes of their own that this process has started, and that are there."""
+    return [one for one in psutil.Process().children() if "streaming_lab.game.players" in one.cmdline()]
+
+
 def test_every_request_becomes_a_row(game: GameServer, log: FakeLog, apart: bool) -> None:
     """Columns and types as promised; ids distinct; each accepted request is one event under its id."""
     frame = run_crowd(game.url, players=7, requests=200, concurrency=3, progress=False, apart=apart)
@@ -159,7 +164,7 @@ def test_a_crowds_process_that_dies_is_an_error(game: GameServer, monkeypatch: p
     """And no frame with fewer rows."""
 
     def kill() -> None:
-        (crowd,) = psutil.Process().children()
+        (crowd,) = crowds()
         crowd.kill()
 
     with within(20), pytest.raises(LabError, match="the crowd's process ended with exit code -9"):
@@ -193,4 +198,4 @@ def test_a_broker_that_dies_while_the_crowd_plays_ends_it_with_its_reason(apart:
         pytest.raises(LabError, match=r"the disk of /lab was full"),
     ):
         run_crowd(game.url, players=2, requests=400, concurrency=2, rate=10.0, progress=False, check=check, apart=apart)
-    assert psutil.Process().children() == []
+    assert crowds() == []
