@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest itself chooses by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a broker, and put the tests on containers first, then the slow ones."""
+    """Mark the tests that need a broker; put those on containers first, then slow ones and files with brokers."""
     for item in items:
         if BROKERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("broker")
@@ -61,7 +61,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _rank(item: pytest.Item) -> int:
-    return 0 if item.get_closest_marker("docker") else 1 if item.get_closest_marker("slow") else 2
+    if item.get_closest_marker("docker"):
+        return 0
+    brokers_of_a_file = {"trio", "doors", "compacted"} & set(getattr(item, "fixturenames", ()))
+    return 1 if item.get_closest_marker("slow") or brokers_of_a_file else 2
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

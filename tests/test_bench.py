@@ -65,7 +65,7 @@ def test_the_stages_of_a_read(kafka: Connection, tmp_path: Path) -> None:
         assert seconds["one after another"] == pytest.approx(sum(seconds[stage] for stage in stages), abs=0.001)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_outage_stays_within_the_memory_that_was_stated(tmp_path: Path) -> None:
     """Ten thousand events for 4 MB: every way refuses what does not fit, the outbox takes all; reads hold."""
     file = tmp_path / "memory.json"

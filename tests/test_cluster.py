@@ -29,7 +29,6 @@ from streaming_lab.cluster.embedded.jvm import (
     FormatCache,
     Jvm,
     StartCache,
-    hash_file,
     new_cluster_id,
 )
 from streaming_lab.cluster.embedded.start_stop import one_at_a_time, stop_cluster
@@ -239,35 +238,6 @@ def test_the_command_line_starts_shows_and_stops(
     assert "stopped cleanly" in capsys.readouterr().out
     assert not list(home.glob("cluster*.json"))
     assert cli.main(["stop"]) == 0
-
-
-@pytest.mark.slow
-def test_the_start_up_cache_is_trained_once_and_a_bad_one_only_costs_speed(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first stop writes it; truncated or garbage, each with a valid stamp: it starts.
-
-    `test_places` uses a good one.
-    """
-    link_jars(tmp_path / "cache")
-    monkeypatch.setenv("LAB_CACHE", str(tmp_path / "cache"))
-    said: list[str] = []
-    with attach("embedded") as cluster:
-        assert now(home).training
-        cluster.close(wait=True, say=said.append)  # type: ignore[call-arg]
-    assert said == ["training Kafka's start-up cache (once, some seconds)"]
-    [cache] = [StartCache(file) for file in (tmp_path / "cache" / "start").glob("*.aot")]
-    assert cache.usable()
-    good = cache.file.read_bytes()
-    for content in (os.urandom(5000), good[:-9999]):
-        cache.file.write_bytes(content)
-        cache.stamp.write_text(json.dumps([*cache._signature(), hash_file(cache.file)]))
-        assert cache.usable()
-        with attach("embedded") as cluster:
-            assert cluster.describe().version == "4.4.0"
-            assert not now(home).training
-            cluster.kill()
-            cluster.close(wait=True)
 
 
 def test_a_cache_that_changed_or_is_half_there_is_not_used(tmp_path: Path) -> None:

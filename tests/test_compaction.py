@@ -226,7 +226,7 @@ def fields(data: bytes, at: int) -> tuple[int, int]:
     return struct.unpack_from(">i", data, at + 23)[0], struct.unpack_from(">i", data, at + HEADER_BYTES - 4)[0]
 
 
-@pytest.mark.parametrize("engine", ["pandas", "processes", pytest.param("dask", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["pandas", "processes", pytest.param("dask", marks=pytest.mark.long)])
 def test_compaction_between_two_readings_of_a_slice_is_told(
     compacted: Compacted, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,18 +135,25 @@ def papermill(path: Path, out: Path, *parameters: str) -> dict[str, Any]:
     return executed
 
 
-@pytest.mark.slow
-def test_the_readmes_papermill_line_runs(tmp_path: Path) -> None:
-    """As typed in the environment, also where files of one's own have the names of libraries."""
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Chapter 03 by the README's papermill line, typed where files of one's own have the names of libraries."""
     (line,) = re.findall(r"`(papermill [^`]*)`", (PROJECT / "README.md").read_text(encoding="utf8"))
-    (tmp_path / "notebooks").symlink_to(PROJECT / "notebooks")
+    folder = tmp_path_factory.mktemp("typed")
+    (folder / "notebooks").symlink_to(PROJECT / "notebooks")
     for name in ("kafka", "select", "requests"):
-        (tmp_path / f"{name}.py").write_text("raise RuntimeError('this file hides a library')")
+        (folder / f"{name}.py").write_text("raise RuntimeError('this file hides a library')")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(line.split(), cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    done = subprocess.run(line.split(), cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    executed = json.loads((tmp_path / "out.ipynb").read_text(encoding="utf8"))
-    assert "**500 requests**" in json.dumps(executed["cells"])
+    executed: dict[str, Any] = json.loads((folder / "out.ipynb").read_text(encoding="utf8"))
+    return executed
+
+
+@pytest.mark.slow
+def test_the_readmes_papermill_line_runs(typed: dict[str, Any]) -> None:
+    """With the parameter that it gives."""
+    assert "**500 requests**" in json.dumps(typed["cells"])
 
 
 @pytest.mark.slow
@@ -166,31 +173,26 @@ def test_each_cell_can_run_twice(number: str, tmp_path: Path) -> None:
     papermill(changed, tmp_path / "out.ipynb")
 
 
-@pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
-    """Chapter 03 played by a small crowd, as its outputs compare; the first run is made once."""
+@pytest.fixture
+def again(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
+    """Chapter 03 played once more as the README's line plays it, by papermill's own command line, as it compares."""
     (path,) = (one for one in NOTEBOOKS if one.stem.startswith("03"))
-    folder = tmp_path_factory.mktemp("crowds")
-
-    def play(name: str, *parameters: str) -> list[dict[str, Any]]:
-        small = ["-p", "requests", "300", "-p", "players", "20"]
-        return comparable(papermill(path, folder / f"{name}.ipynb", *small, *parameters))
-
-    first = play("first")
-    return lambda *arguments: play(*arguments) if arguments else first
+    return lambda *more: comparable(papermill(path, tmp_path / "out.ipynb", "-p", "requests", "500", *more))
 
 
 @pytest.mark.slow
-def test_two_runs_agree_in_all_that_is_not_measured(crowd: Callable[..., list[dict[str, Any]]]) -> None:
+def test_two_runs_agree_in_all_that_is_not_measured(
+    typed: dict[str, Any], again: Callable[..., list[dict[str, Any]]]
+) -> None:
     """Chapter 03 twice with the same parameters, the second on the used topic: equal but for times, ports and ids."""
-    first, second = crowd(), crowd("second")
+    first, second = comparable(typed), again()
     assert [a["id"] for a, b in zip(first, second, strict=True) if a != b and "id" in a] == []
     assert first == second
 
 
 @pytest.mark.slow
-def test_two_other_crowds_differ(crowd: Callable[..., list[dict[str, Any]]]) -> None:
+def test_two_other_crowds_differ(typed: dict[str, Any], again: Callable[..., list[dict[str, Any]]]) -> None:
     """The comparison can fail: another seed is another report."""
-    one, other = crowd(), crowd("other", "-p", "seed", "2")
+    one, other = comparable(typed), again("-p", "seed", "2")
     changed = {a["id"] for a, b in zip(one, other, strict=True) if a != b and "id" in a}
     assert {"events-by-type", "top-players", "replay-equals-world"} <= changed

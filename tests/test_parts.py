@@ -68,7 +68,7 @@ def game(kafka: Connection) -> tuple[str, pd.DataFrame]:
     [
         "pandas",
         "processes",
-        pytest.param("dask", marks=pytest.mark.slow),
+        pytest.param("dask", marks=pytest.mark.long),  # test_report.py has chapter 06 on Dask, the same to the byte
     ],
 )
 def test_slices_show_what_one_frame_shows(kafka: Connection, game: tuple[str, pd.DataFrame], engine: str) -> None:

@@ -1,5 +1,6 @@
 """A broker under any path: odd characters, mounts without programs, and what cannot be written."""
 
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import ClusterError, attach
 from streaming_lab.cluster.embedded import client, jars, places, state
 from streaming_lab.cluster.embedded.broker import BrokerPorts, BrokerProcess, wait_all
-from streaming_lab.cluster.embedded.jvm import Jvm, new_cluster_id
+from streaming_lab.cluster.embedded.jvm import Jvm, StartCache, hash_file, new_cluster_id
 from streaming_lab.cluster.embedded.start_stop import stop_cluster
 from streaming_lab.paths import PROJECT
 from streaming_lab.ports import free_ports
@@ -61,7 +62,11 @@ def read(connection: Connection, topic: str) -> list[bytes]:
 
 @pytest.mark.slow
 def test_a_broker_lives_under_a_path_with_odd_characters(odd: Path, tmp_path: Path) -> None:
-    """Cold, with the cache being trained, and warm: records come back, and each file is below the odd folder."""
+    """Cold, with the cache being trained once, and warm: records come back, and each file is below the odd folder.
+
+    A start-up cache that was cut or is garbage, and looks usable, only costs speed.
+    """
+    said: list[str] = []
     for warm in (False, True):
         with attach("embedded") as cluster:
             assert now(odd / "home").training is not warm
@@ -74,6 +79,18 @@ def test_a_broker_lives_under_a_path_with_odd_characters(odd: Path, tmp_path: Pa
             run = Path(now(odd / "home").run)
             assert (run / "start-1" / "broker-1" / "data" / "kept-0").is_dir()
             assert list(run.iterdir()) == [run / "start-1"]  # no second try without the cache
+            cluster.close(wait=True, say=said.append)  # type: ignore[call-arg]
+        assert said == ["training Kafka's start-up cache (once, some seconds)"]
+    [cache] = [StartCache(file) for file in (odd / "cache" / "start").glob("*.aot")]
+    good = cache.file.read_bytes()
+    for content in (os.urandom(5000), good[:-9999]):
+        cache.file.write_bytes(content)
+        cache.stamp.write_text(json.dumps([*cache._signature(), hash_file(cache.file)]))
+        assert cache.usable()
+        with attach("embedded") as cluster:
+            assert not now(odd / "home").training
+            assert cluster.describe().version == "4.4.0"
+            cluster.kill()
             cluster.close(wait=True)
     assert [path.name for path in tmp_path.iterdir()] == [ODD]
     assert sorted(path.name for path in (odd).iterdir()) == ["cache", "home"]

@@ -4,6 +4,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pandas as pd
@@ -40,7 +41,12 @@ def apart(request: pytest.FixtureRequest) -> bool:
 
 def crowds() -> list[psutil.Process]:
     """The crowds in processes of their own that this process has started, and that are there."""
-    return [one for one in psutil.Process().children() if "streaming_lab.game.players" in one.cmdline()]
+    found = []
+    for one in psutil.Process().children():
+        with suppress(psutil.Error):  # another test's, which ends just now
+            if "streaming_lab.game.players" in one.cmdline():
+                found.append(one)
+    return found
 
 
 def test_every_request_becomes_a_row(game: GameServer, log: FakeLog, apart: bool) -> None:
@@ -160,7 +166,7 @@ def test_a_crowd_can_be_stopped(game: GameServer, apart: bool) -> None:
         assert len(run_crowd(game.url, **load, stopped=stopped, progress=False, apart=apart)) < 10
 
 
-def test_a_crowds_process_that_dies_is_an_error(game: GameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crowds_process_that_dies_is_an_error(game: GameServer) -> None:
     """And no frame with fewer rows."""
 
     def kill() -> None:
