@@ -7,8 +7,8 @@ python3 scripts/test.py long --minutes 30  that and the long runs: fault schedul
                                            benchmark, thorough faults; each of them may take so many minutes
 python3 scripts/test.py -k ledger          tests alone, one after the other, with any of pytest's options
 
-On two quiet cores: quick a minute, all with Docker 11 minutes, long as long as it may. With mypy's cache cold a
-minute more; the first call adds the tools of the checks to .venv, 90 MB in 8 s.
+On two quiet cores: quick 1 to 1.5 minutes, all with Docker 8 to 15 minutes, long as long as it may. With
+mypy's cache cold a minute more; the first call adds the tools of the checks to .venv, 90 MB in 8 s.
 A few tests that fail beside others are tried again alone; one that passes then is named as unsteady.
 A tool that is missing here (kcat, Docker ...) is named with the number of tests that need it; with CI=true in the
 environment it is a failure.
