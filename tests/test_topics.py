@@ -113,6 +113,30 @@ def test_a_broker_that_has_not_heard_of_a_new_topic_is_asked_again(
     assert next(answers, None) is None
 
 
+FENCED = (
+    "Unable to replicate the partition 1 time(s): All brokers are currently fenced, or have all their log directories "
+)
+
+
+@pytest.mark.parametrize("times", [2, 1000])
+def test_a_broker_that_was_paused_a_moment_ago_is_asked_again(
+    kafka: Connection, name: str, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Its controller still takes it for dead: the topic is made a little later, or nothing is, with that reason."""
+    real, fenced = KafkaAdminClient.create_topics, {"name": name, "error_code": 38, "error_message": FENCED}
+    answers = iter([{"topics": [fenced]}] * times)
+    monkeypatch.setattr(
+        KafkaAdminClient, "create_topics", lambda *asked, **more: next(answers, None) or real(*asked, **more)
+    )
+    if times == 2:
+        assert topics.create_topic(kafka, name)
+        return
+    with within(10), pytest.raises(LabError, match=r"for 0\.5 s no broker has taken part") as caught:
+        topics.create_topic(kafka, name, timeout=0.5)
+    assert "paused" in caught.value.cure
+    assert name not in topics.topic_names(kafka)
+
+
 @pytest.mark.slow
 def test_a_broker_that_is_gone_is_another_error() -> None:
     """Nobody at the address: said within five seconds, with the address."""

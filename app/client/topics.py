@@ -70,14 +70,24 @@ def create_topic(
 ) -> bool:
     """Create the topic unless it exists: True when it was created, False when it existed in the same shape.
 
-    Waits until every partition has a leader. An existing topic with other partitions, another replication factor or
+    Waits until every partition has a leader. Brokers that are all fenced, as they are for a moment after a pause, are
+    asked again within `timeout` seconds. An existing topic with other partitions, another replication factor or
     other values of the given `config` raises `TopicClash`; other configuration is not compared.
     """
     asked = {key: str(value) for key, value in (config or {}).items()}
     shape = {"num_partitions": partitions, "replication_factor": replication_factor, "configs": asked}
 
     def create(admin: "KafkaAdminClient") -> bool:
-        (answer,) = admin.create_topics({name: shape}, timeout_ms=int(timeout * 1000), raise_errors=False)["topics"]
+        answer: dict[str, Any] = {}
+
+        def answered() -> bool:
+            asking = admin.create_topics({name: shape}, timeout_ms=int(timeout * 1000), raise_errors=False)
+            answer.update(asking["topics"][0])
+            return not _all_fenced(answer)
+
+        away = f"topic {name!r} was not created: for {timeout:g} s no broker has taken part in the cluster"
+        cure = "A broker that was paused or starts needs some seconds. Is the machine very busy?"
+        wait_until(answered, timeout, lambda: LabError(away, cure), RETRY_INTERVAL)
         if answer["error_code"] == kafka_errors.TopicAlreadyExistsError.errno:
             _same_shape(admin, name, partitions, replication_factor, asked)
             return False
@@ -203,6 +213,12 @@ _TRANSIENT = (
     kafka_errors.NotLeaderForPartitionError,
     kafka_errors.LeaderNotAvailableError,
 )
+
+
+def _all_fenced(answer: Mapping[str, Any]) -> bool:
+    """Whether a topic was refused because no broker takes part in the cluster now: none has sent heartbeats lately."""
+    refused = answer["error_code"] == kafka_errors.InvalidReplicationFactorError.errno
+    return refused and "All brokers are currently fenced" in (answer["error_message"] or "")
 
 
 def _partitions(admin: "KafkaAdminClient", name: str) -> list[dict[str, Any]]:
