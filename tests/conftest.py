@@ -17,16 +17,17 @@ from hypothesis import settings
 
 from streaming_lab.client.connection import Connection
 from streaming_lab.cluster import Cluster
-from streaming_lab.skipped_imports import iri_grammar_skipped
+from streaming_lab.skipped_imports import schema_formats_skipped
 
-with iri_grammar_skipped():
+with schema_formats_skipped():
     import jsonschema  # noqa: F401 - for all tests, without the second that its grammar of web addresses takes
 
 if TYPE_CHECKING:
     from book import Report
     from playwright.sync_api import Browser
 
-BROKERS = {"kafka", "breakable", "trio", "doors", "compacted", "engine"}  # fixtures that start a JVM
+BROKERS_OF_A_FILE = {"trio", "doors", "compacted"}
+BROKERS = {"kafka", "breakable", "engine"} | BROKERS_OF_A_FILE  # fixtures that start a JVM
 
 
 settings.register_profile("same", derandomize=True)
@@ -63,8 +64,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _rank(item: pytest.Item) -> int:
     if item.get_closest_marker("docker"):
         return 0
-    brokers_of_a_file = {"trio", "doors", "compacted"} & set(getattr(item, "fixturenames", ()))
-    return 1 if item.get_closest_marker("slow") or brokers_of_a_file else 2
+    has_brokers = BROKERS_OF_A_FILE & set(getattr(item, "fixturenames", ()))
+    return 1 if item.get_closest_marker("slow") or has_brokers else 2
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

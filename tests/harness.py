@@ -76,7 +76,7 @@ class Player(threading.Thread):
         address: Callable[[], tuple[str, int]],
         dice: random.Random,
         stop: threading.Event,
-        breath: float = 0.0,
+        breath: float,
     ) -> None:
         super().__init__(name=name, daemon=True)
         self.asked: list[Asked] = []

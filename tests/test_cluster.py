@@ -240,6 +240,31 @@ def test_the_command_line_starts_shows_and_stops(
     assert cli.main(["stop"]) == 0
 
 
+@pytest.mark.slow
+def test_the_start_up_cache_is_trained_once_and_a_cut_one_is_not_used(
+    home: Path, java: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two clusters that start without a cache one trains it; a good one is used, a cut one is not."""
+    stand_in(java, monkeypatch)
+    link_jars(tmp_path / "cache")
+    monkeypatch.setenv("LAB_CACHE", str(tmp_path / "cache"))
+    said: list[str] = []
+    with attach("embedded") as cluster:
+        assert now(home).training
+        with attach("embedded", instance="second") as second:  # one of the two is enough
+            second.close(wait=True, say=said.append)  # type: ignore[call-arg]
+        assert said == []
+        cluster.close(wait=True, say=said.append)  # type: ignore[call-arg]
+    assert said == ["training Kafka's start-up cache (once, some seconds)"]
+    [cache] = [StartCache(file) for file in (tmp_path / "cache" / "start").glob("*.aot")]
+    for usable in (True, False):
+        with attach("embedded") as cluster:
+            assert (cache.usable(), now(home).training) == (usable, not usable)
+            cluster.kill()
+            cluster.close(wait=True)
+        cache.file.write_bytes(b"train")  # cut off
+
+
 def test_a_cache_that_changed_or_is_half_there_is_not_used(tmp_path: Path) -> None:
     """Only the file that the training left, with the stamp it left."""
     cache = StartCache(tmp_path / "lesson-1.aot")

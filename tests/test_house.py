@@ -172,7 +172,13 @@ print('pyarrow' in sys.modules, 'pandas' in sys.modules)
 
 
 def test_a_reader_waits_for_none_of_kafka_pythons_clients() -> None:
-    """`read_topic` imports protocol classes alone; who asks kafka-python for a client gets it, and so do threads."""
+    """`read_topic` imports protocol classes alone; who asks kafka-python for a client gets it, and so do threads.
+
+    Nor for messages that a reader does not send: their package runs them all when somebody asks it for one.
+    """
+    group = "'kafka.protocol.consumer.group' in sys.modules"
+    asks = "from kafka.protocol.consumer import JoinGroupRequest"
+    assert run(f"from {NAME}.reader import read_topic; print({group})\n{asks}; print({group})") == "False\nTrue\n"
     clients = "[name in sys.modules for name in ('kafka.admin', 'kafka.consumer', 'kafka.producer', 'crc32c')]"
     assert run(f"from {NAME}.reader import read_topic; print({clients})") == f"{[False] * 4}\n"
     asked = f"""

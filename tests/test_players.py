@@ -157,13 +157,22 @@ def test_a_rate_is_not_exceeded(game: GameServer) -> None:
     assert (sent.max() - sent.min()).total_seconds() >= 0.35
 
 
-def test_a_crowd_can_be_stopped(game: GameServer, apart: bool) -> None:
+def test_a_crowd_can_be_stopped(game: GameServer) -> None:
     """Once `stopped` is set, nobody starts another request: those who had not begun have no row."""
     stopped = threading.Event()
     stopped.set()
+    assert len(run_crowd(game.url, players=7, requests=40, stopped=stopped, progress=False)) == 0
+
+
+def test_a_crowd_is_stopped_while_it_plays(game: GameServer, apart: bool) -> None:
+    """In mid-run, wherever it plays: what was answered by then has a row, and nobody waits for the rest."""
+    stopped = threading.Event()
     load = {"players": 7, "requests": 1000, "rate": 20.0}  # 50 s
     with within(20):
-        assert len(run_crowd(game.url, **load, stopped=stopped, progress=False, apart=apart)) < 10
+        asked = run_crowd(game.url, **load, stopped=stopped, progress=False, check=stopped.set, apart=apart)
+    assert 0 < len(asked) < 500
+    assert asked["error"].isna().all()
+    assert crowds() == []
 
 
 def test_a_crowds_process_that_dies_is_an_error(game: GameServer) -> None:

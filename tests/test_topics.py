@@ -113,24 +113,27 @@ def test_a_broker_that_has_not_heard_of_a_new_topic_is_asked_again(
     assert next(answers, None) is None
 
 
-FENCED = (
-    "Unable to replicate the partition 1 time(s): All brokers are currently fenced, or have all their log directories "
-)
-
-
-@pytest.mark.parametrize("times", [2, 1000])
-def test_a_broker_that_was_paused_a_moment_ago_is_asked_again(
-    kafka: Connection, name: str, monkeypatch: pytest.MonkeyPatch, times: int
-) -> None:
-    """Its controller still takes it for dead: the topic is made a little later, or nothing is, with that reason."""
-    real, fenced = KafkaAdminClient.create_topics, {"name": name, "error_code": 38, "error_message": FENCED}
-    answers = iter([{"topics": [fenced]}] * times)
+def fence(name: str, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many answers of a controller that takes its broker for dead, as after a pause; then the real ones."""
+    words = "Unable to replicate the partition 1 time(s): All brokers are currently fenced, or have all their log"
+    real, refused = KafkaAdminClient.create_topics, {"name": name, "error_code": 38, "error_message": words}
+    answers = iter([{"topics": [refused]}] * times)
     monkeypatch.setattr(
         KafkaAdminClient, "create_topics", lambda *asked, **more: next(answers, None) or real(*asked, **more)
     )
-    if times == 2:
-        assert topics.create_topic(kafka, name)
-        return
+
+
+def test_a_broker_that_was_paused_a_moment_ago_is_asked_again(
+    kafka: Connection, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The topic is made a little later."""
+    fence(name, 2, monkeypatch)
+    assert topics.create_topic(kafka, name)
+
+
+def test_brokers_that_stay_away_make_no_topic(kafka: Connection, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait ends in time, with what was waited for."""
+    fence(name, 1000, monkeypatch)
     with within(10), pytest.raises(LabError, match=r"for 0\.5 s no broker has taken part") as caught:
         topics.create_topic(kafka, name, timeout=0.5)
     assert "paused" in caught.value.cure

@@ -10,7 +10,7 @@ from streaming_lab.analysis.answer_kinds import ANSWER_KINDS
 from streaming_lab.analysis.counts import curve, rows_by_type, stack_counts
 from streaming_lab.analysis.shapes import MORE
 from streaming_lab.analysis.theme import EVENT_COLOURS, OTHER, TOKENS, short_label
-from streaming_lab.skipped_imports import iri_grammar_skipped
+from streaming_lab.skipped_imports import schema_formats_skipped
 from streaming_lab.wording import counted, rounded, visible
 
 # Altair is imported where it is used: the import takes about a second.
@@ -21,7 +21,7 @@ FREE_COLOURS = tuple(TOKENS[name] for name in ("t1", "t2", "t3", "t4", "accent",
 
 def altair() -> Any:
     """The altair module, imported without the slowest part of its import."""
-    with iri_grammar_skipped():
+    with schema_formats_skipped():
         import altair
     return altair
 

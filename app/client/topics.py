@@ -78,16 +78,13 @@ def create_topic(
     shape = {"num_partitions": partitions, "replication_factor": replication_factor, "configs": asked}
 
     def create(admin: "KafkaAdminClient") -> bool:
-        answer: dict[str, Any] = {}
-
-        def answered() -> bool:
-            asking = admin.create_topics({name: shape}, timeout_ms=int(timeout * 1000), raise_errors=False)
-            answer.update(asking["topics"][0])
-            return not _all_fenced(answer)
+        def answered() -> dict[str, Any]:
+            (answer,) = admin.create_topics({name: shape}, timeout_ms=int(timeout * 1000), raise_errors=False)["topics"]
+            return {} if _all_fenced(answer) else answer
 
         away = f"topic {name!r} was not created: for {timeout:g} s no broker has taken part in the cluster"
         cure = "A broker that was paused or starts needs some seconds. Is the machine very busy?"
-        wait_until(answered, timeout, lambda: LabError(away, cure), RETRY_INTERVAL)
+        answer = wait_until(answered, timeout, lambda: LabError(away, cure), RETRY_INTERVAL)
         if answer["error_code"] == kafka_errors.TopicAlreadyExistsError.errno:
             _same_shape(admin, name, partitions, replication_factor, asked)
             return False

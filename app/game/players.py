@@ -24,12 +24,14 @@ from tqdm import tqdm
 from streaming_lab.child import ChildProgram, receive_task, send_report
 from streaming_lab.errors import LabError
 from streaming_lab.game.moves import Move, seeded_moves
+from streaming_lab.waiting import wait_until
 
 if TYPE_CHECKING:
     import pandas as pd
 
 USER_AGENT = "lab-player/1.0"
-LOOK_PAUSE = 0.05  # seconds between two looks at a crowd in a process of its own
+WATCH_STEP = 0.2  # seconds between two looks at a crowd, whose end is seen sooner
+LOOK_PAUSE = 0.02  # seconds between two looks for the end of a crowd in a process of its own
 CHECK_PAUSE = 1.0  # seconds between two looks at the broker while the crowd plays
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two attempts; the pause doubles, and dice shorten it
 
@@ -122,7 +124,7 @@ def run_crowd(
 
 def _play(
     task: CrowdTask, stopped: threading.Event, check: Callable[[], None], tick: Callable[[Sequence[Any]], object]
-) -> "list[PlayerReply]":
+) -> list[PlayerReply]:
     """The replies to a crowd in threads of this process; `tick` gets those so far from time to time, and at the end."""
     moves = enumerate(seeded_moves(task.players, task.requests, task.seed, task.run))
     schedule = [(number / task.rate if task.rate else 0.0, move) for number, move in moves]
@@ -134,17 +136,16 @@ def _play(
 
 def _play_apart(
     task: CrowdTask, stopped: threading.Event, check: Callable[[], None], tick: Callable[[Sequence[Any]], object]
-) -> "list[PlayerReply]":
+) -> list[PlayerReply]:
     """The same in a process of its own, which ends with this one."""
-    checked = time.monotonic()
+
+    def ended() -> bool:
+        if stopped.is_set():
+            crowd.ask_to_end()
+        return wait_until(lambda: not crowd.running, WATCH_STEP, step=LOOK_PAUSE)
+
     with ChildProgram(__name__, asdict(task)) as crowd:
-        while crowd.running:
-            if stopped.wait(LOOK_PAUSE):
-                crowd.ask_to_end()
-            tick(crowd.reports)
-            if time.monotonic() - checked > CHECK_PAUSE:
-                check()
-                checked = time.monotonic()
+        watch_crowd(ended, stopped, check, lambda: tick(crowd.reports))
         if code := crowd.wait():
             raise LabError(
                 f"the crowd's process ended with exit code {code}", "Run it again; its last words are above."
@@ -156,7 +157,7 @@ def _play_apart(
         ]
 
 
-def frame_of_replies(replies: "Iterable[PlayerReply]") -> "pd.DataFrame":
+def frame_of_replies(replies: Iterable[PlayerReply]) -> "pd.DataFrame":
     """One row each, by player and sequence, with the columns `DTYPES`."""
     import pandas as pd  # here, for the crowd's own process makes no frame
 
@@ -170,10 +171,20 @@ def watch_workers(
     check: Callable[[], None],
     tick: Callable[[], object] = lambda: None,
 ) -> None:
-    """Wait for a crowd's workers, with `check` each second; after an error (or Ctrl-C) `stopped` is set."""
+    """Wait for a crowd's workers, as `watch_crowd` does."""
+    watch_crowd(lambda: not wait(workers, timeout=WATCH_STEP).not_done, stopped, check, tick)
+
+
+def watch_crowd(
+    ended: Callable[[], bool], stopped: threading.Event, check: Callable[[], None], tick: Callable[[], object]
+) -> None:
+    """Wait until a crowd has `ended`, which waits `WATCH_STEP` for it; `tick` each time, and `check` each second.
+
+    After an error (or Ctrl-C) `stopped` is set.
+    """
     checked = time.monotonic()
     try:
-        while wait(workers, timeout=0.2).not_done:
+        while not ended():
             tick()
             if time.monotonic() - checked > CHECK_PAUSE:
                 check()

@@ -19,9 +19,9 @@ from streaming_lab import __version__
 from streaming_lab.game.events import COLUMNS
 from streaming_lab.handin.unpack import BadHandIn, Unpacked
 from streaming_lab.report.record import FORMAT, SCHEMA, Run
-from streaming_lab.skipped_imports import iri_grammar_skipped
+from streaming_lab.skipped_imports import schema_formats_skipped
 
-with iri_grammar_skipped():
+with schema_formats_skipped():
     import jsonschema  # type: ignore[import-untyped]
 
 LARGEST_JSON = 48 << 20  # bytes; a notebook with many drawings has a few MB

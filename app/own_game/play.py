@@ -16,12 +16,7 @@ import pandas as pd
 import requests as http
 
 from streaming_lab.game.moves import GUILDS, seeded_turns
-from streaming_lab.game.players import (
-    USER_AGENT,
-    PlayerReply,
-    frame_of_replies,
-    watch_workers,
-)
+from streaming_lab.game.players import USER_AGENT, PlayerReply, frame_of_replies, watch_workers
 from streaming_lab.own_game.masks import masked_text
 from streaming_lab.own_game.routes import ANY, Route
 

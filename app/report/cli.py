@@ -16,7 +16,7 @@ from streaming_lab.report import chapter, own, parameters
 from streaming_lab.report.parameters import Parameter, ParameterError
 from streaming_lab.report.render import paper
 from streaming_lab.report.render.paper import PAPERS
-from streaming_lab.skipped_imports import skip_iri_grammar
+from streaming_lab.skipped_imports import skip_schema_formats
 
 PROGRAM = "python3 scripts/report.py"
 HELP = """\
@@ -136,7 +136,7 @@ def start(
     options: argparse.Namespace,
 ) -> int:
     """Run the checked command, and print the verdict and the page's path."""
-    skip_iri_grammar()
+    skip_schema_formats()
     from streaming_lab.report.chapter import RunPlan
     from streaming_lab.report.progress import Progress
     from streaming_lab.report.run import run_report

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from streaming_lab.report.assertions import explain_assertion
-from streaming_lab.skipped_imports import skip_iri_grammar
+from streaming_lab.skipped_imports import skip_schema_formats
 
 PRELOAD = "--for="  # the option before the name of a module to import
 CHARTS = "streaming_lab.analysis.charts"  # imports altair and vl_convert when it draws for the first time
@@ -21,7 +21,7 @@ CHARTS = "streaming_lab.analysis.charts"  # imports altair and vl_convert when i
 
 def main() -> None:
     """Import the chapter's modules, then become a kernel."""
-    skip_iri_grammar()
+    skip_schema_formats()
     modules = [argument.removeprefix(PRELOAD) for argument in sys.argv if argument.startswith(PRELOAD)]
     sys.argv = [argument for argument in sys.argv if not argument.startswith(PRELOAD)]
     preload(modules)

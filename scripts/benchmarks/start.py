@@ -2,7 +2,7 @@
 
 python3 scripts/bench.py start [--rounds N] [--json FILE]
 
-Both begin at the first exec of a JVM and end at the first acknowledgement, with kafka-python imported before.
+All begin at the first exec of a JVM and end at the first acknowledgement, with kafka-python imported before.
 "plain" is what the documentation says: `StorageTool format`, then `kafka.Kafka`, with no JVM flags. "lab" is a
 supervisor's cluster with its start-up cache, formatting included (a copy of what StorageTool wrote once). "trio" is
 three brokers of the lab, and ends when all three have the record. Rounds are interleaved.
