@@ -250,6 +250,14 @@ def test_one_clock_gives_the_times_to_the_broker() -> None:
     assert stamped(REQUESTS, TOPIC.events, 2).reading.startswith("Half of the events were on the broker within 3.0 ms")
 
 
+def test_an_answer_within_a_millisecond_is_no_other_clock() -> None:
+    """Sent at 0.9 ms, which is cut to 0, on the broker at 1.2 ms, answered at 1.4 ms: one clock explains it all."""
+    quick = REQUESTS.assign(latency_ms=0.5)
+    reading = stamped(quick, TOPIC.events, 1).reading
+    assert reading.startswith("Half of the events were on the broker within 2.0 ms")
+    assert "up to 0.5 ms after the answers" in stamped(quick, TOPIC.events, 2).reading
+
+
 def test_a_single_player_and_a_single_event_are_no_plurals() -> None:
     """Readings, notes and alt texts of the smallest run."""
     _, topic = run_of(1)
